@@ -1,0 +1,103 @@
+#include "base/bufq.h"
+
+#include <string.h>
+
+static tw_status
+bufq_grow(TwBufq *q)
+{
+    uint32_t cap = q->cap ? q->cap * 2 : 8;
+    TwPiece *pieces;
+
+    if (q->head > 0 && q->head >= q->cap / 2) {
+        memmove(q->pieces, q->pieces + q->head, q->count * sizeof(TwPiece));
+        q->head = 0;
+        return 0;
+    }
+    pieces = PyMem_RawRealloc(q->pieces, cap * sizeof(TwPiece));
+    if (pieces == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    q->pieces = pieces;
+    q->cap = cap;
+    return 0;
+}
+
+tw_status
+tw_bufq_push(TwBufq *q, PyObject *data, size_t start)
+{
+    if (q->head + q->count == q->cap && bufq_grow(q) < 0) {
+        return -1;
+    }
+    q->pieces[q->head + q->count++] =
+        (TwPiece){.data = Py_NewRef(data), .start = start};
+    q->bytes += (size_t)PyBytes_GET_SIZE(data) - start;
+    return 0;
+}
+
+tw_status
+tw_bufq_push_copy(TwBufq *q, const void *p, size_t n)
+{
+    PyObject *data = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
+    tw_status status;
+
+    if (data == NULL) {
+        return -1;
+    }
+    status = tw_bufq_push(q, data, 0);
+    Py_DECREF(data);
+    return status;
+}
+
+int
+tw_bufq_iov(const TwBufq *q, struct iovec *iov, int max)
+{
+    int n = q->count < (uint32_t)max ? (int)q->count : max;
+
+    for (int i = 0; i < n; i++) {
+        const TwPiece *piece = &q->pieces[q->head + (uint32_t)i];
+        iov[i].iov_base = PyBytes_AS_STRING(piece->data) + piece->start;
+        iov[i].iov_len = (size_t)PyBytes_GET_SIZE(piece->data) - piece->start;
+    }
+    return n;
+}
+
+static void
+bufq_free(TwBufq *q)
+{
+    PyMem_RawFree(q->pieces);
+    *q = (TwBufq){0};
+}
+
+void
+tw_bufq_consume(TwBufq *q, size_t n)
+{
+    q->bytes -= n;
+    while (n > 0) {
+        TwPiece *piece = &q->pieces[q->head];
+        size_t len = (size_t)PyBytes_GET_SIZE(piece->data) - piece->start;
+        if (n < len) {
+            piece->start += n;
+            return;
+        }
+        n -= len;
+        q->head++;
+        q->count--;
+        Py_DECREF(piece->data);
+    }
+    if (q->count == 0) {
+        bufq_free(q);
+    }
+}
+
+void
+tw_bufq_clear(TwBufq *q)
+{
+    TwBufq old = *q;
+
+    *q = (TwBufq){0};
+    for (uint32_t i = 0; i < old.count; i++) {
+        Py_DECREF(old.pieces[old.head + i].data);
+    }
+    bufq_free(&old);
+}

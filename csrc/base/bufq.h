@@ -1,0 +1,39 @@
+/* A queue of bytes that wait to be written: references, not copies.
+
+   Every piece is a bytes object (immutable, so that a reference is enough)
+   with the offset of its first unwritten byte.  `bytes` is exact.  An empty
+   queue owns no memory.  Releasing a reference to a bytes object runs no
+   Python code, so no function here does. */
+#pragma once
+
+#include <sys/uio.h>
+
+#include "base/common.h"
+
+typedef struct {
+    PyObject *data; /* strong: a bytes object */
+    size_t start;   /* first byte that was not written */
+} TwPiece;
+
+typedef struct {
+    TwPiece *pieces; /* ours */
+    uint32_t head;   /* first piece in use */
+    uint32_t count;
+    uint32_t cap;
+    size_t bytes; /* unwritten bytes in all pieces */
+} TwBufq;
+
+/* Append data[start:], data an exact or derived bytes object with something
+   left.  Takes a new reference.  -1 with MemoryError. */
+TW_MUSTCHECK tw_status tw_bufq_push(TwBufq *q, PyObject *data, size_t start);
+
+/* Append a copy of memory. */
+TW_MUSTCHECK tw_status tw_bufq_push_copy(TwBufq *q, const void *p, size_t n);
+
+/* Fill at most `max` iovecs with the oldest bytes; returns how many. */
+int tw_bufq_iov(const TwBufq *q, struct iovec *iov, int max);
+
+/* The first `n` bytes were written: release them. */
+void tw_bufq_consume(TwBufq *q, size_t n);
+
+void tw_bufq_clear(TwBufq *q);

@@ -1,0 +1,39 @@
+/* What every file of csrc/ sees first: Python's header, the names of the
+   result kinds, and a few helpers that no function can give.
+
+   The kind of a result is visible in its type:
+     tw_status   0, or -1 with an exception set
+     tw_uverr    0 or a count, or a negative errno (libuv's UV_E* are those);
+                 never touches the exception state
+     PyObject *  a new reference, or NULL with an exception set             */
+#pragma once
+
+#ifndef PY_SSIZE_T_CLEAN
+#define PY_SSIZE_T_CLEAN
+#endif
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TW_MUSTCHECK __attribute__((warn_unused_result))
+#define TW_LIKELY(x) __builtin_expect(!!(x), 1)
+#define TW_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+typedef int tw_status;
+typedef Py_ssize_t tw_uverr;
+
+/* The object that `ptr` is the field `member` of. */
+#define TW_CONTAINER(ptr, type, member)                                       \
+    ((type *)((char *)(ptr) - offsetof(type, member)))
+
+/* Move a strong reference out of a field: the caller owns it afterwards. */
+#define TW_TAKE(field) tw_take((void **)&(field))
+
+static inline void *
+tw_take(void **field)
+{
+    void *value = *field;
+    *field = NULL;
+    return value;
+}

@@ -1,0 +1,55 @@
+/* The only place that asks which Python this is (the C side of the seam;
+   the Python side is pkg/tidewire/_seam.py). */
+#pragma once
+
+#include "base/common.h"
+
+/* 3.13 made clocks and timestamps public. */
+#if PY_VERSION_HEX < 0x030D0000
+#define TW_HAVE_PYTIME 0
+#else
+#define TW_HAVE_PYTIME 1
+#endif
+
+/* Free-threaded builds: see docs/internals/core. */
+#ifdef Py_GIL_DISABLED
+#define TW_FREE_THREADED 1
+#else
+#define TW_FREE_THREADED 0
+#endif
+
+/* The exception that is set, normalised and taken: a strong reference, or
+   NULL if none is set. */
+static inline PyObject *
+tw_err_take(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *tb;
+
+    PyErr_Fetch(&type, &value, &tb);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb != NULL) {
+        PyException_SetTraceback(value, tb);
+        Py_DECREF(tb);
+    }
+    Py_DECREF(type);
+    return value;
+#endif
+}
+
+/* Set `exc` as the current exception.  Steals the reference. */
+static inline void
+tw_err_restore_steal(PyObject *exc)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exc);
+#else
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exc)), exc,
+                  PyException_GetTraceback(exc));
+#endif
+}

@@ -1,0 +1,38 @@
+/* A binary min-heap of timers.
+
+   Order: by `when`, and timers of one moment in the order of their making.
+   Cancelled timers stay until they reach the top, or until the owner throws
+   them out with tw_heap_filter(); the last one in the array can be taken
+   back at once (the common "schedule, then cancel").  Never runs Python. */
+#pragma once
+
+#include "base/common.h"
+
+typedef struct {
+    double when;  /* seconds of time.monotonic() */
+    uint64_t seq; /* breaks ties */
+    void *item;   /* the owner's reference */
+} TwHeapEntry;
+
+typedef struct {
+    TwHeapEntry *entries; /* ours */
+    size_t count;
+    size_t cap;
+    uint64_t next_seq;
+} TwHeap;
+
+/* Add; takes over the caller's reference on success only. */
+TW_MUSTCHECK tw_status tw_heap_push(TwHeap *heap, double when, void *item);
+
+/* Take the earliest; the heap must not be empty. */
+void *tw_heap_pop(TwHeap *heap);
+
+/* If `item` is the last in the array, take it out: true. */
+bool tw_heap_take_last(TwHeap *heap, void *item);
+
+/* Move the items for which `drop` is true to `dropped` (room for `count`
+   pointers), restore the order, return how many. */
+size_t tw_heap_filter(TwHeap *heap, bool (*drop)(void *item),
+                      void **dropped);
+
+void tw_heap_fini(TwHeap *heap);

@@ -1,0 +1,31 @@
+#include "base/vec.h"
+
+#include <errno.h>
+
+tw_uverr
+tw_vec_reserve(TwVec *vec, uint32_t n)
+{
+    uint32_t cap = vec->cap ? vec->cap : 16;
+
+    if (vec->cap - vec->count >= n) {
+        return 0;
+    }
+    while (cap - vec->count < n) {
+        cap *= 2;
+    }
+    void **items = PyMem_RawRealloc(vec->items, cap * sizeof(void *));
+    if (items == NULL) {
+        return -ENOMEM;
+    }
+    vec->items = items;
+    vec->cap = cap;
+    return 0;
+}
+
+void
+tw_vec_fini(TwVec *vec)
+{
+    PyMem_RawFree(vec->items);
+    vec->items = NULL;
+    vec->count = vec->cap = 0;
+}

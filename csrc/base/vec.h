@@ -1,0 +1,53 @@
+/* A set of pointers in an array, where each member knows its own place.
+
+   The member keeps its index (TW_VEC_NONE: not in the set) in a field of
+   its own, so that it can be taken out in constant time.  The order is that
+   of arrival until something is removed. */
+#pragma once
+
+#include "base/common.h"
+
+#define TW_VEC_NONE UINT32_MAX
+
+typedef struct {
+    void **items;  /* borrowed pointers */
+    uint32_t count;
+    uint32_t cap;
+    size_t place; /* offset of the uint32_t index in a member */
+} TwVec;
+
+/* Room for `n` more.  Raw allocator: usable without the GIL.  0 or -ENOMEM. */
+TW_MUSTCHECK tw_uverr tw_vec_reserve(TwVec *vec, uint32_t n);
+
+void tw_vec_fini(TwVec *vec);
+
+static inline uint32_t *
+tw_vec_place(const TwVec *vec, void *item)
+{
+    return (uint32_t *)((char *)item + vec->place);
+}
+
+/* Add a member that is not in the set; room must have been reserved. */
+static inline void
+tw_vec_add(TwVec *vec, void *item)
+{
+    *tw_vec_place(vec, item) = vec->count;
+    vec->items[vec->count++] = item;
+}
+
+/* Take a member out, if it is in: the last one moves into its place. */
+static inline void
+tw_vec_discard(TwVec *vec, void *item)
+{
+    uint32_t i = *tw_vec_place(vec, item);
+
+    if (i == TW_VEC_NONE) {
+        return;
+    }
+    *tw_vec_place(vec, item) = TW_VEC_NONE;
+    vec->count--;
+    if (i < vec->count) {
+        vec->items[i] = vec->items[vec->count];
+        *tw_vec_place(vec, vec->items[i]) = i;
+    }
+}

@@ -1,0 +1,66 @@
+/* The only door to user code.
+
+   Every call into a protocol, a callback or a Python method of a user goes
+   through here, so that four things hold everywhere:
+   - the context is entered and left here (a context that is already entered,
+     by a greenlet that waits inside a callback, is replaced by a copy);
+   - writes made during the callback leave when it returns (the cork);
+   - KeyboardInterrupt and SystemExit come back as -1 and leave the loop;
+     everything else goes to call_exception_handler;
+   - the caller keeps `self` alive across the call, and trusts no pointer
+     into it afterwards. */
+#pragma once
+
+#include "core/loop.h"
+
+/* obj.<name>(args...) in `context` (NULL: the current one).  `argv` is
+   {obj, args...}, `n` counts obj.  New reference, or NULL with the user's
+   exception set (not reported).  Flushes the corks at the end. */
+PyObject *tw_call_method(TwLoop *loop, PyObject *context, PyObject *name,
+                         PyObject *const *argv, size_t n);
+
+/* callable(args...), the same way.  `argv[-1]` may be overwritten for the
+   call (PY_VECTORCALL_ARGUMENTS_OFFSET), so it must be there. */
+PyObject *tw_call(TwLoop *loop, PyObject *context, PyObject *callable,
+                  PyObject *const *argv, size_t nargs);
+
+/* Plain calls of asyncio's or the stdlib's objects: no context, no cork. */
+PyObject *tw_call_plain(PyObject *callable, PyObject *const *argv, size_t n);
+PyObject *tw_call_plain_method(PyObject *name, PyObject *const *argv,
+                               size_t n);
+
+/* Is the exception that is set one that leaves the loop (KeyboardInterrupt,
+   SystemExit)? */
+bool tw_call_must_leave(void);
+
+/* Hand the exception that is set to loop.call_exception_handler with
+   `message` and, if not NULL, `transport` and `protocol`.  0; or -1 with an
+   exception set if that one, or the handler's, must leave the loop. */
+TW_MUSTCHECK tw_status tw_call_report(TwLoop *loop, const char *message,
+                                      PyObject *transport,
+                                      PyObject *protocol);
+
+/* Begin and end of a stretch in which writes are held back.  The end flushes
+   when it is the outermost.  Errors of the flush are the streams' own. */
+static inline void
+tw_call_begin(TwLoop *loop)
+{
+    loop->depth++;
+}
+void tw_call_flush(TwLoop *loop);
+static inline void
+tw_call_end(TwLoop *loop)
+{
+    if (--loop->depth == 0 && TW_UNLIKELY(loop->corks != NULL)) {
+        tw_call_flush(loop);
+    }
+}
+
+/* Filled in by net/stream.c: send what a cork holds (the cork is out of the
+   loop's list; the function gives it back).  May leave no exception. */
+typedef void (*TwCorkFlush)(TwLoop *loop, TwCork *cork);
+
+/* Enter and leave a context around several calls of the loop itself.
+   Returns the context that was really entered (strong), or NULL+exception. */
+PyObject *tw_call_enter(PyObject *context);
+void tw_call_leave(PyObject *entered_steal);

@@ -1,0 +1,57 @@
+/* Handle and TimerHandle: asyncio's classes, with their work done in C.
+
+   Both derive from asyncio's own (so isinstance and repr are asyncio's); the
+   head of the struct is therefore asyncio's slots, checked at import.  What
+   is hot lives behind them: up to three arguments inline, a flag word, the
+   time.  Objects come from a free list of the module state. */
+#pragma once
+
+#include "core/loop.h"
+
+#define TW_HANDLE_INLINE 3
+
+#define TW_H_CANCELLED 1u /* cancel() was called */
+#define TW_H_SCHEDULED 2u /* in the heap of timers */
+#define TW_H_TIMER 4u     /* a TimerHandle */
+
+struct TwHandle {
+    PyObject_HEAD
+    /* asyncio.Handle's slots, in the order of memory (sorted by name). */
+    PyObject *slot_args;    /* strong or NULL: made when asked for, or > 3 */
+    PyObject *callback;     /* strong; None once cancelled */
+    PyObject *slot_cancelled; /* unused: see flags */
+    PyObject *context;      /* strong */
+    TwLoop *loop;           /* strong */
+    PyObject *repr;         /* strong or NULL: set when cancelled in debug */
+    PyObject *traceback;    /* strong or NULL: where it was made (debug) */
+    PyObject *weakrefs;
+    PyObject *timer_slots[2]; /* asyncio.TimerHandle's: unused */
+    /* Ours. */
+    double when;
+    unsigned flags;
+    int nargs;              /* inline arguments; -1: they are in slot_args */
+    PyObject *room[1 + TW_HANDLE_INLINE]; /* [0] is scratch; then strong */
+};
+
+/* New handles.  `args` are borrowed; `context` NULL: a copy of the current
+   one.  NULL with an exception. */
+TwHandle *tw_handle_new(TwLoop *loop, PyObject *callback,
+                        PyObject *const *args, Py_ssize_t nargs,
+                        PyObject *context);
+TwHandle *tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
+                              PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *context);
+
+/* cancel(): idempotent, releases callback and arguments. */
+void tw_handle_cancel(TwHandle *handle);
+
+/* Call it, in its context (`entered` says that its context is entered
+   already).  0; or -1 with an exception that leaves the loop. */
+TW_MUSTCHECK tw_status tw_handle_run(TwHandle *handle, bool entered);
+
+static inline bool
+tw_handle_is(const tw_state *state, PyObject *obj)
+{
+    return Py_IS_TYPE(obj, state->handle_type)
+           || Py_IS_TYPE(obj, state->timer_type);
+}

@@ -1,0 +1,163 @@
+/* The loop: the struct that every room sees, and the turn.
+
+   Thread rules.  A loop belongs to the thread that runs it; everything is
+   protected by the GIL.  While the loop waits, the GIL is free (`in_poll`):
+   then only libuv's side (the uv handles, `due`) is touched by the loop's
+   thread, and other threads must not touch that side: watcher changes only
+   note what is wanted, and the loop's thread applies it before it polls.
+
+   Ownership.  ready, timers: strong references.  watchers (the active
+   ones): each owns its owner.  due: borrowed, a watcher leaves the list
+   when it is closed.  corks: each owns its stream. */
+#pragma once
+
+#include <uv.h>
+
+#include "base/heap.h"
+#include "base/ring.h"
+#include "base/vec.h"
+#include "core/state.h"
+
+#define TW_READ_BUFFER_SIZE (256 * 1024)
+#define TW_CORK_PIECES 8
+#define TW_CORK_BYTES (64 * 1024)
+
+typedef struct TwWatcher TwWatcher;
+typedef struct TwHandle TwHandle;
+
+/* Writes of the running callback that wait for its end (section "cork" of
+   architecture: at most 8 references or 64 KiB). */
+typedef struct TwCork {
+    struct TwCork *next;
+    PyObject *owner; /* strong: the stream */
+    int count;
+    size_t bytes;
+    PyObject *data[TW_CORK_PIECES]; /* strong: bytes objects */
+} TwCork;
+
+typedef struct {
+    uint64_t turns;
+    uint64_t callbacks;
+    uint64_t bytes_read;
+    uint64_t bytes_written;
+    double idle;         /* seconds spent waiting */
+    double running;      /* seconds spent in finished run_forever calls */
+    double run_start;    /* when the present run_forever began, or 0 */
+    double longest;      /* seconds: the longest single generation */
+    uint32_t ready_peak; /* most handles ready at one time */
+    uint32_t transports; /* open ones */
+} TwStats;
+
+struct TwLoop {
+    PyObject_HEAD
+    tw_state *state; /* borrowed: valid while the type lives */
+
+    /* What asyncio's BaseEventLoop assigns, kept once (descriptors). */
+    PyObject *thread_id;         /* strong: int or None */
+    PyObject *task_factory;      /* strong or NULL (None) */
+    PyObject *exception_handler; /* strong or NULL (None) */
+    PyObject *current_handle;    /* strong or NULL (None) */
+    bool closed;
+    bool stopping;
+    bool debug;
+
+    bool uv_open;           /* uv side is initialised */
+    bool running;           /* run_turns is on a stack */
+    bool in_poll;           /* the GIL was given away around uv_run */
+    bool sleeping;          /* ... and uv_run may block: wake with async */
+    bool cork_off;          /* writes go out at once (a switch for users) */
+    int depth;              /* > 0: inside a callback of this loop */
+    unsigned long owner;    /* thread that runs it (valid while running) */
+
+    TwRing ready;           /* Handle, TimerHandle or a transport's step */
+    TwHeap timers;
+    size_t timers_cancelled;
+    uint32_t due_timers;    /* due ones at the ready ring's known place */
+
+    uv_loop_t uv;
+    uv_async_t async;       /* wakes a blocked poll */
+    uv_timer_t timer;       /* bounds a blocked poll */
+    TwVec watchers;         /* active ones: wanted events, own an owner */
+    TwVec due;              /* became ready in the last poll */
+    TwVec changed;          /* wanted events differ from libuv's */
+    TwVec all;              /* every watcher that libuv knows */
+    uint32_t due_next;      /* first of `due` that was not run yet */
+    TwWatcher **by_fd;      /* borrowed: the watcher of each descriptor */
+    int by_fd_cap;
+
+    TwCork *corks;          /* in use */
+    TwCork *cork_free;
+    char *read_buffer;      /* TW_READ_BUFFER_SIZE, or NULL: not yet needed */
+    uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */
+    TwStats stats;
+};
+
+/* -- life ---------------------------------------------------------------- */
+
+/* Open the uv side.  OSError if the system refuses. */
+TW_MUSTCHECK tw_status tw_loop_open(TwLoop *loop);
+
+/* Close every watcher and libuv's loop; runs no Python code of users. */
+void tw_loop_shut(TwLoop *loop);
+
+/* After fork, in the child: give the loop an epoll descriptor of its own. */
+void tw_loop_after_fork(TwLoop *loop);
+
+/* -- the turn (core/loop_run.c) ------------------------------------------ */
+
+/* Run turns until stop() or an exception that leaves the loop. */
+TW_MUSTCHECK tw_status tw_loop_run(TwLoop *loop);
+
+/* -- scheduling (core/loop_sched.c) -------------------------------------- */
+
+/* RuntimeError('Event loop is closed'), or 0. */
+TW_MUSTCHECK tw_status tw_loop_check_open(TwLoop *loop);
+
+/* call_soon for C callers: callback(*args) in `context` (NULL: a copy of
+   the current one).  0 or -1. */
+TW_MUSTCHECK tw_status tw_loop_call_soon(TwLoop *loop, PyObject *callback,
+                                         PyObject *const *args,
+                                         Py_ssize_t nargs, PyObject *context);
+
+/* Queue `transport` itself: its type's step function is called in its turn,
+   as a handle would be.  See TwStep below.  0 or -1. */
+TW_MUSTCHECK tw_status tw_loop_push_step(TwLoop *loop, PyObject *transport);
+
+/* A new asyncio Future of this loop (loop.create_future()). */
+PyObject *tw_loop_new_future(TwLoop *loop);
+
+/* future.set_result(value) if it is not done yet; errors are reported. */
+tw_status tw_loop_resolve(TwLoop *loop, PyObject *future, PyObject *value);
+
+/* future.set_exception(exc) if it is not done yet. */
+tw_status tw_loop_reject(TwLoop *loop, PyObject *future, PyObject *exc);
+
+/* Have the poll return if the loop sleeps (any thread, with the GIL). */
+void tw_loop_wake(TwLoop *loop);
+
+/* time.monotonic(). */
+double tw_loop_now(void);
+
+/* The loop's read buffer, made when first asked for; NULL + MemoryError. */
+char *tw_loop_read_buffer(TwLoop *loop);
+
+/* True on the thread that is running this loop. */
+static inline bool
+tw_loop_is_here(const TwLoop *loop)
+{
+    return loop->running && loop->owner == PyThread_get_thread_ident();
+}
+
+/* An object that can stand in the ready queue beside the handles begins with
+   this: the loop calls `ops->step` in its turn, with a strong reference held.
+   It returns -1 (exception set) only for what must leave the loop:
+   KeyboardInterrupt, SystemExit. */
+typedef struct {
+    tw_status (*step)(PyObject *self);
+} TwStepOps;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *slots[5]; /* asyncio's own slots, see net/transport.h */
+    const TwStepOps *ops;
+} TwStepper;

@@ -1,0 +1,103 @@
+/* The module's state: types, names, and what the C code takes from asyncio.
+
+   One per module object (multi-phase init); no file keeps mutable statics.
+   Every object of ours reaches it through its loop (`loop->state`, borrowed:
+   the loop's type keeps the module alive). */
+#pragma once
+
+#include "base/common.h"
+
+typedef struct TwLoop TwLoop;
+
+/* Interned names, state->str.<name>: attributes and methods that C asks of
+   Python objects.  X-macro, so that a name is added in one place. */
+#define TW_NAMES(X)                                                           \
+    X(_asyncio_future_blocking)                                               \
+    X(_attach)                                                                \
+    X(_detach)                                                                \
+    X(buffer_updated)                                                         \
+    X(call_exception_handler)                                                 \
+    X(call_soon)                                                              \
+    X(cancel)                                                                 \
+    X(cancelled)                                                              \
+    X(close)                                                                  \
+    X(connection_lost)                                                        \
+    X(connection_made)                                                        \
+    X(data_received)                                                          \
+    X(datagram_received)                                                      \
+    X(detach)                                                                 \
+    X(done)                                                                   \
+    X(eof_received)                                                           \
+    X(error_received)                                                         \
+    X(fileno)                                                                 \
+    X(get_buffer)                                                             \
+    X(getpeername)                                                            \
+    X(getsockname)                                                            \
+    X(loop)                                                                   \
+    X(pause_writing)                                                          \
+    X(resume_writing)                                                         \
+    X(set_exception)                                                          \
+    X(set_result)                                                             \
+    X(shutdown)
+
+typedef struct tw_state {
+    PyObject *module; /* borrowed: owns us */
+
+    /* Types of ours, strong. */
+    PyTypeObject *loop_type;
+    PyTypeObject *handle_type;
+    PyTypeObject *timer_type;
+    PyTypeObject *stream_type;
+    PyTypeObject *read_pipe_type;
+    PyTypeObject *write_pipe_type;
+    PyTypeObject *udp_type;
+    PyTypeObject *process_type;
+    PyTypeObject *sock_op_type;
+    PyTypeObject *tls_type;
+
+    /* asyncio's, strong. */
+    PyObject *future_type;          /* asyncio.Future (the C one) */
+    PyObject *task_type;            /* asyncio.Task */
+    PyObject *base_loop_type;       /* asyncio.BaseEventLoop */
+    PyObject *buffered_protocol;    /* asyncio.BufferedProtocol */
+    PyObject *stream_reader;        /* asyncio.StreamReader */
+    PyObject *stream_reader_protocol;
+    PyObject *transport_socket;     /* asyncio.trsock.TransportSocket */
+    PyObject *socket_type;          /* socket.socket */
+    PyObject *seam;                 /* the module tidewire._seam */
+    int server_takes_transport;     /* Server._attach(transport): 3.13+ */
+
+    PyObject *empty_tuple;
+    PyObject *kw_loop; /* ("loop",) */
+    struct {
+#define X(name) PyObject *name;
+        TW_NAMES(X)
+#undef X
+    } str;
+
+    /* Handles to use again, linked through their first slot. */
+    PyObject *handle_free;
+    PyObject *timer_free;
+    int handle_free_count;
+    int timer_free_count;
+} tw_state;
+
+/* Import what asyncio gives; intern the names. */
+TW_MUSTCHECK tw_status tw_state_init(tw_state *state, PyObject *module);
+
+int tw_state_traverse(tw_state *state, visitproc visit, void *arg);
+void tw_state_clear(tw_state *state);
+
+/* The state of a type of ours (or of a user's subclass of Loop). */
+tw_state *tw_state_of_type(PyTypeObject *type);
+
+/* Register a type: add it to the module if `public`, keep it in `slot`. */
+TW_MUSTCHECK tw_status tw_state_add_type(tw_state *state,
+                                         PyTypeObject **slot,
+                                         PyType_Spec *spec, PyObject *bases,
+                                         int public);
+
+/* Call seam.<name>(args...): cold work that Python does better.  A new
+   reference or NULL. */
+PyObject *tw_seam_call(tw_state *state, const char *name, PyObject *const *args,
+                       Py_ssize_t nargs);

@@ -1,0 +1,101 @@
+/* TCP and Unix stream transports, on a descriptor of ours.
+
+   Reading.  The watcher says "readable"; one read(2) of up to 256 KiB goes
+   into the loop's buffer, or into what the sink gave; then the sink gets it.
+   The sink is the protocol (net/stream_read.c), or a TLS transport that put
+   itself in between (tls/filter.c): that is the one pointer through which a
+   lower room reaches a higher one.
+
+   Writing.  Bytes go out at once, or at the end of the running callback (the
+   cork), and what the kernel refuses waits in `queue` as references.
+
+   All functions run on the loop's thread, and none leaves an exception
+   pending unless it says so. */
+#pragma once
+
+#include "base/bufq.h"
+#include "net/transport.h"
+
+typedef struct TwStream TwStream;
+
+/* Where bytes and events of a stream go.  Each returns 0, or -1 with an
+   exception that leaves the loop (all other errors were reported).  After
+   any of them the stream may be closed, or have another sink. */
+typedef struct {
+    /* Bytes were read into memory that is valid during the call only. */
+    tw_status (*data)(TwStream *stream, PyObject *owner, char *p, size_t n);
+    /* The peer ended its side. */
+    tw_status (*eof)(TwStream *stream, PyObject *owner);
+    /* connection_made, connection_lost: instead of the protocol's. */
+    tw_status (*made)(TwStream *stream, PyObject *owner);
+    tw_status (*lost)(TwStream *stream, PyObject *owner, PyObject *exc);
+    /* The write queue went over the high, or under the low mark. */
+    tw_status (*pause_writing)(TwStream *stream, PyObject *owner);
+    tw_status (*resume_writing)(TwStream *stream, PyObject *owner);
+} TwSink;
+
+struct TwStream {
+    TwTransport base;
+    TwBufq queue;         /* refused by the kernel so far */
+    TwCork *cork;         /* ours while it stands in loop->corks; or NULL */
+    const TwSink *sink;   /* NULL: the protocol */
+    PyObject *sink_owner; /* strong or NULL */
+    PyObject *empty_waiter; /* strong or NULL: sendfile waits for the queue */
+    uint32_t read_hint;   /* size of the last read: see stream_read.c */
+};
+
+/* Make a stream transport on `fd`, which must be connected and non-blocking.
+   With `sock` the descriptor is that object's; with NULL it is ours from now
+   on, also when this fails.  Schedules connection_made.  `server`, `extra`,
+   `waiter` may be NULL; `peer` as in tw_transport_keep_addrs.
+   New reference, or NULL with an exception. */
+TwStream *tw_stream_new(TwLoop *loop, int fd, PyObject *sock,
+                        PyObject *protocol, PyObject *waiter, PyObject *extra,
+                        PyObject *server, const TwAddr *peer);
+
+/* The same for a TLS transport: events go to `sink` from the start. */
+TwStream *tw_stream_new_with_sink(TwLoop *loop, int fd, PyObject *sock,
+                                  const TwSink *sink, PyObject *sink_owner,
+                                  PyObject *extra, PyObject *server,
+                                  const TwAddr *peer);
+
+/* Put `sink` between the stream and its protocol, or take it away (NULL).
+   Does not call anything. */
+void tw_stream_set_sink(TwStream *self, const TwSink *sink,
+                        PyObject *sink_owner);
+
+/* write(): `data` any contiguous buffer; asyncio's checks are the caller's
+   (the method's).  Corked if a callback of this loop is running.  0; -1 with
+   an exception (MemoryError, or one that leaves the loop). */
+TW_MUSTCHECK tw_status tw_stream_write_bytes(TwStream *self, PyObject *bytes);
+
+/* Write memory of ours (TLS ciphertext): sent at once, behind what waits;
+   the rest is copied to the queue.  Flow control as for write(). */
+TW_MUSTCHECK tw_status tw_stream_write_raw(TwStream *self, const char *p,
+                                           size_t n);
+
+/* Send what is corked, now. */
+TW_MUSTCHECK tw_status tw_stream_uncork(TwStream *self);
+
+/* Pause and resume reading (idempotent; nothing when closing). */
+tw_status tw_stream_pause_reading(TwStream *self);
+tw_status tw_stream_resume_reading(TwStream *self);
+
+/* Is reading wanted and possible?  (is_reading()) */
+bool tw_stream_is_reading(const TwStream *self);
+
+/* Called in the turn. */
+tw_status tw_stream_on_ready(PyObject *self, unsigned events);
+
+/* net/stream_read.c */
+TW_MUSTCHECK tw_status tw_stream_read(TwStream *self);
+/* Hand bytes to the protocol as if they had been read (start_tls of a
+   downgrade, tests).  */
+TW_MUSTCHECK tw_status tw_stream_deliver(TwStream *self, char *p, size_t n);
+
+/* net/stream_write.c */
+TW_MUSTCHECK tw_status tw_stream_on_writable(TwStream *self);
+size_t tw_stream_buffer_size(TwTransport *self);
+void tw_stream_buffer_clear(TwTransport *self);
+
+TW_MUSTCHECK tw_status tw_stream_setup(tw_state *state, PyObject *module);

@@ -1,0 +1,241 @@
+/* What every transport has: the state machine, flow control, extra info.
+
+   Life.   new -> (step) connection_made -> open -> closing -> (step)
+   connection_lost -> closed.  connection_made and connection_lost are steps:
+   the transport stands in the loop's ready queue where asyncio would have
+   put a handle.  connection_lost comes once, after connection_made; then the
+   descriptor is closed, the server told, protocol dropped.
+
+   Ownership.  The protocol, the context, the server, `sock` are strong.  The
+   descriptor belongs to `sock` if there is one, else to the transport; it is
+   closed once, by tw_transport_release().  The transport lives while its
+   watcher wants something, or while it stands in the ready queue, or while
+   somebody else holds it; dropped open it warns (ResourceWarning).
+
+   The head of the struct is asyncio's: the slots of BaseTransport and
+   _FlowControlMixin, checked at import.  Names that C keeps better are
+   getters of the same name (`_high_water`, `_protocol_paused`...). */
+#pragma once
+
+#include "base/addr.h"
+#include "core/call.h"
+#include "core/loop.h"
+#include "core/watcher.h"
+
+typedef struct TwTransport TwTransport;
+
+typedef struct {
+    TwStepOps step; /* tw_transport_step for all: see below */
+    /* Bytes that wait to be written, corked ones included. */
+    size_t (*buffer_size)(TwTransport *self);
+    /* Drop all of them. */
+    void (*buffer_clear)(TwTransport *self);
+    /* Right after connection_made: begin to read, wake the waiter... */
+    tw_status (*started)(TwTransport *self);
+    /* Right after connection_lost(exc), before the descriptor is closed. */
+    void (*lost)(TwTransport *self, PyObject *exc);
+    const char *noun; /* "socket", "pipe", "datagram": for messages */
+} TwTransportOps;
+
+/* flags */
+#define TW_F_MADE 0x1u          /* connection_made was called */
+#define TW_F_CLOSING 0x2u       /* close() or abort() or an error */
+#define TW_F_LOST_SCHEDULED 0x4u /* connection_lost stands in the queue */
+#define TW_F_LOST 0x8u          /* connection_lost was called: closed */
+#define TW_F_READ_PAUSED 0x10u  /* pause_reading() */
+#define TW_F_WRITE_PAUSED 0x20u /* the protocol was told to pause_writing() */
+#define TW_F_BUFFERED 0x40u     /* the protocol is a BufferedProtocol */
+#define TW_F_EOF_SENT 0x80u     /* write_eof() was called */
+#define TW_F_EOF_GOT 0x100u     /* the peer's end of file was read */
+#define TW_F_STREAMS 0x200u     /* protocol is exactly asyncio's streams' */
+#define TW_F_UNCONNECTED 0x400u /* no protocol to call any more */
+
+struct TwTransport {
+    PyObject_HEAD
+    PyObject *extra;        /* slot _extra: strong dict or NULL (not made) */
+    PyObject *slot_high;    /* slot _high_water: unused, see high */
+    TwLoop *loop;           /* slot _loop: strong, until dealloc */
+    PyObject *slot_low;     /* slot _low_water: unused, see low */
+    PyObject *slot_paused;  /* slot _protocol_paused: unused, see flags */
+    const TwTransportOps *ops;
+    PyObject *dict;         /* strong or NULL: instances can be patched */
+    PyObject *weakrefs;
+    PyObject *protocol;     /* strong; NULL once closed */
+    PyObject *context;      /* strong: our own copy */
+    PyObject *server;       /* strong or NULL */
+    PyObject *sock;         /* strong or NULL: socket or file object */
+    PyObject *waiter;       /* strong or NULL: future of the connecting call */
+    PyObject *lost_exc;     /* strong or NULL: what connection_lost gets */
+    TwWatcher *watcher;     /* ours until closed */
+    unsigned char *addrs;   /* ours: sockname and peername, see .c; or NULL */
+    size_t high;            /* bytes: pause_writing above this */
+    size_t low;             /* bytes: resume_writing at or below this */
+    int fd;
+    int conn_lost;          /* asyncio's _conn_lost: counts lost writes */
+    unsigned flags;
+};
+
+/* -- life ---------------------------------------------------------------- */
+
+/* Initialise the common part of a fresh object (zeroed, from tp_alloc):
+   references, context copy, limits, flags of the protocol.  `server`,
+   `extra` (a dict, merged) and `waiter` may be NULL or None.  Does not touch
+   the descriptor.  -1 with an exception. */
+TW_MUSTCHECK tw_status tw_transport_init(TwTransport *self, TwLoop *loop,
+                                         const TwTransportOps *ops,
+                                         PyObject *protocol, PyObject *server,
+                                         PyObject *extra, PyObject *waiter);
+
+/* Open the watcher on `fd`.  On success the descriptor is the transport's
+   (`sock`, borrowed here and kept strong, or NULL: ours to close). */
+TW_MUSTCHECK tw_status tw_transport_adopt(TwTransport *self, int fd,
+                                          PyObject *sock, TwOnReady on_ready);
+
+/* Put connection_made (then ops->started, then the waiter) in the queue.
+   Also tells the server (_attach). */
+TW_MUSTCHECK tw_status tw_transport_start(TwTransport *self);
+
+/* The step function of all transports (TwStepOps): connection_made or
+   connection_lost, whichever is next. */
+tw_status tw_transport_step(PyObject *self);
+
+/* close(): stop reading; when nothing waits to be written, schedule
+   connection_lost(None). */
+tw_status tw_transport_close(TwTransport *self);
+
+/* asyncio's _force_close(exc): drop what waits, schedule
+   connection_lost(exc).  exc is borrowed, NULL or None for none. */
+tw_status tw_transport_force_close(TwTransport *self, PyObject *exc);
+
+/* asyncio's _fatal_error for the exception that is set: OSErrors are only
+   logged in debug mode, others reported; then force_close.  0; or -1 with an
+   exception that leaves the loop (also KeyboardInterrupt and SystemExit
+   themselves, which are not treated as errors of the transport). */
+TW_MUSTCHECK tw_status tw_transport_fatal(TwTransport *self,
+                                          const char *message);
+/* The same with an errno. */
+TW_MUSTCHECK tw_status tw_transport_fatal_errno(TwTransport *self,
+                                                tw_uverr err,
+                                                const char *message);
+
+/* Call connection_lost now (from a step, or from the turn when a closing
+   transport has written everything), release the descriptor, tell the
+   server. */
+TW_MUSTCHECK tw_status tw_transport_call_lost(TwTransport *self);
+
+/* Close watcher and descriptor, once; no Python but sock.close(). */
+void tw_transport_release(TwTransport *self);
+
+/* For tp_traverse, tp_clear and tp_dealloc/tp_finalize of the types. */
+int tw_transport_traverse(TwTransport *self, visitproc visit, void *arg);
+int tw_transport_clear(TwTransport *self);
+/* Warns if it is still open, then closes the descriptor (tp_finalize). */
+void tw_transport_finalize(PyObject *self);
+
+static inline bool
+tw_transport_is_open(const TwTransport *self)
+{
+    return !(self->flags & (TW_F_CLOSING | TW_F_LOST));
+}
+
+/* -- protocol callbacks -------------------------------------------------- */
+
+/* protocol.<name>(arg) in the transport's context; arg NULL: no argument.
+   New reference, or NULL with the user's exception set. */
+PyObject *tw_transport_call_protocol(TwTransport *self, PyObject *name,
+                                     PyObject *arg);
+
+void tw_transport_set_protocol(TwTransport *self, PyObject *protocol);
+
+/* -- flow control -------------------------------------------------------- */
+
+/* After bytes were added / written: pause_writing when strictly over high,
+   resume_writing at or below low; in the caller's context (`own` false) or
+   the transport's.  0; -1 leaves the loop. */
+TW_MUSTCHECK tw_status tw_transport_maybe_pause(TwTransport *self);
+TW_MUSTCHECK tw_status tw_transport_maybe_resume(TwTransport *self);
+
+/* -- extra info ---------------------------------------------------------- */
+
+/* Keep the addresses: `peer` NULL asks getpeername(2); `local` NULL asks
+   getsockname(2). */
+TW_MUSTCHECK tw_status tw_transport_keep_addrs(TwTransport *self,
+                                               const TwAddr *peer);
+
+/* "socket", "sockname", "peername", else the extra dict; borrowed default. */
+PyObject *tw_transport_extra_info(TwTransport *self, PyObject *name,
+                                  PyObject *dflt);
+
+/* The socket object, made from our descriptor if there is none yet (then it
+   owns the descriptor).  New reference or NULL. */
+PyObject *tw_transport_socket(TwTransport *self);
+
+/* -- methods and attributes that all types share ------------------------- */
+/* close, is_closing, get_protocol, set_protocol, get_extra_info: METH tables
+   to be appended to a type's own are not possible in C, so each type names
+   these functions in its table. */
+PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
+PyObject *tw_transport_meth_abort(PyObject *self, PyObject *unused);
+PyObject *tw_transport_meth_is_closing(PyObject *self, PyObject *unused);
+PyObject *tw_transport_meth_get_protocol(PyObject *self, PyObject *unused);
+PyObject *tw_transport_meth_set_protocol(PyObject *self, PyObject *protocol);
+PyObject *tw_transport_meth_get_extra_info(PyObject *self,
+                                           PyObject *const *args,
+                                           Py_ssize_t nargs,
+                                           PyObject *kwnames);
+PyObject *tw_transport_meth_set_write_buffer_limits(PyObject *self,
+                                                    PyObject *const *args,
+                                                    Py_ssize_t nargs,
+                                                    PyObject *kwnames);
+PyObject *tw_transport_meth_get_write_buffer_limits(PyObject *self,
+                                                    PyObject *unused);
+PyObject *tw_transport_meth_get_write_buffer_size(PyObject *self,
+                                                  PyObject *unused);
+PyObject *tw_transport_meth_force_close(PyObject *self, PyObject *exc);
+
+#define TW_TRANSPORT_METHODS                                                  \
+    {"close", tw_transport_meth_close, METH_NOARGS,                           \
+     tw_transport_doc_close},                                                 \
+        {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,             \
+         tw_transport_doc_is_closing},                                        \
+        {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
+         tw_transport_doc_get_protocol},                                      \
+        {"set_protocol", tw_transport_meth_set_protocol, METH_O,              \
+         tw_transport_doc_set_protocol},                                      \
+        {"get_extra_info",                                                    \
+         (PyCFunction)(void (*)(void))tw_transport_meth_get_extra_info,       \
+         METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info}
+#define TW_TRANSPORT_WRITE_METHODS                                            \
+    {"abort", tw_transport_meth_abort, METH_NOARGS,                           \
+     tw_transport_doc_abort},                                                 \
+        {"_force_close", tw_transport_meth_force_close, METH_O, NULL},        \
+        {"get_write_buffer_size", tw_transport_meth_get_write_buffer_size,    \
+         METH_NOARGS, tw_transport_doc_get_write_buffer_size},                \
+        {"get_write_buffer_limits",                                           \
+         tw_transport_meth_get_write_buffer_limits, METH_NOARGS,              \
+         tw_transport_doc_get_write_buffer_limits},                           \
+        {"set_write_buffer_limits",                                           \
+         (PyCFunction)(void (*)(                                              \
+             void))tw_transport_meth_set_write_buffer_limits,                 \
+         METH_FASTCALL | METH_KEYWORDS,                                       \
+         tw_transport_doc_set_write_buffer_limits}
+
+extern const char tw_transport_doc_close[];
+extern const char tw_transport_doc_abort[];
+extern const char tw_transport_doc_is_closing[];
+extern const char tw_transport_doc_get_protocol[];
+extern const char tw_transport_doc_set_protocol[];
+extern const char tw_transport_doc_get_extra_info[];
+extern const char tw_transport_doc_get_write_buffer_size[];
+extern const char tw_transport_doc_get_write_buffer_limits[];
+extern const char tw_transport_doc_set_write_buffer_limits[];
+
+/* Getters that all types share: _loop, _protocol, _sock, _server, _closing,
+   _extra, _conn_lost, _protocol_paused, _high_water, _low_water, __dict__. */
+extern PyGetSetDef tw_transport_getset[];
+/* __dictoffset__ and __weaklistoffset__. */
+extern PyMemberDef tw_transport_members[];
+
+/* (asyncio.transports._FlowControlMixin, asyncio.transports.<name>): a new
+   tuple of bases; checks that the slots lie where our struct has them. */
+PyObject *tw_transport_bases(const char *name, bool flow_control);
