@@ -1,0 +1,75 @@
+# The front door.  `make` alone lists the targets.
+#
+#   PYTHON=python3.12 make test      another interpreter
+#   make test ARGS="-k echo"         arguments for pytest
+
+VENV ?= .venv
+BIN = $(VENV)/bin
+PY = $(BIN)/python
+CC ?= cc
+ARGS ?=
+DEBUG_VENV = .venv-dbg
+ASAN_BUILD = build/asan
+
+.DEFAULT_GOAL = help
+.PHONY: help dev demo test bench conformance asan leaks lint fmt docs stubs wheel clean ci setup
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup:
+	@VENV=$(VENV) tools/setup.sh dev
+
+dev:  ## .venv with a debug build (assertions, warnings) and every tool
+	@TIDEWIRE_DEBUG=1 VENV=$(VENV) tools/setup.sh dev
+
+demo:  ## install what is missing, build, run every transport, compare with the stock loop
+	@VENV=$(VENV) tools/setup.sh demo
+	@$(PY) tools/demo.py
+
+test: setup  ## the tests
+	$(PY) -m pytest $(ARGS)
+
+bench: setup  ## compare event loops on this machine
+	$(PY) -m tidewire bench $(ARGS)
+
+conformance:  ## asyncio's own tests and the examples of its documentation, on every Python found
+	@python3 tools/conformance.py $(ARGS)
+
+asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	TIDEWIRE_SANITIZE=address,undefined $(PY) setup.py -q build \
+		--build-lib $(ASAN_BUILD)/lib --build-temp $(ASAN_BUILD)/temp
+	PYTHONPATH=$(ASAN_BUILD)/lib PYTHONMALLOC=malloc \
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1 \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	TIDEWIRE_TEST_SLOWER=4 $(PY) -m pytest -m "not packaging" -o timeout=240 $(ARGS)
+
+leaks:  ## reference counts, descriptors and live objects, under Debian's python3-dbg
+	@PYTHON=python3-dbg VENV=$(DEBUG_VENV) TIDEWIRE_DEBUG=1 tools/setup.sh dev
+	$(DEBUG_VENV)/bin/python -m pytest tests/leaks -o timeout=240 $(ARGS)
+
+lint: setup  ## ruff, mypy, and the rules of this code base
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PY) -m pytest -q tests/rules
+
+fmt: setup  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+
+stubs: setup  ## compare _core.pyi with the extension
+	$(PY) -m mypy.stubtest tidewire --allowlist tools/stubtest.allow
+
+docs: setup  ## the documentation, in docs/_build/html
+	$(PY) -m sphinx -q -W -n -b html docs docs/_build/html
+
+wheel: setup  ## source distribution and wheel, in dist/
+	$(PY) -m build --no-isolation
+
+clean:  ## remove what was built (and .venv*)
+	rm -rf build dist docs/_build benchmarks/build .venv .venv-* pkg/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f pkg/tidewire/*.so
+
+ci:  ## what continuous integration runs
+	@.ci/run

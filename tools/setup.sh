@@ -1,0 +1,121 @@
+#!/bin/sh
+# Makes .venv with tidewire built in place, installing what the machine lacks.
+#
+#     tools/setup.sh [demo|dev]      dev (the default) adds the tools for tests, lint and docs
+#
+# PYTHON=/path/to/python chooses the interpreter, VENV=folder the environment.
+set -eu
+cd "$(dirname "$0")/.."
+level=${1:-dev}
+venv=${VENV:-.venv}
+
+say() { printf '%s\n' "tidewire: $*" >&2; }
+
+usable() {
+    "$1" -c 'import sys
+sys.exit(sys.version_info < (3, 11) or sys.implementation.name != "cpython")' 2>/dev/null
+}
+
+find_python() {
+    # shellcheck disable=SC2086
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14 python3.15}; do
+        if usable "$candidate"; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+}
+
+# The command that may install packages: nothing if we may not.
+apt_get() {
+    command -v apt-get >/dev/null || return 0
+    if [ "$(id -u)" = 0 ]; then
+        echo "env DEBIAN_FRONTEND=noninteractive apt-get"
+    elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+        echo "sudo DEBIAN_FRONTEND=noninteractive apt-get"
+    fi
+}
+
+has_header() { echo "#include <$1>" | ${CC:-cc} ${2:+"-I$2"} -E - >/dev/null 2>&1; }
+
+# One line for each thing that is missing, by its package's name on Debian.
+missing() {
+    command -v "${CC:-cc}" >/dev/null || echo gcc libc6-dev
+    command -v pkg-config >/dev/null || echo pkg-config
+    if command -v "${CC:-cc}" >/dev/null; then
+        has_header uv.h || pkg-config --exists libuv 2>/dev/null || echo libuv1-dev
+        has_header openssl/ssl.h || pkg-config --exists openssl 2>/dev/null || echo libssl-dev
+    else
+        echo libuv1-dev libssl-dev
+    fi
+    if [ -z "$python" ]; then
+        case ${PYTHON:-} in *dbg) echo python3-dbg ;; esac
+        echo python3 python3-dev python3-venv
+        return
+    fi
+    name=python3
+    case $python in /usr/bin/*) name=$("$python" -c \
+        'import sys; print("python%d.%d" % sys.version_info[:2])') ;; esac
+    include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [ -e "$include/Python.h" ] || echo "$name-dev"
+    "$python" -c 'import venv, ensurepip' 2>/dev/null || echo "$name-venv"
+}
+
+explain() {
+    cat >&2 <<END
+
+tidewire needs CPython 3.11 or newer with its headers and venv, a C compiler, libuv and
+OpenSSL's headers.  On this machine these are missing: $*
+
+Install them with the line that fits your system, then run this again:
+
+    apt-get install gcc libc6-dev make pkg-config python3-dev python3-venv libuv1-dev libssl-dev
+    dnf install gcc make pkgconf python3-devel libuv-devel openssl-devel
+    apk add gcc musl-dev make pkgconf python3-dev libuv-dev openssl-dev
+    brew install pkg-config python libuv openssl
+
+PYTHON=/path/to/python chooses another interpreter.
+
+END
+    exit 1
+}
+
+python=$(find_python)
+packages=$(missing | tr '\n' ' ')
+if [ -n "$packages" ]; then
+    apt=$(apt_get)
+    [ -n "$apt" ] || explain "$packages"
+    say "installing $packages"
+    $apt update -qq || say "apt-get update failed, going on"
+    # shellcheck disable=SC2086
+    $apt install -y -qq --no-install-recommends $packages >&2 || explain "$packages"
+    python=$(find_python)
+    packages=$(missing | tr '\n' ' ')
+    [ -z "$packages" ] || explain "$packages"
+fi
+
+base() { "$1" -c 'import sys; print(sys.base_prefix, sys.version, sys.abiflags)'; }
+if ! usable "$venv/bin/python" || {
+        [ -n "${PYTHON:-}" ] && [ "$(base "$venv/bin/python")" != "$(base "$python")" ]; }; then
+    say "making $venv with $python"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+fi
+
+# Requirements are installed again when their file, or what is asked for, changed.
+requirements=tools/requirements-dev.txt
+[ "$level" = dev ] || requirements=tools/requirements-demo.txt
+stamp=$venv/.$(cksum <"$requirements" | tr ' ' -)
+if [ ! -e "$stamp" ]; then
+    say "installing $requirements"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements"
+    touch "$stamp"
+fi
+
+say "building ($("$venv/bin/python" -V))"
+if "$venv/bin/python" -c 'import importlib.metadata as m; m.version("tidewire")' 2>/dev/null; then
+    "$venv/bin/python" setup.py -q build_ext --inplace
+else
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-build-isolation \
+        --no-deps -e .
+fi
