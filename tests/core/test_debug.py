@@ -1,0 +1,217 @@
+"""Debug mode: what it refuses, records and reports."""
+import asyncio
+import threading
+import time
+
+import pytest
+
+
+def noop(*args):
+    pass
+
+
+@pytest.fixture
+def debug_loop(loop):
+    loop.set_debug(True)
+    return loop
+
+
+@pytest.mark.parametrize("call", [
+    lambda loop: loop.call_soon(noop),
+    lambda loop: loop.call_later(1, noop),
+    lambda loop: loop.call_at(1, noop)],
+    ids=["call_soon", "call_later", "call_at"])
+def test_wrong_thread(debug_loop, call):
+    loop = debug_loop
+    seen = []
+
+    def work():
+        try:
+            call(loop)
+        except RuntimeError as exc:
+            seen.append(str(exc))
+
+    async def main():
+        await loop.run_in_executor(None, work)
+
+    loop.run_until_complete(main())
+    (text,) = seen
+    assert "Non-thread-safe operation" in text
+
+
+def test_threadsafe_from_another_thread_is_fine(debug_loop):
+    loop = debug_loop
+    thread = threading.Timer(0.01, loop.call_soon_threadsafe, (loop.stop,))
+    thread.start()
+    loop.run_forever()
+    thread.join()
+
+
+@pytest.mark.parametrize("method", [
+    "call_soon", "call_soon_threadsafe", "call_later", "call_at"])
+def test_coroutine_as_callback(debug_loop, method):
+    async def coro():
+        pass
+
+    first = (1,) if method in ("call_later", "call_at") else ()
+    with pytest.raises(TypeError, match="coroutines cannot be used with"):
+        getattr(debug_loop, method)(*first, coro)
+    obj = coro()
+    with pytest.raises(TypeError, match="coroutines cannot be used with"):
+        getattr(debug_loop, method)(*first, obj)
+    obj.close()
+
+
+@pytest.mark.parametrize("method", ["call_soon", "call_later"])
+def test_not_callable(debug_loop, method):
+    first = (1,) if method == "call_later" else ()
+    with pytest.raises(TypeError, match="a callable object was expected"):
+        getattr(debug_loop, method)(*first, 17)
+
+
+def test_coroutine_function_to_executor(debug_loop):
+    async def coro():
+        pass
+    with pytest.raises(TypeError, match="coroutines cannot be used with"):
+        debug_loop.run_until_complete(
+            asyncio.wait_for(debug_loop.run_in_executor(None, coro), 5))
+
+
+def test_slow_callback(debug_loop, slow_logs):
+    loop = debug_loop
+    loop.slow_callback_duration = 0.01
+
+    def sluggish():
+        time.sleep(0.03)
+
+    loop.call_soon(sluggish)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert any("sluggish" in t and t.startswith("Executing <Handle")
+               and "seconds" in t for t in slow_logs), slow_logs
+
+
+def test_slow_task(debug_loop, slow_logs):
+    loop = debug_loop
+    loop.slow_callback_duration = 0.01
+
+    async def sluggish():
+        time.sleep(0.03)
+
+    loop.run_until_complete(sluggish())
+    assert any(t.startswith("Executing <Task") and "sluggish" in t
+               for t in slow_logs), slow_logs
+
+
+def test_slow_timer(debug_loop, slow_logs):
+    loop = debug_loop
+    loop.slow_callback_duration = 0.01
+
+    def sluggish():
+        time.sleep(0.03)
+        loop.stop()
+
+    loop.call_later(0, sluggish)
+    loop.run_forever()
+    assert any("TimerHandle" in t and "sluggish" in t for t in slow_logs)
+
+
+def test_not_slow_without_debug(loop, slow_logs):
+    loop.slow_callback_duration = 0.01
+    loop.set_debug(False)
+    loop.call_soon(time.sleep, 0.03)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert slow_logs == []
+
+
+def test_source_traceback(debug_loop, errors):
+    loop = debug_loop
+
+    def fail():
+        raise ZeroDivisionError
+
+    def place():
+        loop.call_soon(fail)
+
+    place()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    (context,) = errors.take()
+    names = [frame.name for frame in context["source_traceback"]]
+    assert names[-1] == "place"
+
+
+def test_source_traceback_of_timer(debug_loop, errors):
+    loop = debug_loop
+
+    def fail():
+        raise ZeroDivisionError
+
+    def place():
+        loop.call_later(0, fail)
+
+    def place_at():
+        loop.call_at(0, fail)
+
+    def place_safe():
+        loop.call_soon_threadsafe(fail)
+
+    place()
+    place_at()
+    place_safe()
+    loop.call_later(0.001, loop.stop)
+    loop.run_forever()
+    names = {context["source_traceback"][-1].name for context in errors.take()}
+    assert names == {"place", "place_at", "place_safe"}
+
+
+def test_source_traceback_of_transports_callbacks(debug_loop):
+    loop = debug_loop
+    handle = loop.call_soon(noop)
+    assert handle._source_traceback[-1].name == \
+        "test_source_traceback_of_transports_callbacks"
+    assert "created at" in repr(handle)
+
+
+def test_coroutine_origin_tracking(loop):
+    import sys
+
+    async def depth():
+        return sys.get_coroutine_origin_tracking_depth()
+
+    before = sys.get_coroutine_origin_tracking_depth()
+    assert loop.run_until_complete(depth()) == before
+    loop.set_debug(True)
+    assert loop.run_until_complete(depth()) > 0
+    assert sys.get_coroutine_origin_tracking_depth() == before
+
+
+def test_coroutine_origin_tracking_switched_while_running(loop):
+    import sys
+
+    async def main():
+        before = sys.get_coroutine_origin_tracking_depth()
+        loop.set_debug(not loop.get_debug())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return before, sys.get_coroutine_origin_tracking_depth()
+
+    loop.set_debug(False)
+    before, after = loop.run_until_complete(main())
+    assert before == 0 and after > 0
+    assert sys.get_coroutine_origin_tracking_depth() == 0
+
+
+def test_never_awaited_names_its_origin(loop, catch_warnings):
+    async def forgotten():
+        pass
+
+    async def main():
+        forgotten()
+
+    loop.set_debug(True)
+    loop.run_until_complete(main())
+    texts = [str(w.message) for w in catch_warnings]
+    assert any("never awaited" in t and "Coroutine created at" in t
+               for t in texts), texts

@@ -1,0 +1,244 @@
+"""Handle and TimerHandle: what call_soon and call_later give back."""
+import asyncio
+import contextvars
+import gc
+import sys
+import weakref
+
+import pytest
+
+
+def noop(*args):
+    pass
+
+
+def test_types(loop):
+    handle = loop.call_soon(noop)
+    timer = loop.call_later(10, noop)
+    assert isinstance(handle, asyncio.Handle)
+    assert isinstance(timer, asyncio.TimerHandle)
+    assert isinstance(timer, asyncio.Handle)
+    assert not isinstance(handle, asyncio.TimerHandle)
+    timer.cancel()
+
+
+def test_cancel_before_it_runs(loop, run):
+    seen = []
+    handle = loop.call_soon(seen.append, 1)
+    assert not handle.cancelled()
+    assert handle.cancel() is None
+    assert handle.cancelled()
+    handle.cancel()
+    run(asyncio.sleep(0))
+    assert seen == []
+
+
+def test_cancel_after_it_ran(loop, run):
+    seen = []
+    handle = loop.call_soon(seen.append, 1)
+    run(asyncio.sleep(0))
+    assert seen == [1] and not handle.cancelled()
+    handle.cancel()
+    assert handle.cancelled()
+
+
+def test_cancel_by_the_callback_before(loop, run):
+    seen = []
+    loop.call_soon(lambda: later.cancel())
+    later = loop.call_soon(seen.append, 1)
+    run(asyncio.sleep(0))
+    assert seen == []
+
+
+def test_cancel_itself_while_running(loop, run):
+    def callback():
+        handle.cancel()
+        seen.append(handle.cancelled())
+
+    seen = []
+    handle = loop.call_soon(callback)
+    run(asyncio.sleep(0))
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("schedule", ["call_soon", "call_later"])
+def test_cancel_lets_go_of_the_arguments(loop, schedule):
+    class Thing:
+        pass
+
+    thing = Thing()
+    ref = weakref.ref(thing)
+    if schedule == "call_soon":
+        handle = loop.call_soon(noop, thing)
+    else:
+        handle = loop.call_later(1000, noop, thing)
+    del thing
+    assert ref() is not None
+    handle.cancel()
+    gc.collect()
+    assert ref() is None
+
+
+def test_a_handle_that_ran_lets_go_when_dropped(loop, run):
+    class Thing:
+        def method(self):
+            pass
+
+    thing = Thing()
+    ref = weakref.ref(thing)
+    loop.call_soon(thing.method)
+    del thing
+    run(asyncio.sleep(0))
+    gc.collect()
+    assert ref() is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="new in 3.12")
+def test_get_context(loop):
+    context = contextvars.copy_context()
+    assert loop.call_soon(noop, context=context).get_context() is context
+    timer = loop.call_later(10, noop, context=context)
+    assert timer.get_context() is context
+    timer.cancel()
+    assert isinstance(loop.call_soon(noop).get_context(), contextvars.Context)
+
+
+def test_when(loop):
+    before = loop.time()
+    timer = loop.call_later(5, noop)
+    assert before + 5 <= timer.when() <= loop.time() + 5
+    timer.cancel()
+    timer = loop.call_at(123456.5, noop)
+    assert timer.when() == 123456.5
+    timer.cancel()
+    assert timer.when() == 123456.5
+
+
+def test_when_of_call_later_zero(loop, run):
+    timer = loop.call_later(0, noop)
+    assert isinstance(timer, asyncio.TimerHandle)
+    assert timer.when() <= loop.time()
+    run(asyncio.sleep(0))
+
+
+def test_timers_compare_by_time(loop):
+    early = loop.call_at(1000, noop)
+    late = loop.call_at(2000, noop)
+    assert early < late and early <= late
+    assert late > early and late >= early
+    assert early != late and early == early
+    assert early.__lt__(3) is NotImplemented
+    with pytest.raises(TypeError):
+        early < 3
+    early.cancel()
+    late.cancel()
+
+
+def test_timers_are_equal_by_value(loop):
+    one = loop.call_at(1000, noop, 1)
+    two = loop.call_at(1000, noop, 1)
+    other = loop.call_at(1000, noop, 2)
+    assert one == two and one <= two and one >= two
+    assert one != other
+    assert (one == 5) is False
+    for timer in one, two, other:
+        timer.cancel()
+
+
+def test_timers_hash_by_time(loop):
+    timer = loop.call_at(1000, noop)
+    assert hash(timer) == hash(1000.0)
+    timer.cancel()
+
+
+def test_handles_can_be_referenced_weakly(loop, run):
+    handle = loop.call_soon(noop)
+    timer = loop.call_later(10, noop)
+    assert weakref.ref(handle)() is handle
+    assert weakref.ref(timer)() is timer
+    timer.cancel()
+    run(asyncio.sleep(0))
+
+
+def test_repr(loop):
+    handle = loop.call_soon(noop, 1, "two")
+    assert "noop" in repr(handle) and "Handle" in repr(handle)
+    handle.cancel()
+    assert "cancelled" in repr(handle)
+    assert "noop" not in repr(handle)
+    timer = loop.call_at(17, noop)
+    assert "when=17" in repr(timer) and "TimerHandle" in repr(timer)
+    timer.cancel()
+
+
+def test_repr_in_debug_mode_keeps_the_callback(loop):
+    loop.set_debug(True)
+    handle = loop.call_soon(noop, 1)
+    assert "created at" in repr(handle)
+    handle.cancel()
+    assert "noop" in repr(handle) and "cancelled" in repr(handle)
+
+
+def test_many_cancelled_timers_cost_no_memory(loop, run):
+    """They are swept out long before they would be due."""
+    class Thing:
+        pass
+
+    keep = loop.call_later(1000, noop)
+    refs = []
+    for _ in range(2000):
+        thing = Thing()
+        refs.append(weakref.ref(loop.call_later(1000, noop, thing)))
+        refs[-1]().cancel()
+    run(asyncio.sleep(0.01))
+    gc.collect()
+    assert sum(ref() is not None for ref in refs) < 300
+    keep.cancel()
+
+
+def test_handle_reused_from_a_free_list_is_clean(loop, run):
+    """Cancelling an old handle must not reach the one made after it."""
+    seen = []
+    old = [loop.call_soon(noop) for _ in range(50)]
+    run(asyncio.sleep(0))
+    new = [loop.call_soon(seen.append, i) for i in range(50)]
+    for handle in old:
+        handle.cancel()
+    run(asyncio.sleep(0))
+    assert seen == list(range(50))
+    assert not any(handle.cancelled() for handle in new)
+
+
+def test_handle_outlives_its_loop(make_loop):
+    loop = make_loop()
+    handle = loop.call_soon(noop)
+    timer = loop.call_later(5, noop)
+    loop.close()
+    handle.cancel()
+    timer.cancel()
+    assert handle.cancelled() and timer.cancelled()
+    repr(handle), repr(timer)
+
+
+def test_cycle_through_a_handle_is_collected(make_loop):
+    class Thing:
+        pass
+
+    loop = make_loop()
+    thing = Thing()
+    thing.handle = loop.call_soon(noop, thing)
+    ref = weakref.ref(thing)
+    loop.close()
+    del thing
+    gc.collect()
+    assert ref() is None
+
+
+@pytest.mark.parametrize("args", [
+    (), (1,), (1, 2), (1, 2, 3), tuple(range(20)), tuple(range(300))])
+def test_arguments_arrive(loop, run, args):
+    seen = []
+    loop.call_soon(lambda *a: seen.append(a), *args)
+    loop.call_later(0, lambda *a: seen.append(a), *args)
+    run(asyncio.sleep(0.001))
+    assert seen == [args, args]

@@ -1,0 +1,377 @@
+"""call_soon, call_later, call_at: order, time, arguments, errors."""
+import asyncio
+import math
+import time
+
+import pytest
+
+
+def noop(*args):
+    pass
+
+
+def test_call_soon_is_first_in_first_out(loop, run):
+    seen = []
+    for i in range(100):
+        loop.call_soon(seen.append, i)
+    run(asyncio.sleep(0))
+    assert seen == list(range(100))
+
+
+def test_what_a_callback_schedules_runs_in_the_next_turn(loop):
+    seen = []
+
+    def first():
+        seen.append("first")
+        loop.call_soon(third)
+
+    def second():
+        seen.append("second")
+
+    def third():
+        seen.append("third")
+        loop.stop()
+
+    loop.call_soon(first)
+    loop.call_soon(second)
+    loop.run_forever()
+    assert seen == ["first", "second", "third"]
+
+
+def test_stop_ends_with_the_generation(loop):
+    """What stood in the queue with stop() runs, what came later does not."""
+    seen = []
+    loop.call_soon(loop.stop)
+    loop.call_soon(seen.append, "same")
+    loop.call_soon(lambda: loop.call_soon(seen.append, "next"))
+    loop.run_forever()
+    assert seen == ["same"]
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert seen == ["same", "next"]
+
+
+def test_deep_chain(loop):
+    left = 20000
+
+    def step():
+        nonlocal left
+        left -= 1
+        if left:
+            loop.call_soon(step)
+        else:
+            loop.stop()
+
+    loop.call_soon(step)
+    loop.run_forever()
+    assert left == 0
+
+
+def test_timers_in_order_of_time(loop):
+    seen = []
+    now = loop.time()
+    for delay in 0.03, 0.01, 0.02, 0.0:
+        loop.call_at(now + delay, seen.append, delay)
+    loop.call_at(now + 0.04, loop.stop)
+    loop.run_forever()
+    assert seen == [0.0, 0.01, 0.02, 0.03]
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 200])
+def test_timers_of_the_same_time_all_run(loop, count):
+    seen = []
+    when = loop.time() + 0.005
+    for i in range(count):
+        loop.call_at(when, seen.append, i)
+    loop.call_at(when + 0.001, loop.stop)
+    loop.run_forever()
+    assert sorted(seen) == list(range(count))
+
+
+def test_random_heap(loop):
+    import random
+    rng = random.Random(4)
+    seen, timers = [], []
+    base = loop.time() + 0.001
+    for i in range(1000):
+        when = base + rng.random() * 0.01
+        timers.append((when, loop.call_at(when, lambda w=when: seen.append(w))))
+    gone = set()
+    for when, timer in rng.sample(timers, 600):
+        timer.cancel()
+        gone.add(when)
+    loop.call_at(base + 0.02, loop.stop)
+    loop.run_forever()
+    expected = sorted(when for when, _ in timers if when not in gone)
+    assert sorted(seen) == expected
+    # Exactly in order, except within the clock's resolution.
+    assert seen == expected
+
+
+def test_never_early(loop):
+    """Within the resolution of the clock, as asyncio has it."""
+    resolution = time.get_clock_info("monotonic").resolution
+    late = []
+
+    def check(when):
+        late.append(loop.time() - when)
+
+    for i in range(1, 40):
+        when = loop.time() + i * 0.00037
+        loop.call_at(when, check, when)
+    loop.call_later(0.03, loop.stop)
+    loop.run_forever()
+    assert len(late) == 39
+    assert min(late) >= -resolution
+
+
+def test_call_later_zero_keeps_its_order(loop, run):
+    seen = []
+    loop.call_later(0, seen.append, "later")
+    loop.call_soon(seen.append, "soon")
+    run(asyncio.sleep(0.001))
+    assert seen == ["soon", "later"]
+
+
+def test_two_call_later_zero(loop, run):
+    seen = []
+    for i in range(5):
+        loop.call_later(0, seen.append, i)
+    run(asyncio.sleep(0.002))
+    assert seen == list(range(5))
+
+
+@pytest.mark.parametrize("delay", [-1, -0.001, -1e9])
+def test_negative_delay_is_due_at_once(loop, run, delay):
+    seen = []
+    loop.call_later(delay, seen.append, 1)
+    run(asyncio.sleep(0.001))
+    assert seen == [1]
+
+
+def test_call_at_in_the_past(loop, run):
+    seen = []
+    loop.call_at(0, seen.append, 1)
+    loop.call_at(-5.5, seen.append, 0)
+    run(asyncio.sleep(0.001))
+    assert seen == [0, 1]
+
+
+def test_a_timer_of_the_past_set_by_a_timer(loop):
+    """It does not run in the same generation, so nothing spins for ever."""
+    seen = []
+
+    def again():
+        seen.append(1)
+        if len(seen) < 5:
+            loop.call_later(-1, again)
+        else:
+            loop.stop()
+
+    loop.call_later(0, again)
+    loop.run_forever()
+    assert seen == [1] * 5
+
+
+def test_far_future(loop, run):
+    timers = [loop.call_later(1e9, noop), loop.call_later(1e15, noop),
+              loop.call_at(float("inf"), noop)]
+    run(asyncio.sleep(0.001))
+    for timer in timers:
+        timer.cancel()
+    run(asyncio.sleep(0.001))
+
+
+def test_integer_and_odd_delays(loop, run):
+    import fractions
+    seen = []
+    loop.call_later(True, noop).cancel()
+    loop.call_later(fractions.Fraction(1, 1000), seen.append, 1)
+    run(asyncio.sleep(0.005))
+    assert seen == [1]
+
+
+def test_call_later_none(loop):
+    with pytest.raises(TypeError):
+        loop.call_later(None, noop)
+    with pytest.raises(TypeError):
+        loop.call_at(None, noop)
+
+
+def test_call_later_string(loop):
+    with pytest.raises(TypeError):
+        loop.call_later("1", noop)
+
+
+def test_keyword_arguments(loop, run):
+    seen = []
+    loop.call_soon(callback=lambda: seen.append("soon"))
+    loop.call_later(delay=0, callback=lambda: seen.append("later"))
+    loop.call_at(when=0, callback=lambda: seen.append("at"))
+    loop.call_soon_threadsafe(callback=lambda: seen.append("threadsafe"))
+    run(asyncio.sleep(0.001))
+    assert sorted(seen) == ["at", "later", "soon", "threadsafe"]
+
+
+@pytest.mark.parametrize("method", ["call_soon", "call_soon_threadsafe"])
+def test_wrong_arguments(loop, method):
+    with pytest.raises(TypeError):
+        getattr(loop, method)()
+    with pytest.raises(TypeError):
+        getattr(loop, method)(noop, nonsense=1)
+    with pytest.raises(TypeError):
+        loop.call_later(1)
+    with pytest.raises(TypeError):
+        loop.call_at()
+
+
+def test_closed_loop(make_loop):
+    loop = make_loop()
+    loop.close()
+    for call in (lambda: loop.call_soon(noop),
+                 lambda: loop.call_later(1, noop),
+                 lambda: loop.call_at(1, noop),
+                 lambda: loop.call_soon_threadsafe(noop),
+                 lambda: loop.run_forever()):
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            call()
+
+
+def test_time_is_monotonic_time(loop):
+    before = time.monotonic()
+    now = loop.time()
+    assert before <= now <= time.monotonic()
+    assert isinstance(now, float)
+
+
+def test_time_moves_within_a_turn(loop, run):
+    async def main():
+        first = loop.time()
+        while loop.time() == first:
+            pass
+        return loop.time() - first
+    assert run(main()) > 0
+
+
+def test_an_exception_does_not_stop_the_others(loop, run, errors):
+    seen = []
+
+    def fail():
+        raise ZeroDivisionError("on purpose")
+
+    loop.call_soon(seen.append, 1)
+    loop.call_soon(fail)
+    loop.call_later(0, fail)
+    loop.call_soon(seen.append, 2)
+    run(asyncio.sleep(0.001))
+    assert seen == [1, 2]
+    first, second = errors.take()
+    assert isinstance(first["exception"], ZeroDivisionError)
+    assert first["message"].startswith("Exception in callback ")
+    assert "fail" in first["message"]
+    assert isinstance(first["handle"], asyncio.Handle)
+    assert isinstance(second["handle"], asyncio.TimerHandle)
+    assert "source_traceback" not in first
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("method", ["call_soon", "call_later"])
+def test_interrupts_come_out(loop, run, kind, method):
+    seen = []
+
+    def fail():
+        raise kind(3)
+
+    if method == "call_soon":
+        loop.call_soon(fail)
+    else:
+        loop.call_later(0, fail)
+    for i in range(3):
+        loop.call_later(0.001, seen.append, i)
+    with pytest.raises(kind):
+        loop.run_forever()
+    assert not loop.is_running()
+    run(asyncio.sleep(0.01))
+    assert seen == [0, 1, 2]
+
+
+def test_interrupt_keeps_the_rest_of_the_queue(loop, run):
+    seen = []
+
+    def fail():
+        raise KeyboardInterrupt
+
+    loop.call_soon(seen.append, 0)
+    loop.call_soon(fail)
+    loop.call_soon(seen.append, 1)
+    loop.call_soon(seen.append, 2)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    assert seen == [0]
+    run(asyncio.sleep(0))
+    assert seen == [0, 1, 2]
+
+
+def test_base_exception_that_is_no_interrupt(loop, run, errors):
+    class Odd(BaseException):
+        pass
+
+    def fail():
+        raise Odd
+
+    loop.call_soon(fail)
+    run(asyncio.sleep(0))
+    (context,) = errors.take()
+    assert isinstance(context["exception"], Odd)
+
+
+def test_callback_that_is_not_callable(loop, run, errors):
+    """asyncio notices it when it runs, unless in debug mode."""
+    loop.call_soon(17)
+    run(asyncio.sleep(0))
+    (context,) = errors.take()
+    assert isinstance(context["exception"], TypeError)
+
+
+def test_sleep_zero_lets_io_through(loop, run):
+    """An endless chain of sleep(0) does not starve descriptors or timers."""
+    import socket
+    a, b = socket.socketpair()
+    seen = []
+
+    async def main():
+        loop.add_reader(b, lambda: seen.append(b.recv(10)))
+        timer = loop.call_later(0.001, seen.append, "timer")
+        a.send(b"x")
+        deadline = loop.time() + 5
+        while len(seen) < 2 and loop.time() < deadline:
+            await asyncio.sleep(0)
+        loop.remove_reader(b)
+        timer.cancel()
+
+    run(main())
+    a.close()
+    b.close()
+    assert set(seen) == {b"x", "timer"}
+
+
+def test_timer_under_a_chain_of_call_soon(loop):
+    """A due timer enters although the ready queue is never empty."""
+    seen = []
+    start = loop.time()
+
+    def chain():
+        if loop.time() - start > 5 or seen:
+            loop.stop()
+        else:
+            loop.call_soon(chain)
+
+    loop.call_later(0.002, seen.append, 1)
+    loop.call_soon(chain)
+    loop.run_forever()
+    assert seen == [1]
+
+
+def test_nan(loop):
+    timer = loop.call_at(math.nan, noop)
+    timer.cancel()

@@ -1,0 +1,372 @@
+"""add_signal_handler, Ctrl-C, and what is left behind after close()."""
+import asyncio
+import os
+import signal
+import threading
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def handlers_are_restored():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
+               signal.SIGHUP, signal.SIGCHLD)
+    before = {n: signal.getsignal(n) for n in numbers}
+    yield
+    after = {n: signal.getsignal(n) for n in numbers}
+    fd = signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert after == before
+    assert fd == -1
+
+
+def test_handler_runs_in_the_loop(loop):
+    seen = []
+
+    def handler(*args):
+        seen.append((args, asyncio.get_running_loop() is loop))
+        loop.stop()
+
+    loop.add_signal_handler(signal.SIGUSR1, handler, 1, 2)
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    loop.run_forever()
+    assert seen == [((1, 2), True)]
+    assert loop.remove_signal_handler(signal.SIGUSR1) is True
+
+
+def test_handler_wakes_a_blocked_loop(loop, script):
+    """The signal comes from outside, with nothing else to do."""
+    out = script("""
+        loop = new_loop()
+        loop.add_signal_handler(signal.SIGTERM, loop.stop)
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        start = time.monotonic()
+        loop.run_forever()
+        assert time.monotonic() - start < 5
+        timer.join()
+        loop.close()
+        print("ended")
+    """)
+    assert out == ["ended"]
+
+
+def test_remove_returns_whether_there_was_one(loop):
+    assert loop.remove_signal_handler(signal.SIGUSR1) is False
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+    assert loop.remove_signal_handler(signal.SIGUSR1) is True
+    assert loop.remove_signal_handler(signal.SIGUSR1) is False
+
+
+def test_remove_restores_the_default(loop):
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+    loop.remove_signal_handler(signal.SIGUSR1)
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def test_remove_of_sigint_restores_the_interrupt(loop):
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.remove_signal_handler(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_close_removes_handlers(make_loop):
+    loop = make_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.close()
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_second_handler_replaces_the_first(loop):
+    seen = []
+    loop.add_signal_handler(signal.SIGUSR1, seen.append, "first")
+    loop.add_signal_handler(signal.SIGUSR1, seen.append, "second")
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    loop.call_later(0.02, loop.stop)
+    loop.run_forever()
+    assert seen == ["second"]
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("number, kind", [
+    (0, ValueError), (-1, ValueError), (1000, ValueError),
+    ("SIGINT", TypeError), (1.5, TypeError), (None, TypeError)])
+def test_wrong_numbers(loop, number, kind):
+    with pytest.raises(kind):
+        loop.add_signal_handler(number, lambda: None)
+    with pytest.raises(kind):
+        loop.remove_signal_handler(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_signals_that_cannot_be_caught(loop, number):
+    with pytest.raises(RuntimeError, match="cannot be caught"):
+        loop.add_signal_handler(number, lambda: None)
+
+
+def test_coroutines_are_refused(loop):
+    async def handler():
+        pass
+
+    with pytest.raises(TypeError, match="[Cc]oroutine"):
+        loop.add_signal_handler(signal.SIGUSR1, handler)
+    coro = handler()
+    with pytest.raises(TypeError, match="[Cc]oroutine"):
+        loop.add_signal_handler(signal.SIGUSR1, coro)
+    coro.close()
+
+
+def test_not_in_another_thread(loop):
+    seen = []
+
+    def other():
+        try:
+            loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+        except (RuntimeError, ValueError) as exc:
+            seen.append(type(exc))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert seen == [RuntimeError]
+
+
+def test_closed_loop(make_loop):
+    loop = make_loop()
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+    assert loop.remove_signal_handler(signal.SIGUSR1) is False
+
+
+def test_signal_while_the_loop_is_stopped_is_kept(loop):
+    seen = []
+    loop.add_signal_handler(signal.SIGUSR1, seen.append, 1)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert seen == []
+    loop.call_later(0.02, loop.stop)
+    loop.run_forever()
+    assert seen == [1]
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def test_signal_between_two_runs_is_kept(loop):
+    seen = []
+    loop.add_signal_handler(signal.SIGUSR1, seen.append, 1)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    loop.call_later(0.02, loop.stop)
+    loop.run_forever()
+    assert seen == [1]
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def test_many_signals(loop):
+    seen = []
+    numbers = signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP
+
+    def handler(number):
+        seen.append(number)
+        if len(seen) == 300:
+            loop.stop()
+
+    for number in numbers:
+        loop.add_signal_handler(number, handler, number)
+
+    def send(left):
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        if left > 1:
+            loop.call_soon(send, left - 1)
+
+    loop.call_soon(send, 100)
+    loop.call_later(5, loop.stop)
+    loop.run_forever()
+    assert sorted(seen) == sorted(numbers * 100)
+    for number in numbers:
+        loop.remove_signal_handler(number)
+
+
+def test_handler_that_raises(loop, errors):
+    def handler():
+        raise ZeroDivisionError
+
+    loop.add_signal_handler(signal.SIGUSR1, handler)
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    loop.call_later(0.02, loop.stop)
+    loop.run_forever()
+    (context,) = errors.take()
+    assert isinstance(context["exception"], ZeroDivisionError)
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def test_handler_that_interrupts(loop):
+    def handler():
+        raise KeyboardInterrupt
+
+    loop.add_signal_handler(signal.SIGUSR1, handler)
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    loop.call_later(5, loop.stop)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def test_handler_that_removes_itself(loop):
+    seen = []
+
+    def handler():
+        seen.append(loop.remove_signal_handler(signal.SIGUSR1))
+        loop.stop()
+
+    loop.add_signal_handler(signal.SIGUSR1, handler)
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    loop.run_forever()
+    assert seen == [True]
+
+
+def test_python_handler_runs_while_the_loop_blocks(loop):
+    """signal.signal() handlers are not delayed by a loop with no work."""
+    seen = []
+    old = signal.signal(signal.SIGALRM,
+                        lambda *a: (seen.append(1),
+                                    loop.call_soon_threadsafe(loop.stop)))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        start = loop.time()
+        timer = loop.call_later(10, loop.stop)
+        loop.run_forever()
+        assert loop.time() - start < 5
+        timer.cancel()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert seen == [1]
+
+
+def test_exception_of_a_python_handler_comes_out(loop, script):
+    out = script("""
+        class Mine(Exception): pass
+        def handler(*args): raise Mine
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        loop = new_loop()
+        loop.call_later(10, loop.stop)
+        start = time.monotonic()
+        try:
+            loop.run_forever()
+        except Mine:
+            print("mine", time.monotonic() - start < 5)
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    """)
+    assert out == ["mine True"]
+
+
+def test_ctrl_c_ends_a_blocked_loop(script):
+    out = script("""
+        loop = new_loop()
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        start = time.monotonic()
+        try:
+            loop.run_forever()
+        except KeyboardInterrupt:
+            print("interrupted", time.monotonic() - start < 5)
+        timer.join()
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+    """)
+    assert out == ["interrupted True"]
+
+
+def test_ctrl_c_under_a_busy_loop(script):
+    out = script("""
+        loop = new_loop()
+        def chain():
+            loop.call_soon(chain)
+        chain()
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        try:
+            loop.run_forever()
+        except KeyboardInterrupt:
+            print("interrupted")
+        timer.join()
+        loop.close()
+    """)
+    assert out == ["interrupted"]
+
+
+def test_ctrl_c_under_a_runner_cancels_the_task(script):
+    out = script("""
+        async def main():
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                print("cancelled")
+                raise
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        try:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(main())
+        except KeyboardInterrupt:
+            print("interrupted")
+        timer.join()
+    """)
+    assert out == ["cancelled", "interrupted"]
+
+
+def test_wakeup_fd_of_the_program_comes_back(script):
+    """A loop that has run puts back what it found."""
+    out = script("""
+        a, b = socket.socketpair()
+        a.setblocking(False)
+        b.setblocking(False)
+        signal.set_wakeup_fd(b.fileno(), warn_on_full_buffer=False)
+        loop = new_loop()
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+        print(signal.set_wakeup_fd(-1) == b.fileno())
+    """)
+    assert out == ["True"]
+
+
+def test_loop_in_a_thread_leaves_signals_alone(script):
+    out = script("""
+        def work():
+            loop = new_loop()
+            loop.run_until_complete(asyncio.sleep(0.3))
+            loop.close()
+            print("thread done", flush=True)
+        thread = threading.Thread(target=work)
+        thread.start()
+        seen = []
+        signal.signal(signal.SIGUSR1, lambda *a: seen.append(1))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        thread.join()
+        print(seen)
+    """)
+    assert out == ["thread done", "[1]"]
+
+
+def test_system_calls_are_restarted(loop):
+    """siginterrupt(False), as asyncio sets it."""
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+    import select
+    import time
+    r, w = os.pipe()
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    start = time.monotonic()
+    select.select([r], [], [], 0.1)
+    assert time.monotonic() - start >= 0.09
+    os.close(r)
+    os.close(w)
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+    loop.remove_signal_handler(signal.SIGUSR1)
