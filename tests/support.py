@@ -5,9 +5,7 @@ has seen.
 """
 import asyncio
 import importlib
-import os
 import socket
-import tempfile
 
 
 # -- loops ------------------------------------------------------------------
@@ -36,6 +34,17 @@ async def io_turns(n=3):
     """Let the loop poll n times: a timer in between makes it."""
     for _ in range(n):
         await asyncio.sleep(0.001)
+
+
+def same(one, two):
+    """Equal bytes; a short text about the difference if they are not."""
+    if one == two:
+        return True
+    at = next((i for i, (a, b) in enumerate(zip(one, two)) if a != b),
+              min(len(one), len(two)))
+    raise AssertionError(
+        f"{len(one)} and {len(two)} bytes, different from {at} on: "
+        f"{bytes(one[at:at + 20])!r}, {bytes(two[at:at + 20])!r}")
 
 
 # -- protocols that remember ------------------------------------------------
@@ -74,7 +83,7 @@ class Memory:
         try:
             await asyncio.wait_for(future, timeout)
         except asyncio.TimeoutError:
-            raise AssertionError(f"waited in vain: {self.events}") from None
+            raise AssertionError(f"waited in vain: {self.digest}") from None
 
     async def saw(self, name, count=1):
         await self.until(lambda: self.names.count(name) >= count)
@@ -84,7 +93,7 @@ class Memory:
         size = data if isinstance(data, int) else len(data)
         await self.until(lambda: len(self.data) >= size)
         if not isinstance(data, int):
-            assert self.data == data
+            assert same(self.data, data)
         return self.data
 
     @property
@@ -94,6 +103,12 @@ class Memory:
     @property
     def data(self):
         return b"".join(e[1] for e in self.events if e[0] == "data")
+
+    @property
+    def digest(self):
+        """The events, with the length of the data instead of the data."""
+        return [("data", len(e[1])) if e[0] == "data" and len(e[1]) > 100
+                else e for e in self.events]
 
     @property
     def lost(self):
@@ -246,19 +261,8 @@ def fill(transport, chunk=65536, limit=64 << 20):
     return total
 
 
-def small_buffers(*socks):
-    for sock in socks:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-
-
 def reset(sock):
     """Close so that the peer gets ECONNRESET (TCP)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                     b"\x01\0\0\0\0\0\0\0")
     sock.close()
-
-
-def unix_path():
-    """A short path for a socket, in a directory of its own."""
-    return os.path.join(tempfile.mkdtemp(prefix="tw-"), "s")
