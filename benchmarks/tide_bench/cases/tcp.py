@@ -1,0 +1,201 @@
+"""Streams: echoes over TCP and Unix sockets, bulk both ways, churn."""
+import asyncio
+import os
+import socket
+
+from ..case import SIZES, server
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+class BufferedEcho(asyncio.BufferedProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+        self.buffer = bytearray(256 * 1024)
+        self.view = memoryview(self.buffer)
+
+    def get_buffer(self, sizehint):
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        self.transport.write(bytes(self.view[:nbytes]))
+
+
+class ThreeWrites(Echo):
+    def data_received(self, data):
+        third = len(data) // 3
+        self.transport.write(data[:third])
+        self.transport.write(data[third:2 * third])
+        self.transport.write(data[2 * third:])
+
+
+class WriteLines(Echo):
+    def data_received(self, data):
+        third = len(data) // 3
+        self.transport.writelines([data[:third], data[third:2 * third], data[2 * third:]])
+
+
+class Sink(asyncio.Protocol):
+    def data_received(self, data):
+        pass
+
+
+class BufferedSink(asyncio.BufferedProtocol):
+    def __init__(self):
+        self.buffer = bytearray(64 * 1024)
+
+    def get_buffer(self, sizehint):
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        pass
+
+
+class Source(asyncio.Protocol):
+    chunk = bytes(64 * 1024)
+    paused = False
+
+    def connection_made(self, transport):
+        self.transport = transport
+        asyncio.get_running_loop().call_soon(self.pump)
+
+    def pump(self):
+        while not self.paused:
+            self.transport.write(self.chunk)
+
+    def pause_writing(self):
+        self.paused = True
+
+    def resume_writing(self):
+        self.paused = False
+        self.pump()
+
+
+async def protocol(env):
+    return await env.listen(env.args.get("protocol", Echo))
+
+
+async def streams(env):
+    size = env.args["size"]
+
+    async def handle(reader, writer):
+        try:
+            while True:
+                writer.write(await reader.readexactly(size))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    def factory():
+        reader = asyncio.StreamReader(loop=env.loop, limit=max(2 * size, 2 ** 16))
+        return asyncio.StreamReaderProtocol(reader, handle, loop=env.loop)
+
+    return await env.listen(factory)
+
+
+async def sock_calls(env):
+    loop = env.loop
+    if env.args.get("over") == "unix":
+        path = os.path.join(env.directory, "sock.sock")
+        listener, where = socket.socket(socket.AF_UNIX), {"unix": path}
+        listener.bind(path)
+    else:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        where = {"port": listener.getsockname()[1]}
+    listener.listen(1024)
+    listener.setblocking(False)
+
+    async def handle(conn):
+        if conn.family == socket.AF_INET:
+            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with conn:
+            while data := await loop.sock_recv(conn, 256 * 1024):
+                await loop.sock_sendall(conn, data)
+
+    async def accept():
+        tasks = set()
+        while True:
+            conn, _ = await loop.sock_accept(listener)
+            task = loop.create_task(handle(conn))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    env.acceptor = loop.create_task(accept())
+    return where
+
+
+FLAVOURS = {
+    "protocol": ("Protocol", protocol, Echo),
+    "buffered": ("BufferedProtocol", protocol, BufferedEcho),
+    "streams": ("streams", streams, None),
+    "sock": ("sock_recv + sock_sendall", sock_calls, None),
+}
+OVER = {"tcp": "TCP", "unix": "Unix"}
+FLOORS = {"tcp": ("floor-echo", "tcp"), "unix": ("floor-echo", "unix", "PATH")}
+
+# (over, flavour, size): at least so many times uvloop
+TARGETS = {
+    ("tcp", "protocol", "1KiB"): 1.12, ("tcp", "protocol", "10KiB"): 1.12,
+    ("tcp", "protocol", "100KiB"): 1.05, ("tcp", "protocol", "1MiB"): 1.00,
+    ("tcp", "buffered", "1KiB"): 1.2, ("tcp", "buffered", "100KiB"): 1.1,
+    ("tcp", "streams", "1KiB"): 1.4, ("tcp", "streams", "100KiB"): 1.5,
+    ("tcp", "sock", "1KiB"): 2.0, ("unix", "protocol", "1KiB"): 1.1,
+}
+
+
+def echo(over, flavour, size, conns=10, depth=1, **kw):
+    label, body, cls = FLAVOURS[flavour]
+    name, title = f"{over}/{flavour}/{size}", f"{OVER[over]} echo {size}, {label}"
+    if conns != 10:
+        name, title = f"{name}/c{conns}", f"{title}, {conns:,} connections"
+    if depth != 1:
+        name, title = f"{name}/x{depth}", f"{title}, {depth} in flight"
+    kw.setdefault("target", TARGETS.get((over, flavour, size)))
+    server(name, title, body,
+           ("echo", "--size", SIZES[size], "--conns", conns, "--depth", depth),
+           args={"over": over, "size": SIZES[size], "protocol": cls},
+           floor=FLOORS[over], **kw)
+
+
+for _over in OVER:
+    for _flavour in FLAVOURS:
+        for _size in SIZES:
+            echo(_over, _flavour, _size,
+                 main=(_over, _flavour, _size) in TARGETS)
+
+for _conns, _main in ((1, True), (100, False), (500, True), (1000, False),
+                      (2000, False), (5000, True), (10000, False)):
+    echo("tcp", "protocol", "1KiB", conns=_conns, main=_main,
+         target=1.12 if _conns == 500 else None)
+echo("tcp", "protocol", "1KiB", depth=16, target=1.05)
+echo("tcp", "streams", "1KiB", depth=16, target=None)
+
+for _name, _title, _cls, _target in (
+        ("three-writes", "answer in three writes", ThreeWrites, 2.4),
+        ("writelines", "answer by writelines of three", WriteLines, None)):
+    server(f"tcp/{_name}", f"TCP 1KiB, {_title}", protocol,
+           ("echo", "--size", 1023, "--conns", 10), args={"protocol": _cls},
+           floor=FLOORS["tcp"], target=_target)
+
+for _name, _title, _cls, _target in (
+        ("protocol", "Protocol", Sink, 1.15),
+        ("buffered", "BufferedProtocol", BufferedSink, 1.0)):
+    server(f"tcp/receive/{_name}", f"TCP receive 64KiB chunks, {_title}", protocol,
+           ("send", "--size", 64 * 1024, "--conns", 1), args={"protocol": _cls},
+           floor=("floor-echo", "sink"), unit="64 KiB", target=_target)
+
+server("tcp/send", "TCP send 64KiB chunks", protocol,
+       ("recv", "--size", 64 * 1024, "--conns", 1), args={"protocol": Source}, unit="64 KiB")
+server("tcp/churn", "TCP connect, one message, close", protocol,
+       ("churn", "--size", 1024, "--conns", 10), args={"protocol": Echo},
+       floor=FLOORS["tcp"], unit="connection", target=1.12)
+server("unix/churn", "Unix connect, one message, close", protocol,
+       ("churn", "--size", 1024, "--conns", 10), args={"over": "unix", "protocol": Echo},
+       floor=FLOORS["unix"], unit="connection")

@@ -1,0 +1,85 @@
+"""The process under test: ``python -m tide_bench.child CASE FACTORY OPTIONS``.
+
+Prints one JSON line: where a server listens, or what a process case measured.
+"""
+import asyncio
+import gc
+import json
+import os
+import resource
+import ssl
+import sys
+import time
+
+from . import build, case, loops
+
+
+class Env:
+    """What a case's body may use."""
+
+    def __init__(self, args, options, factory):
+        self.args = args
+        self.factory = factory
+        self.seconds = options["seconds"]
+        self.cores = options["cores"]
+        self.directory = options["directory"]
+        self.loop = None
+
+    @property
+    def load_program(self):
+        return str(build.BUILD / "load")
+
+    def server_context(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*map(str, build.certificate()))
+        return context
+
+    async def listen(self, factory):
+        """Serve a protocol over TCP, Unix or TLS, as the case says."""
+        if self.args.get("over") == "unix":
+            path = os.path.join(self.directory, f"{os.getpid()}.sock")
+            await self.loop.create_unix_server(factory, path, backlog=1024)
+            return {"unix": path}
+        context = self.server_context() if self.args.get("over") == "tls" else None
+        server = await self.loop.create_server(factory, "127.0.0.1", 0, backlog=1024,
+                                               ssl=context)
+        return {"port": server.sockets[0].getsockname()[1]}
+
+    def measure(self, batch, n, children=False):
+        """Run ``await batch(n)`` for the time that is due; counts n each."""
+        def cpu():
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return time.process_time() + (children and used.ru_utime + used.ru_stime)
+
+        async def main():
+            await batch(n)
+            gc.collect()
+            ops, began, spent = 0, time.perf_counter(), cpu()
+            while time.perf_counter() - began < self.seconds:
+                await batch(n)
+                ops += n
+            return {"ops": ops, "cpu": cpu() - spent, "wall": time.perf_counter() - began}
+
+        return self.loop.run_until_complete(main())
+
+
+def main(name, factory, options):
+    options = json.loads(options)
+    this = case.load_all()[name]
+    if options["core"] is not None and this.pinned:
+        os.sched_setaffinity(0, {options["core"]})
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    env = Env(this.args, options, factory)
+    env.loop = loops.make(factory)
+    asyncio.set_event_loop(env.loop)
+    if this.server:
+        print(json.dumps(env.loop.run_until_complete(this.body(env))), flush=True)
+        env.loop.run_forever()
+    else:
+        print(json.dumps(this.body(env)), flush=True)
+    os._exit(0)     # what is left open is the kernel's to close
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

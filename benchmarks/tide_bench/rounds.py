@@ -1,0 +1,135 @@
+"""One sample: one case on one loop, once; and rounds of them."""
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+
+from . import build
+
+
+class SampleFailed(Exception):
+    """The loop cannot do the case, or the run went wrong; the text says what."""
+
+
+def cores():
+    """(server's core, load's core); both None where there is only one."""
+    usable = sorted(os.sched_getaffinity(0))
+    return (usable[0], usable[-1]) if len(usable) > 1 else (None, None)
+
+
+def _pinned(command, core):
+    return command if core is None else ["taskset", "-c", str(core), *map(str, command)]
+
+
+def _first_line(process, timeout):
+    """The child's line of JSON; its error's last line if it has none."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(timeout):
+            raise SampleFailed(f"nothing said in {timeout:.0f} s")
+    line = process.stdout.readline()
+    if not line:
+        said = process.stderr.read().strip().splitlines()
+        raise SampleFailed(said[-1] if said else "ended without a word")
+    return json.loads(line)
+
+
+def _end(process):
+    process.kill()
+    process.communicate()
+
+
+def _peak_kib(pid):
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            for line in status:
+                if line.startswith("VmHWM"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def _start(case, spec, options, directory):
+    server_core = options["core"]
+    if spec.factory:
+        command = [sys.executable, "-m", "tide_bench.child", case.name, spec.factory,
+                   json.dumps(dict(options, directory=directory))]
+    else:
+        program, *args = case.floor
+        args = [os.path.join(directory, "floor.sock") if a == "PATH" else a for a in args]
+        if program == "floor-tls":
+            args += build.certificate()
+        command = _pinned([build.program(program), *args], server_core)
+    return subprocess.Popen([str(c) for c in command], env=spec.environ(), text=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, cwd=directory)
+
+
+def _load(case, where, pid, options):
+    address = ["--port", where["port"]] if "port" in where else ["--unix", where["unix"]]
+    command = [build.program("load"), *case.load, *address, "--pid", pid,
+               "--seconds", options["seconds"], "--warm", options["warm"]]
+    done = subprocess.run([str(c) for c in _pinned(command, options["cores"][1])],
+                          capture_output=True, text=True,
+                          timeout=options["seconds"] * 5 + 60)
+    if done.returncode:
+        raise SampleFailed((done.stderr.strip().splitlines() or ["load failed"])[-1])
+    return json.loads(done.stdout)
+
+
+def _server_sample(case, process, options):
+    where = _first_line(process, 30)
+    got = _load(case, where, process.pid, options)
+    if not got["messages"]:
+        raise SampleFailed("no message was answered")
+    got["ops"], got["cpu"], got["wall"] = got.pop("messages"), got.pop("server_cpu"), got.pop("seconds")
+    got["peak_kib"] = _peak_kib(process.pid)
+    return got
+
+
+def sample(case, spec, options):
+    """{"rate": more is better, "cost_us" or "bytes", "throughput", …}."""
+    with tempfile.TemporaryDirectory(prefix="tide-bench-") as directory:
+        process = _start(case, spec, options, directory)
+        try:
+            if case.server:
+                got = _server_sample(case, process, options)
+            else:
+                got = _first_line(process, options["seconds"] * 5 + 60)
+        except subprocess.TimeoutExpired:
+            raise SampleFailed("the load did not end") from None
+        finally:
+            _end(process)
+    if "bytes" in got:
+        return dict(got, rate=1 / max(got["bytes"], 1))
+    got["throughput"] = got["ops"] / got["wall"]
+    got["rate"] = got["ops"] / got[case.clock]
+    got["cost_us"] = 1e6 / got["rate"]
+    return got
+
+
+def rounds(case, specs, count, options, progress):
+    """{loop: [sample or None, …]}, {loop: why it has none}; order rotates."""
+    samples = {spec.name: [] for spec in specs}
+    failed = {}
+    if not case.floor:
+        specs = [spec for spec in specs if spec.factory]
+    for turn in range(count):
+        shift = turn % len(specs)
+        for spec in specs[shift:] + specs[:shift]:
+            if spec.name in failed:
+                continue
+            progress(case, spec, turn)
+            try:
+                samples[spec.name].append(sample(case, spec, options))
+            except SampleFailed as exc:
+                if not samples[spec.name]:
+                    failed[spec.name] = str(exc)
+                samples[spec.name].append(None)
+                progress(case, spec, turn, str(exc))
+            time.sleep(0.02)
+    return {name: got for name, got in samples.items() if any(got)}, failed
