@@ -11,7 +11,7 @@ usage: python -m tidewire SCRIPT [ARGS...]       run a program on tidewire
 """
 
 
-def main(argv: list[str]) -> int | str | None:
+def main(argv: list[str]) -> int:
     """Run one command; the result is for sys.exit()."""
     match argv:
         case ["-h" | "--help"]:

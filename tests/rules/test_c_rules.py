@@ -1,0 +1,168 @@
+"""The rules of the C code that a program can check; CONTRIBUTING.rst explains them.
+
+A line that must break a rule says why, on the line: ``/* allow: the reason */``.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / "csrc"
+ROOMS = {"base": 0, "core": 1, "net": 2, "tls": 3, "ops": 4}
+TOP = 5                 # csrc/*.c: the module and the loop's method table
+
+FILES = sorted(CSRC.rglob("*.[ch]"))
+IDS = [str(path.relative_to(CSRC)) for path in FILES]
+
+MAX_FILE, MAX_FUNCTION = 600, 60
+
+BANNED = {
+    r"\b(v?sprintf|strcpy|strcat|strtok|gets|alloca|abort|exit|system)\s*\(": "unsafe",
+    r"\bPyGILState_": "the GIL is given and taken back in one place, by thread state",
+    r"\b(uv_backend_timeout)\b": "it says 0 with new watchers, and uv_run then blocks",
+    r"\buv_(tcp|udp|pipe|stream|spawn|process|fs|getaddrinfo|queue_work)_?\w*\s*\(":
+        "libuv is the selector, not the dispatcher",
+}
+CALLS_PYTHON = re.compile(
+    r"\bPyObject_(Call\w*|Vectorcall\w*|GetAttr\w*|SetAttr\w*|GetItem|SetItem)\s*\(|\bPyIter_Next\s*\(")
+
+each_file = pytest.mark.parametrize("path", FILES, ids=IDS)
+
+
+def room(path):
+    parts = path.relative_to(CSRC).parts
+    return ROOMS[parts[0]] if len(parts) > 1 else TOP
+
+
+def code_lines(path):
+    """(number, line) without comments and string literals, allowed lines left out.
+
+    A comment "allow:" covers its own line, and the next if it stands alone.
+    """
+    text = path.read_text()
+    allowed = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        if "/* allow:" in line:
+            alone = line.lstrip().startswith("/*")
+            allowed |= {number, number + 1} if alone else {number}
+
+    def blank(match):
+        return re.sub(r"[^\n]", " ", match[0])
+
+    text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', blank, text, flags=re.DOTALL)
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1)
+            if number not in allowed]
+
+
+def functions(path):
+    """(name, first line, length) of each function, by PEP 7's braces in the first column."""
+    lines = path.read_text().splitlines()
+    start = None
+    for i, line in enumerate(lines):
+        if line == "{":
+            start = i
+        elif line == "}" and start is not None:
+            head = next((lines[k] for k in range(start - 1, max(-1, start - 12), -1)
+                         if re.match(r"\w+\(", lines[k])), "?(")
+            yield head.split("(")[0], start + 1, i - start + 1
+            start = None
+
+
+@each_file
+def test_arrow_rule(path):
+    """A file includes headers of its own room, or of a room with a lower number."""
+    for header in re.findall(r'^#include "([^"]+)"', path.read_text(), re.MULTILINE):
+        included = CSRC / header
+        assert included.exists(), f"{header}: includes are written from csrc/"
+        assert room(included) <= room(path), f"{header} is of a higher room"
+
+
+@each_file
+def test_own_header_first(path):
+    own = path.with_suffix(".h")
+    if path.suffix == ".c" and own.exists():
+        first = re.search(r"^#include .*", path.read_text(), re.MULTILINE)
+        assert first[0] == f'#include "{own.relative_to(CSRC)}"'
+
+
+@each_file
+def test_headers(path):
+    if path.suffix == ".h":
+        text = path.read_text()
+        assert "#pragma once" in text
+        assert text.startswith("/*"), "a header begins with its essay"
+
+
+@each_file
+def test_no_included_source(path):
+    assert not re.search(r'#include\s+"[^"]+\.c"', path.read_text())
+
+
+@each_file
+def test_banned_calls(path):
+    bad = [f"{path.name}:{number}: {line.strip()}  ({why})"
+           for number, line in code_lines(path)
+           for pattern, why in BANNED.items() if re.search(pattern, line)]
+    assert not bad, "\n".join(bad)
+
+
+@each_file
+def test_one_door_to_python(path):
+    """User code is called from core/call.c and from nowhere else."""
+    if path == CSRC / "core" / "call.c":
+        return
+    bad = [f"{path.name}:{number}: {line.strip()}" for number, line in code_lines(path)
+           if CALLS_PYTHON.search(line)]
+    assert not bad, "\n".join(bad)
+
+
+@each_file
+def test_version_tests_stand_in_one_file(path):
+    if path != CSRC / "base" / "compat.h":
+        assert not [line for _, line in code_lines(path) if "PY_VERSION_HEX" in line]
+
+
+@each_file
+def test_length(path):
+    assert len(path.read_text().splitlines()) <= MAX_FILE
+    long = [f"{name} (line {line}): {length} lines" for name, line, length in functions(path)
+            if length > MAX_FUNCTION]
+    assert not long, "\n".join(long)
+
+
+@each_file
+def test_layout(path):
+    """PEP 7: 79 columns, no tabs, nothing after the end of a line."""
+    bad = [number for number, line in enumerate(path.read_text().splitlines(), 1)
+           if len(line) > 79 or "\t" in line or line != line.rstrip()]
+    assert not bad
+
+
+def test_every_setup_is_called():
+    text = {path: "\n".join(line for _, line in code_lines(path)) for path in FILES}
+    defined = {name for path, code in text.items() if path.suffix == ".c"
+               for name in re.findall(r"^(tw_\w+_setup)\(", code, re.MULTILINE)}
+    everything = "\n".join(code for path, code in text.items() if path.suffix == ".c")
+    unused = {name for name in defined if not re.search(rf"(?<!^){name}\b", everything, re.M)}
+    assert not unused
+
+
+def test_each_file_has_its_line_in_the_docs():
+    process = subprocess.run([sys.executable, ROOT / "tools" / "rooms.py", "--check"],
+                             capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+
+
+def test_each_file_says_what_it_is():
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import rooms
+    finally:
+        del sys.path[0]
+    mute = [names for name in rooms.ROOMS for names, what in rooms.files(name).values()
+            if not what]
+    assert not mute
