@@ -1,0 +1,18 @@
+/* Arguments of METH_FASTCALL | METH_KEYWORDS functions, by name. */
+#pragma once
+
+#include "base/common.h"
+
+/* What a function takes.  The names are in the order of the positions. */
+typedef struct {
+    const char *function; /* for messages: "sock_recv" */
+    const char *const *names;
+    int required; /* how many of them must be given */
+    int max;      /* how many names there are */
+} TwArgs;
+
+/* Bind what the caller gave: out[i] is borrowed (valid while the call lasts)
+   or NULL if it was not given.  -1 with TypeError, worded as Python does. */
+TW_MUSTCHECK tw_status tw_args_bind(const TwArgs *spec, PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kwnames,
+                                    PyObject **out);
