@@ -88,7 +88,7 @@ if [ -n "$packages" ]; then
     say "installing $packages"
     $apt update -qq || say "apt-get update failed, going on"
     # shellcheck disable=SC2086
-    $apt install -y -qq --no-install-recommends $packages >&2 || explain "$packages"
+    $apt install -y -qq --no-install-recommends $packages >/dev/null || explain "$packages"
     python=$(find_python)
     packages=$(missing | tr '\n' ' ')
     [ -z "$packages" ] || explain "$packages"
