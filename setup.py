@@ -146,7 +146,7 @@ class BuildExt(build_ext):
                 if self.probe("", ["-Werror", flag], [flag] if both else None)]
 
     def set_flags(self, extension):
-        cflags, ldflags = ["-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden"], []
+        cflags, ldflags = ["-std=gnu11", "-D_GNU_SOURCE", "-fvisibility=hidden"], []
         if DEBUG:
             cflags += ["-O0", "-g3", "-UNDEBUG", "-DTW_DEBUG=1"]
         elif SANITIZE:

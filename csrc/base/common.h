@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <structmember.h>
 
 #define TW_MUSTCHECK __attribute__((warn_unused_result))
 #define TW_LIKELY(x) __builtin_expect(!!(x), 1)

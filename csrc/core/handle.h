@@ -45,9 +45,11 @@ TwHandle *tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
 /* cancel(): idempotent, releases callback and arguments. */
 void tw_handle_cancel(TwHandle *handle);
 
-/* Call it, in its context (`entered` says that its context is entered
-   already).  0; or -1 with an exception that leaves the loop. */
-TW_MUSTCHECK tw_status tw_handle_run(TwHandle *handle, bool entered);
+/* Call it, in its context; a cancelled one does nothing.  0; or -1 with an
+   exception that leaves the loop. */
+TW_MUSTCHECK tw_status tw_handle_run(TwHandle *handle);
+
+TW_MUSTCHECK tw_status tw_handle_setup(tw_state *state, PyObject *module);
 
 static inline bool
 tw_handle_is(const tw_state *state, PyObject *obj)

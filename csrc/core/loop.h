@@ -27,13 +27,13 @@ typedef struct TwHandle TwHandle;
 
 /* Writes of the running callback that wait for its end (section "cork" of
    architecture: at most 8 references or 64 KiB). */
-typedef struct TwCork {
-    struct TwCork *next;
+struct TwCork {
+    TwCork *next;
     PyObject *owner; /* strong: the stream */
     int count;
     size_t bytes;
     PyObject *data[TW_CORK_PIECES]; /* strong: bytes objects */
-} TwCork;
+};
 
 typedef struct {
     uint64_t turns;
@@ -43,7 +43,7 @@ typedef struct {
     double idle;         /* seconds spent waiting */
     double running;      /* seconds spent in finished run_forever calls */
     double run_start;    /* when the present run_forever began, or 0 */
-    double longest;      /* seconds: the longest single generation */
+    double longest;      /* seconds: the longest stretch between polls */
     uint32_t ready_peak; /* most handles ready at one time */
     uint32_t transports; /* open ones */
 } TwStats;
@@ -66,13 +66,14 @@ struct TwLoop {
     bool in_poll;           /* the GIL was given away around uv_run */
     bool sleeping;          /* ... and uv_run may block: wake with async */
     bool cork_off;          /* writes go out at once (a switch for users) */
+    bool own_time;          /* a subclass overrides time() */
+    bool own_sched;         /* a subclass overrides call_soon or call_at */
     int depth;              /* > 0: inside a callback of this loop */
     unsigned long owner;    /* thread that runs it (valid while running) */
 
     TwRing ready;           /* Handle, TimerHandle or a transport's step */
     TwHeap timers;
     size_t timers_cancelled;
-    uint32_t due_timers;    /* due ones at the ready ring's known place */
 
     uv_loop_t uv;
     uv_async_t async;       /* wakes a blocked poll */
@@ -80,12 +81,12 @@ struct TwLoop {
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */
     TwVec changed;          /* wanted events differ from libuv's */
-    TwVec all;              /* every watcher that libuv knows */
+    uint32_t watcher_count; /* open ones: `due` has room for all */
     uint32_t due_next;      /* first of `due` that was not run yet */
     TwWatcher **by_fd;      /* borrowed: the watcher of each descriptor */
     int by_fd_cap;
 
-    TwCork *corks;          /* in use */
+    TwCork *corks;          /* in use, oldest first */
     TwCork *cork_free;
     char *read_buffer;      /* TW_READ_BUFFER_SIZE, or NULL: not yet needed */
     uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */
@@ -135,8 +136,9 @@ tw_status tw_loop_reject(TwLoop *loop, PyObject *future, PyObject *exc);
 /* Have the poll return if the loop sleeps (any thread, with the GIL). */
 void tw_loop_wake(TwLoop *loop);
 
-/* time.monotonic(). */
-double tw_loop_now(void);
+/* loop.time(): time.monotonic(), or what a subclass says (then -1.0 with an
+   exception set is possible). */
+double tw_loop_time(TwLoop *loop);
 
 /* The loop's read buffer, made when first asked for; NULL + MemoryError. */
 char *tw_loop_read_buffer(TwLoop *loop);

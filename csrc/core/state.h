@@ -8,6 +8,7 @@
 #include "base/common.h"
 
 typedef struct TwLoop TwLoop;
+typedef struct TwCork TwCork;
 
 /* Interned names, state->str.<name>: attributes and methods that C asks of
    Python objects.  X-macro, so that a name is added in one place. */
@@ -38,7 +39,8 @@ typedef struct TwLoop TwLoop;
     X(resume_writing)                                                         \
     X(set_exception)                                                          \
     X(set_result)                                                             \
-    X(shutdown)
+    X(shutdown)                                                               \
+    X(time)
 
 typedef struct tw_state {
     PyObject *module; /* borrowed: owns us */
@@ -69,6 +71,10 @@ typedef struct tw_state {
 
     PyObject *empty_tuple;
     PyObject *kw_loop; /* ("loop",) */
+
+    /* Filled in by net/stream_write.c, see core/call.h. */
+    void (*cork_flush)(TwLoop *loop, TwCork *cork);
+
     struct {
 #define X(name) PyObject *name;
         TW_NAMES(X)
@@ -96,6 +102,21 @@ TW_MUSTCHECK tw_status tw_state_add_type(tw_state *state,
                                          PyTypeObject **slot,
                                          PyType_Spec *spec, PyObject *bases,
                                          int public);
+
+/* module.attr: a new reference or NULL. */
+PyObject *tw_state_import(const char *module, const char *attr);
+
+/* A slot of a Python class, and where a struct of ours has it. */
+typedef struct {
+    const char *name; /* NULL ends a list */
+    size_t offset;
+} TwSlotCheck;
+
+/* ImportError unless instances of `type` have exactly these slots there and
+   end at or before `room`. */
+TW_MUSTCHECK tw_status tw_state_check_layout(PyTypeObject *type,
+                                             const TwSlotCheck *slots,
+                                             size_t room);
 
 /* Call seam.<name>(args...): cold work that Python does better.  A new
    reference or NULL. */

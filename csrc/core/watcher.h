@@ -4,6 +4,7 @@
    calls `on_ready` of its owner.  What is wanted is noted (tw_watcher_want)
    and applied by the loop's thread right before it polls: changes of one
    turn cost nothing if they cancel out, and other threads never touch libuv.
+   libuv hears of a descriptor for the first time there, too.
 
    Ownership: while it wants something, the watcher owns its owner (strong,
    and the loop traverses it); otherwise it is borrowed, and the owner closes
@@ -34,24 +35,33 @@ struct TwWatcher {
     TwLoop *loop;       /* borrowed: the loop closes its watchers first */
     PyObject *owner;    /* strong while want != 0, else borrowed */
     TwOnReady on_ready;
+    bool (*is_stale)(PyObject *owner); /* or NULL: was the fd closed? */
     int fd;
+    _Atomic uint8_t refs; /* the owner's pointer, and libuv: free at 0 */
     uint8_t want;       /* TW_EV_READ | TW_EV_WRITE */
     uint8_t armed;      /* what libuv was told */
     uint8_t got;        /* what the last poll brought */
-    uint8_t user_fd : 1; /* the program's own: also test for regular files */
-    uint8_t transport : 1; /* add_reader & co. must keep off */
-    uint32_t in_watchers, in_due, in_changed, in_all; /* places, see vec.h */
+    bool known;         /* libuv has it: uv_poll_init was done */
+    bool closing;       /* tw_watcher_close() was called */
+    bool user_fd;       /* the program's own: keep its blocking mode */
+    bool transport;     /* add_reader & co. must keep off */
+    uint32_t in_watchers, in_due, in_changed; /* places, see base/vec.h */
 };
 
-/* Make a watcher for `fd` (which libuv makes non-blocking).  NULL with
-   OSError, or RuntimeError if a transport watches that descriptor already.
-   `transport`: the owner is a transport. */
+/* Make a watcher for `fd`.  NULL with MemoryError, or RuntimeError if a
+   transport watches that descriptor already.  `transport`: the owner is a
+   transport (and the descriptor is non-blocking); else the descriptor is the
+   program's own, and keeps its blocking mode. */
 TwWatcher *tw_watcher_open(TwLoop *loop, int fd, PyObject *owner,
                            TwOnReady on_ready, bool transport);
 
 /* Want these events from the next poll on (0: none).  Any thread with the
    GIL.  Fails (-1) only for lack of memory. */
 TW_MUSTCHECK tw_status tw_watcher_want(TwWatcher *w, unsigned events);
+
+/* Tell libuv anew at the next poll even if nothing seems to have changed:
+   the descriptor may be another one under the same number. */
+TW_MUSTCHECK tw_status tw_watcher_rearm(TwWatcher *w);
 
 /* Want nothing, and tell libuv now: for descriptors that the program may
    close as soon as we return. */
@@ -64,7 +74,16 @@ void tw_watcher_close(TwWatcher *w);
 /* The watcher of a descriptor, borrowed, or NULL. */
 TwWatcher *tw_watcher_of_fd(TwLoop *loop, int fd);
 
+/* The owner finds that the descriptor number means something else by now
+   (the program closed it behind our back): libuv lets go of it at once, and
+   on_ready is called with TW_EV_BAD in the next turn. */
+void tw_watcher_give_up(TwWatcher *w);
+
 /* -- for the turn -- */
+
+/* Let go of every watcher and its owner (the loop is being closed, or
+   collected).  Owners may still hold their pointers. */
+void tw_watcher_close_all(TwLoop *loop);
 
 /* Apply the noted changes to libuv. */
 void tw_watcher_apply_changes(TwLoop *loop);

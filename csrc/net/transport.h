@@ -24,8 +24,16 @@
 
 typedef struct TwTransport TwTransport;
 
+/* What a transport tells its protocol about itself. */
+typedef enum {
+    TW_TELL_MADE,  /* connection_made(transport) */
+    TW_TELL_LOST,  /* connection_lost(exc) */
+    TW_TELL_PAUSE, /* pause_writing() */
+    TW_TELL_RESUME /* resume_writing() */
+} TwTell;
+
 typedef struct {
-    TwStepOps step; /* tw_transport_step for all: see below */
+    TwStepOps step; /* {tw_transport_step} for all: see below */
     /* Bytes that wait to be written, corked ones included. */
     size_t (*buffer_size)(TwTransport *self);
     /* Drop all of them. */
@@ -34,7 +42,9 @@ typedef struct {
     tw_status (*started)(TwTransport *self);
     /* Right after connection_lost(exc), before the descriptor is closed. */
     void (*lost)(TwTransport *self, PyObject *exc);
-    const char *noun; /* "socket", "pipe", "datagram": for messages */
+    /* Or NULL.  Asked first: 0 = told somebody else than the protocol, 1 =
+       tell the protocol, -1 = an exception leaves the loop. */
+    int (*intercept)(TwTransport *self, TwTell what, PyObject *exc);
 } TwTransportOps;
 
 /* flags */
@@ -149,9 +159,9 @@ void tw_transport_set_protocol(TwTransport *self, PyObject *protocol);
 
 /* -- flow control -------------------------------------------------------- */
 
-/* After bytes were added / written: pause_writing when strictly over high,
-   resume_writing at or below low; in the caller's context (`own` false) or
-   the transport's.  0; -1 leaves the loop. */
+/* After bytes were added / written: pause_writing when strictly over high
+   (in the caller's context), resume_writing at or below low (in the
+   transport's).  0; -1 leaves the loop. */
 TW_MUSTCHECK tw_status tw_transport_maybe_pause(TwTransport *self);
 TW_MUSTCHECK tw_status tw_transport_maybe_resume(TwTransport *self);
 

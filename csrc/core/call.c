@@ -1,0 +1,181 @@
+#include "core/call.h"
+
+#include "base/compat.h"
+#include "core/handle.h"
+
+bool
+tw_call_must_leave(void)
+{
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)
+           || PyErr_ExceptionMatches(PyExc_SystemExit);
+}
+
+PyObject *
+tw_call_enter(PyObject *context)
+{
+    PyObject *copy;
+
+    if (TW_LIKELY(PyContext_Enter(context) == 0)) {
+        return Py_NewRef(context);
+    }
+    if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+        return NULL;
+    }
+    /* A greenlet waits inside a callback that entered it. */
+    PyErr_Clear();
+    copy = PyContext_Copy(context);
+    if (copy == NULL || PyContext_Enter(copy) < 0) {
+        Py_XDECREF(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+void
+tw_call_leave(PyObject *entered_steal)
+{
+    PyObject *exc = tw_err_take();
+
+    if (PyContext_Exit(entered_steal) < 0) {
+        PyErr_WriteUnraisable(entered_steal);
+    }
+    Py_DECREF(entered_steal);
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+}
+
+/* Leave after a call: only a failed one has an exception to keep. */
+static inline void
+call_leave_after(PyObject *entered_steal, PyObject *result)
+{
+    if (TW_LIKELY(result != NULL)) {
+        if (TW_UNLIKELY(PyContext_Exit(entered_steal) < 0)) {
+            PyErr_WriteUnraisable(entered_steal);
+        }
+        Py_DECREF(entered_steal);
+        return;
+    }
+    tw_call_leave(entered_steal);
+}
+
+PyObject *
+tw_call_method(TwLoop *loop, PyObject *context, PyObject *name,
+               PyObject *const *argv, size_t n)
+{
+    PyObject *result, *entered = NULL;
+
+    if (context != NULL) {
+        entered = tw_call_enter(context);
+        if (entered == NULL) {
+            return NULL;
+        }
+    }
+    tw_call_begin(loop);
+    result = PyObject_VectorcallMethod(name, argv, n, NULL);
+    if (entered != NULL) {
+        call_leave_after(entered, result);
+    }
+    tw_call_end(loop);
+    return result;
+}
+
+PyObject *
+tw_call(TwLoop *loop, PyObject *context, PyObject *callable,
+        PyObject *const *argv, size_t nargs)
+{
+    PyObject *result, *entered = NULL;
+
+    if (context != NULL) {
+        entered = tw_call_enter(context);
+        if (entered == NULL) {
+            return NULL;
+        }
+    }
+    tw_call_begin(loop);
+    result = PyObject_Vectorcall(
+        callable, argv, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (entered != NULL) {
+        call_leave_after(entered, result);
+    }
+    tw_call_end(loop);
+    return result;
+}
+
+PyObject *
+tw_call_plain(PyObject *callable, PyObject *const *argv, size_t n)
+{
+    return PyObject_Vectorcall(callable, argv, n, NULL);
+}
+
+PyObject *
+tw_call_plain_method(PyObject *name, PyObject *const *argv, size_t n)
+{
+    return PyObject_VectorcallMethod(name, argv, n, NULL);
+}
+
+static PyObject *
+call_error_context(const char *message, PyObject *exc, PyObject *transport,
+                   PyObject *protocol)
+{
+    PyObject *context = Py_BuildValue("{sssO}", "message", message,
+                                      "exception", exc);
+
+    if (context == NULL) {
+        return NULL;
+    }
+    if ((transport != NULL
+         && PyDict_SetItemString(context, "transport", transport) < 0)
+        || (protocol != NULL
+            && PyDict_SetItemString(context, "protocol", protocol) < 0)) {
+        Py_DECREF(context);
+        return NULL;
+    }
+    return context;
+}
+
+tw_status
+tw_call_report(TwLoop *loop, const char *message, PyObject *transport,
+               PyObject *protocol)
+{
+    PyObject *exc, *context, *result = NULL;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    exc = tw_err_take();
+    context = call_error_context(message, exc, transport, protocol);
+    if (context != NULL) {
+        PyObject *argv[] = {(PyObject *)loop, context};
+        result = tw_call_method(loop, NULL,
+                                loop->state->str.call_exception_handler, argv,
+                                2);
+    }
+    Py_XDECREF(context);
+    Py_XDECREF(exc);
+    if (result == NULL) {
+        if (tw_call_must_leave()) {
+            return -1;
+        }
+        PyErr_WriteUnraisable((PyObject *)loop);
+        return 0;
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+void
+tw_call_flush(TwLoop *loop)
+{
+    PyObject *exc = tw_err_take();
+
+    while (loop->corks != NULL) {
+        TwCork *cork = loop->corks;
+        loop->corks = cork->next;
+        cork->next = NULL;
+        loop->state->cork_flush(loop, cork);
+    }
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+}

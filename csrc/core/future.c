@@ -1,0 +1,101 @@
+/* Futures and tasks of the loop: asyncio's own types, made without detours. */
+#include "core/call.h"
+#include "core/loop_type.h"
+
+PyObject *
+tw_loop_new_future(TwLoop *loop)
+{
+    PyObject *argv[] = {(PyObject *)loop};
+
+    return PyObject_Vectorcall(loop->state->future_type, argv, /* allow */
+                               0, loop->state->kw_loop);
+}
+
+/* future.<name>(value) unless it is done: asyncio's "set unless cancelled". */
+static tw_status
+future_settle(TwLoop *loop, PyObject *future, PyObject *name, PyObject *value)
+{
+    PyObject *argv[] = {future, value};
+    PyObject *done, *result;
+    int is_done;
+
+    done = tw_call_plain_method(loop->state->str.done, argv, 1);
+    is_done = done ? PyObject_IsTrue(done) : -1;
+    Py_XDECREF(done);
+    if (is_done != 0) {
+        return is_done < 0 ? -1 : 0;
+    }
+    result = tw_call_plain_method(name, argv, 2);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+tw_status
+tw_loop_resolve(TwLoop *loop, PyObject *future, PyObject *value)
+{
+    return future_settle(loop, future, loop->state->str.set_result, value);
+}
+
+tw_status
+tw_loop_reject(TwLoop *loop, PyObject *future, PyObject *exc)
+{
+    return future_settle(loop, future, loop->state->str.set_exception, exc);
+}
+
+const char tw_loop_doc_create_future[] = PyDoc_STR(
+"create_future($self, /)\n--\n\n"
+"A new asyncio.Future of this loop.");
+
+PyObject *
+tw_loop_meth_create_future(PyObject *self, PyObject *unused)
+{
+    return tw_loop_new_future((TwLoop *)self);
+}
+
+const char tw_loop_doc_create_task[] = PyDoc_STR(
+"create_task($self, coro, /, **kwargs)\n--\n\n"
+"Schedule a coroutine; returns the asyncio.Task.\n\n"
+"Keyword arguments (name, context, eager_start...) are those of the running\n"
+"Python's BaseEventLoop.create_task.  With a task factory, and in debug\n"
+"mode, that function itself does it.  See library/asyncio-eventloop.");
+
+/* BaseEventLoop.create_task(self, ...), unbound. */
+static PyObject *
+task_create_by_asyncio(TwLoop *loop, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *kwnames)
+{
+    PyObject *function, *result;
+    Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    PyObject **argv = PyMem_Malloc((size_t)(total + 1) * sizeof(*argv));
+
+    if (argv == NULL) {
+        return PyErr_NoMemory();
+    }
+    argv[0] = (PyObject *)loop;
+    for (Py_ssize_t i = 0; i < total; i++) {
+        argv[1 + i] = args[i];
+    }
+    function = PyObject_GetAttrString(loop->state->base_loop_type,
+                                      "create_task"); /* allow: asyncio's */
+    result = function ? PyObject_Vectorcall(function, argv, /* allow */
+                                            (size_t)nargs + 1, kwnames)
+                      : NULL;
+    Py_XDECREF(function);
+    PyMem_Free(argv);
+    return result;
+}
+
+PyObject *
+tw_loop_meth_create_task(PyObject *self, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *kwnames)
+{
+    TwLoop *loop = (TwLoop *)self;
+
+    if (kwnames != NULL || nargs != 1 || loop->task_factory != NULL
+        || loop->debug || loop->closed) {
+        return task_create_by_asyncio(loop, args, nargs, kwnames);
+    }
+    PyObject *argv[] = {args[0], self};
+    return PyObject_Vectorcall(loop->state->task_type, argv, /* allow */
+                               1, loop->state->kw_loop);
+}

@@ -1,0 +1,587 @@
+#include "core/handle.h"
+
+#include "base/compat.h"
+#include "core/call.h"
+
+#define HANDLE_FREE_MAX 512
+
+/* -- making ---------------------------------------------------------------- */
+
+/* An empty handle of the type: from the free list, or new; untracked. */
+static TwHandle *
+handle_alloc(PyTypeObject *type, PyObject **free_list, int *free_count)
+{
+    TwHandle *self = (TwHandle *)*free_list;
+
+    if (self == NULL) {
+        self = PyObject_GC_New(TwHandle, type);
+        if (self != NULL) {
+            memset((char *)self + sizeof(PyObject), 0,
+                   sizeof(*self) - sizeof(PyObject));
+        }
+        return self;
+    }
+    *free_list = self->slot_args;
+    --*free_count;
+    self->slot_args = NULL;
+    return (TwHandle *)PyObject_Init((PyObject *)self, type);
+}
+
+static tw_status
+handle_set_args(TwHandle *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs <= TW_HANDLE_INLINE) {
+        for (Py_ssize_t i = 0; i < nargs; i++) {
+            self->room[1 + i] = Py_NewRef(args[i]);
+        }
+        self->nargs = (int)nargs;
+        return 0;
+    }
+    self->nargs = -1;
+    self->slot_args = PyTuple_New(nargs);
+    if (self->slot_args == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        PyTuple_SET_ITEM(self->slot_args, i, Py_NewRef(args[i]));
+    }
+    return 0;
+}
+
+static tw_status
+handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
+            PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    self->flags = 0;
+    self->callback = Py_NewRef(callback);
+    self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
+    self->context = context != NULL && context != Py_None
+                        ? Py_NewRef(context)
+                        : PyContext_CopyCurrent();
+    if (self->context == NULL || handle_set_args(self, args, nargs) < 0) {
+        return -1;
+    }
+    if (TW_UNLIKELY(loop->debug)) {
+        self->traceback = tw_seam_call(loop->state, "extract_stack", NULL, 0);
+        return self->traceback == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
+TwHandle *
+tw_handle_new(TwLoop *loop, PyObject *callback, PyObject *const *args,
+              Py_ssize_t nargs, PyObject *context)
+{
+    tw_state *state = loop->state;
+    TwHandle *self = handle_alloc(state->handle_type, &state->handle_free,
+                                  &state->handle_free_count);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    tw_status status =
+        handle_init(self, loop, callback, args, nargs, context);
+    PyObject_GC_Track(self);
+    if (status < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
+TwHandle *
+tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
+                    PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *context)
+{
+    tw_state *state = loop->state;
+    TwHandle *self = handle_alloc(state->timer_type, &state->timer_free,
+                                  &state->timer_free_count);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    tw_status status =
+        handle_init(self, loop, callback, args, nargs, context);
+    self->flags = TW_H_TIMER;
+    self->when = when;
+    PyObject_GC_Track(self);
+    if (status < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
+/* -- cancel ---------------------------------------------------------------- */
+
+/* Let go of the callback and its arguments: may run Python (finalizers), so
+   the fields are empty first. */
+static void
+handle_drop_call(TwHandle *self, PyObject *instead)
+{
+    PyObject *callback = self->callback;
+    PyObject *tuple = TW_TAKE(self->slot_args);
+    PyObject *args[TW_HANDLE_INLINE];
+    int n = self->nargs > 0 ? self->nargs : 0;
+
+    for (int i = 0; i < n; i++) {
+        args[i] = TW_TAKE(self->room[1 + i]);
+    }
+    self->nargs = 0;
+    self->callback = Py_XNewRef(instead);
+    Py_XDECREF(callback);
+    Py_XDECREF(tuple);
+    for (int i = 0; i < n; i++) {
+        Py_XDECREF(args[i]);
+    }
+}
+
+void
+tw_handle_cancel(TwHandle *self)
+{
+    TwLoop *loop = self->loop;
+
+    if (self->flags & TW_H_CANCELLED) {
+        return;
+    }
+    if (TW_UNLIKELY(loop->debug) && self->repr == NULL) {
+        self->repr = PyObject_Repr((PyObject *)self);
+        if (self->repr == NULL) {
+            PyErr_Clear();
+        }
+    }
+    self->flags |= TW_H_CANCELLED;
+    if (self->flags & TW_H_SCHEDULED) {
+        if (tw_heap_take_last(&loop->timers, self)) {
+            self->flags &= ~TW_H_SCHEDULED;
+            Py_DECREF(self); /* the heap's; the caller holds another */
+        }
+        else {
+            loop->timers_cancelled++;
+        }
+    }
+    handle_drop_call(self, Py_None);
+}
+
+/* -- run ------------------------------------------------------------------- */
+
+/* The callback raised: what asyncio's Handle._run does about it. */
+static tw_status
+handle_report(TwHandle *self, PyObject *callback, PyObject *args)
+{
+    PyObject *exc, *result;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    exc = tw_err_take();
+    PyObject *argv[] = {(PyObject *)self, callback, args, exc};
+    tw_call_begin(self->loop);
+    result = tw_seam_call(self->loop->state, "report_handle", argv, 4);
+    tw_call_end(self->loop);
+    Py_DECREF(exc);
+    if (result == NULL) {
+        if (tw_call_must_leave()) {
+            return -1;
+        }
+        PyErr_WriteUnraisable((PyObject *)self);
+        return 0;
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+static PyObject *
+handle_make_args(TwHandle *self)
+{
+    PyObject *tuple;
+
+    if (self->slot_args != NULL) {
+        return Py_NewRef(self->slot_args);
+    }
+    tuple = PyTuple_New(self->nargs);
+    for (int i = 0; tuple != NULL && i < self->nargs; i++) {
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(self->room[1 + i]));
+    }
+    return tuple;
+}
+
+/* The arguments are kept as a tuple by the caller: nothing of self is
+   trusted during the call (the callback may cancel it). */
+static tw_status
+handle_run_tuple(TwHandle *self)
+{
+    PyObject *callback = Py_NewRef(self->callback);
+    PyObject *args = handle_make_args(self);
+    PyObject *result = NULL, *entered = NULL;
+    tw_status status = 0;
+
+    if (args != NULL) {
+        entered = tw_call_enter(self->context);
+    }
+    if (entered != NULL) {
+        tw_call_begin(self->loop);
+        result = PyObject_Call(callback, args, NULL);
+        tw_call_leave(entered);
+        tw_call_end(self->loop);
+    }
+    if (result == NULL) {
+        status = handle_report(self, callback, args ? args : Py_None);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(args);
+    Py_DECREF(callback);
+    return status;
+}
+
+/* Debug mode: the loop knows the handle, and slow ones are told. */
+static tw_status
+handle_run_debug(TwHandle *self)
+{
+    TwLoop *loop = self->loop;
+    double start = tw_loop_time(loop), end;
+    tw_status status;
+
+    if (start == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    Py_XSETREF(loop->current_handle, Py_NewRef((PyObject *)self));
+    status = handle_run_tuple(self);
+    Py_CLEAR(loop->current_handle);
+    if (status < 0) {
+        return -1;
+    }
+    end = tw_loop_time(loop);
+    PyObject *seconds = PyFloat_FromDouble(end - start);
+    PyObject *argv[] = {(PyObject *)loop, (PyObject *)self, seconds};
+    PyObject *result =
+        seconds ? tw_seam_call(loop->state, "note_duration", argv, 3) : NULL;
+    Py_XDECREF(seconds);
+    if (result == NULL) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_XDECREF(result);
+    return 0;
+}
+
+tw_status
+tw_handle_run(TwHandle *self)
+{
+    PyObject *callback, *result;
+
+    if (self->flags & TW_H_CANCELLED) {
+        return 0;
+    }
+    if (TW_UNLIKELY(self->loop->debug)) {
+        return handle_run_debug(self);
+    }
+    if (self->nargs != 0 && self->nargs != 1) {
+        return handle_run_tuple(self);
+    }
+    /* One argument at most: pinned here, as the callback may cancel us. */
+    PyObject *argv[2] = {NULL, Py_XNewRef(self->nargs ? self->room[1] : NULL)};
+    callback = Py_NewRef(self->callback);
+    result = tw_call(self->loop, self->context, callback, argv + 1,
+                     argv[1] != NULL);
+    if (TW_UNLIKELY(result == NULL)) {
+        PyObject *exc = tw_err_take();
+        PyObject *args = argv[1] ? PyTuple_Pack(1, argv[1]) : PyTuple_New(0);
+        PyErr_Clear();
+        tw_err_restore_steal(exc);
+        tw_status status =
+            handle_report(self, callback, args ? args : Py_None);
+        Py_XDECREF(args);
+        Py_XDECREF(argv[1]);
+        Py_DECREF(callback);
+        return status;
+    }
+    Py_DECREF(result);
+    Py_XDECREF(argv[1]);
+    Py_DECREF(callback);
+    return 0;
+}
+
+/* -- methods --------------------------------------------------------------- */
+
+PyDoc_STRVAR(cancel_doc,
+"cancel($self, /)\n--\n\n"
+"Cancel the callback; no effect if it was cancelled or has run.\n\n"
+"See asyncio.Handle.cancel (library/asyncio-eventloop).");
+
+static PyObject *
+handle_meth_cancel(PyObject *self, PyObject *unused)
+{
+    tw_handle_cancel((TwHandle *)self);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(cancelled_doc,
+"cancelled($self, /)\n--\n\n"
+"True if the callback was cancelled.");
+
+static PyObject *
+handle_meth_cancelled(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((TwHandle *)self)->flags & TW_H_CANCELLED);
+}
+
+PyDoc_STRVAR(get_context_doc,
+"get_context($self, /)\n--\n\n"
+"The contextvars.Context that the callback runs in.");
+
+static PyObject *
+handle_meth_get_context(PyObject *self, PyObject *unused)
+{
+    return Py_NewRef(((TwHandle *)self)->context);
+}
+
+static PyObject *
+handle_meth_run(PyObject *self, PyObject *unused)
+{
+    if (tw_handle_run((TwHandle *)self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(when_doc,
+"when($self, /)\n--\n\n"
+"When the callback is due: seconds of loop.time(), a float.");
+
+static PyObject *
+handle_meth_when(PyObject *self, PyObject *unused)
+{
+    return PyFloat_FromDouble(((TwHandle *)self)->when);
+}
+
+static PyObject *
+handle_get_args(PyObject *op, void *unused)
+{
+    TwHandle *self = (TwHandle *)op;
+
+    if (self->flags & TW_H_CANCELLED) {
+        Py_RETURN_NONE;
+    }
+    return handle_make_args(self);
+}
+
+static PyObject *
+handle_get_cancelled(PyObject *self, void *unused)
+{
+    return handle_meth_cancelled(self, NULL);
+}
+
+static PyObject *
+handle_get_when(PyObject *self, void *unused)
+{
+    return handle_meth_when(self, NULL);
+}
+
+static PyObject *
+handle_get_scheduled(PyObject *self, void *unused)
+{
+    return PyBool_FromLong(((TwHandle *)self)->flags & TW_H_SCHEDULED);
+}
+
+static PyObject *
+timer_hash_key(PyObject *self)
+{
+    return handle_meth_when(self, NULL);
+}
+
+static Py_hash_t
+timer_hash(PyObject *self)
+{
+    PyObject *when = timer_hash_key(self);
+    Py_hash_t hash = when ? PyObject_Hash(when) : -1;
+
+    Py_XDECREF(when);
+    return hash;
+}
+
+/* -- the types ------------------------------------------------------------- */
+
+static int
+handle_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    TwHandle *self = (TwHandle *)op;
+
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->slot_args);
+    Py_VISIT(self->callback);
+    Py_VISIT(self->context);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->repr);
+    Py_VISIT(self->traceback);
+    for (int i = 0; i < self->nargs; i++) {
+        Py_VISIT(self->room[1 + i]);
+    }
+    return 0;
+}
+
+static int
+handle_clear(PyObject *op)
+{
+    TwHandle *self = (TwHandle *)op;
+
+    handle_drop_call(self, NULL);
+    /* A cleared handle must not run: its loop may be garbage too. */
+    self->flags |= TW_H_CANCELLED;
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->repr);
+    Py_CLEAR(self->traceback);
+    return 0;
+}
+
+static void
+handle_dealloc(PyObject *op)
+{
+    TwHandle *self = (TwHandle *)op;
+    PyTypeObject *type = Py_TYPE(self);
+    TwLoop *loop;
+
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    handle_clear(op);
+    loop = TW_TAKE(self->loop);
+    tw_state *state = loop ? loop->state : NULL;
+    bool timer = state && type == state->timer_type;
+    PyObject **list = !state ? NULL
+                      : timer ? &state->timer_free
+                              : &state->handle_free;
+    int *count = !state ? NULL
+                 : timer ? &state->timer_free_count
+                         : &state->handle_free_count;
+    if (list != NULL && *count < HANDLE_FREE_MAX
+        && (timer || type == state->handle_type)) {
+        self->slot_args = *list;
+        *list = op;
+        ++*count;
+    }
+    else {
+        PyObject_GC_Del(self);
+    }
+    Py_DECREF(type);
+    Py_XDECREF((PyObject *)loop);
+}
+
+static PyMethodDef handle_methods[] = {
+    {"cancel", handle_meth_cancel, METH_NOARGS, cancel_doc},
+    {"cancelled", handle_meth_cancelled, METH_NOARGS, cancelled_doc},
+    {"get_context", handle_meth_get_context, METH_NOARGS, get_context_doc},
+    {"_run", handle_meth_run, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyMethodDef timer_methods[] = {
+    {"cancel", handle_meth_cancel, METH_NOARGS, cancel_doc},
+    {"cancelled", handle_meth_cancelled, METH_NOARGS, cancelled_doc},
+    {"get_context", handle_meth_get_context, METH_NOARGS, get_context_doc},
+    {"when", handle_meth_when, METH_NOARGS, when_doc},
+    {"_run", handle_meth_run, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef handle_getset[] = {
+    {"_args", handle_get_args, NULL, NULL, NULL},
+    {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},
+    {NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    {"_args", handle_get_args, NULL, NULL, NULL},
+    {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},
+    {"_when", handle_get_when, NULL, NULL, NULL},
+    {"_scheduled", handle_get_scheduled, NULL, NULL, NULL},
+    {NULL},
+};
+
+PyDoc_STRVAR(handle_doc,
+"A callback that waits to be run, as loop.call_soon() returns it.\n\n"
+"asyncio.Handle (library/asyncio-eventloop) with its work done in C.");
+PyDoc_STRVAR(timer_doc,
+"A callback with a time, as loop.call_later() and call_at() return it.\n\n"
+"asyncio.TimerHandle (library/asyncio-eventloop) with its work done in C.");
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_doc, (void *)handle_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_methods, handle_methods},
+    {Py_tp_getset, handle_getset},
+    {0, NULL},
+};
+
+static PyType_Slot timer_slots[] = {
+    {Py_tp_doc, (void *)timer_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_hash, timer_hash},
+    {Py_tp_methods, timer_methods},
+    {Py_tp_getset, timer_getset},
+    {0, NULL},
+};
+
+#define HANDLE_FLAGS                                                          \
+    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC                                  \
+     | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+
+static PyType_Spec handle_spec = {
+    .name = "tidewire._core.Handle",
+    .basicsize = sizeof(TwHandle),
+    .flags = HANDLE_FLAGS,
+    .slots = handle_slots,
+};
+
+static PyType_Spec timer_spec = {
+    .name = "tidewire._core.TimerHandle",
+    .basicsize = sizeof(TwHandle),
+    .flags = HANDLE_FLAGS,
+    .slots = timer_slots,
+};
+
+static const TwSlotCheck handle_layout[] = {
+    {"_callback", offsetof(TwHandle, callback)},
+    {"_args", offsetof(TwHandle, slot_args)},
+    {"_cancelled", offsetof(TwHandle, slot_cancelled)},
+    {"_context", offsetof(TwHandle, context)},
+    {"_loop", offsetof(TwHandle, loop)},
+    {"_repr", offsetof(TwHandle, repr)},
+    {"_source_traceback", offsetof(TwHandle, traceback)},
+    {NULL, 0},
+};
+
+static tw_status
+handle_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
+                const char *base_name, size_t room)
+{
+    PyObject *base = tw_state_import("asyncio.events", base_name);
+    tw_status status = -1;
+
+    if (base == NULL) {
+        return -1;
+    }
+    if (tw_state_check_layout((PyTypeObject *)base, handle_layout, room)
+        == 0) {
+        status = tw_state_add_type(state, slot, spec, base, 1);
+    }
+    Py_DECREF(base);
+    return status;
+}
+
+tw_status
+tw_handle_setup(tw_state *state, PyObject *module)
+{
+    if (handle_add_type(state, &state->handle_type, &handle_spec, "Handle",
+                        offsetof(TwHandle, timer_slots))
+        < 0) {
+        return -1;
+    }
+    return handle_add_type(state, &state->timer_type, &timer_spec,
+                           "TimerHandle", offsetof(TwHandle, when));
+}

@@ -1,0 +1,106 @@
+/* Attributes that asyncio's BaseEventLoop assigns and reads: kept once, in
+   the C struct, so that both sides see the same.  And loop.stats(). */
+#include "core/loop_type.h"
+
+static PyObject *
+attr_get_bool(PyObject *self, void *offset)
+{
+    return PyBool_FromLong(*(bool *)((char *)self + (size_t)offset));
+}
+
+static int
+attr_set_bool(PyObject *self, PyObject *value, void *offset)
+{
+    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
+
+    if (truth < 0) {
+        return -1;
+    }
+    *(bool *)((char *)self + (size_t)offset) = truth;
+    return 0;
+}
+
+static PyObject *
+attr_get_object(PyObject *self, void *offset)
+{
+    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
+
+    return Py_NewRef(value == NULL ? Py_None : value);
+}
+
+static int
+attr_set_object(PyObject *self, PyObject *value, void *offset)
+{
+    PyObject **slot = (PyObject **)((char *)self + (size_t)offset);
+
+    Py_XSETREF(*slot, value == Py_None ? NULL : Py_XNewRef(value));
+    return 0;
+}
+
+/* `_ready`, `_scheduled`, `_selector`: whoever needs asyncio's own queues
+   must fail loudly.  BaseEventLoop.__init__ may assign them. */
+static PyObject *
+attr_get_absent(PyObject *self, void *name)
+{
+    PyErr_Format(PyExc_AttributeError,
+                 "'%s' object has no attribute '%s' (tidewire keeps its "
+                 "queues in C)",
+                 Py_TYPE(self)->tp_name, (const char *)name);
+    return NULL;
+}
+
+static int
+attr_set_absent(PyObject *self, PyObject *value, void *name)
+{
+    return 0;
+}
+
+#define AT(field) ((void *)offsetof(TwLoop, field))
+
+PyGetSetDef tw_loop_getset[] = {
+    {"_closed", attr_get_bool, attr_set_bool, NULL, AT(closed)},
+    {"_stopping", attr_get_bool, attr_set_bool, NULL, AT(stopping)},
+    {"_debug", attr_get_bool, attr_set_bool, NULL, AT(debug)},
+    {"_cork_off", attr_get_bool, attr_set_bool, NULL, AT(cork_off)},
+    {"_thread_id", attr_get_object, attr_set_object, NULL, AT(thread_id)},
+    {"_task_factory", attr_get_object, attr_set_object, NULL,
+     AT(task_factory)},
+    {"_exception_handler", attr_get_object, attr_set_object, NULL,
+     AT(exception_handler)},
+    {"_current_handle", attr_get_object, attr_set_object, NULL,
+     AT(current_handle)},
+    {"_ready", attr_get_absent, attr_set_absent, NULL, (void *)"_ready"},
+    {"_scheduled", attr_get_absent, attr_set_absent, NULL,
+     (void *)"_scheduled"},
+    {"_selector", attr_get_absent, attr_set_absent, NULL,
+     (void *)"_selector"},
+    {NULL},
+};
+
+const char tw_loop_doc_stats[] = PyDoc_STR(
+"stats($self, /)\n--\n\n"
+"What the loop has done so far, as a dict.\n\n"
+"turns, callbacks, bytes_read, bytes_written: counts since it was made;\n"
+"busy, idle: seconds spent running, and waiting; longest: seconds of the\n"
+"longest stretch between two polls; ready, ready_peak: callbacks ready now,\n"
+"and at most; timers: scheduled ones; transports: open ones.");
+
+PyObject *
+tw_loop_meth_stats(PyObject *self, PyObject *unused)
+{
+    TwLoop *loop = (TwLoop *)self;
+    const TwStats *st = &loop->stats;
+    double total = st->running;
+
+    if (st->run_start != 0) {
+        total += (double)uv_hrtime() / 1e9 - st->run_start;
+    }
+    return Py_BuildValue(
+        "{sKsKsKsKsdsdsdsIsIsnsI}", "turns", st->turns, "callbacks",
+        st->callbacks, "bytes_read", st->bytes_read, "bytes_written",
+        st->bytes_written, "busy", total - st->idle, "idle", st->idle,
+        "longest", st->longest, "ready", loop->ready.count, "ready_peak",
+        st->ready_peak, "timers",
+        (Py_ssize_t)(loop->timers.count - loop->timers_cancelled),
+        "transports", st->transports);
+}

@@ -1,0 +1,210 @@
+/* A loop's beginning and end: libuv's side, the collector's side. */
+#include "base/errno.h"
+#include "core/call.h"
+#include "core/handle.h"
+#include "core/loop.h"
+#include "core/loop_type.h"
+#include "core/watcher.h"
+
+/* -- open ------------------------------------------------------------------ */
+
+static void
+loop_on_async(uv_async_t *async)
+{
+    /* Only there to have the poll return. */
+}
+
+tw_status
+tw_loop_open(TwLoop *loop)
+{
+    int err = uv_loop_init(&loop->uv);
+
+    if (err < 0) {
+        tw_errno_raise(err);
+        return -1;
+    }
+    err = uv_async_init(&loop->uv, &loop->async, loop_on_async);
+    if (err < 0) {
+        uv_loop_close(&loop->uv);
+        tw_errno_raise(err);
+        return -1;
+    }
+    uv_timer_init(&loop->uv, &loop->timer);
+    loop->uv_open = true;
+    loop->watchers.place = offsetof(TwWatcher, in_watchers);
+    loop->due.place = offsetof(TwWatcher, in_due);
+    loop->changed.place = offsetof(TwWatcher, in_changed);
+    return 0;
+}
+
+char *
+tw_loop_read_buffer(TwLoop *loop)
+{
+    if (loop->read_buffer == NULL) {
+        loop->read_buffer = PyMem_RawMalloc(TW_READ_BUFFER_SIZE);
+        if (loop->read_buffer == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    return loop->read_buffer;
+}
+
+void
+tw_loop_after_fork(TwLoop *loop)
+{
+    if (loop->uv_open) {
+        uv_loop_fork(&loop->uv);
+    }
+}
+
+/* -- shut ------------------------------------------------------------------ */
+
+/* Drop what is queued.  Releasing a handle may run finalizers, which may
+   look at the loop: the queues are emptied one by one. */
+static void
+loop_drop_queued(TwLoop *loop)
+{
+    while (loop->ready.count > 0) {
+        Py_DECREF((PyObject *)tw_ring_pop(&loop->ready));
+    }
+    while (loop->timers.count > 0) {
+        TwHandle *handle = tw_heap_pop(&loop->timers);
+        handle->flags &= ~TW_H_SCHEDULED;
+        Py_DECREF(handle);
+    }
+    loop->timers_cancelled = 0;
+}
+
+static void
+loop_drop_corks(TwLoop *loop)
+{
+    tw_call_flush(loop);
+    while (loop->cork_free != NULL) {
+        TwCork *cork = loop->cork_free;
+        loop->cork_free = cork->next;
+        PyMem_RawFree(cork);
+    }
+}
+
+void
+tw_loop_shut(TwLoop *loop)
+{
+    if (!loop->uv_open) {
+        return;
+    }
+    loop->uv_open = false;
+    loop_drop_corks(loop);
+    loop_drop_queued(loop);
+    tw_watcher_close_all(loop);
+    uv_close((uv_handle_t *)&loop->async, NULL);
+    uv_close((uv_handle_t *)&loop->timer, NULL);
+    while (uv_loop_close(&loop->uv) == UV_EBUSY) {
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
+    }
+    PyMem_RawFree(loop->by_fd);
+    loop->by_fd = NULL;
+    loop->by_fd_cap = 0;
+    tw_vec_fini(&loop->watchers);
+    tw_vec_fini(&loop->due);
+    tw_vec_fini(&loop->changed);
+    loop->due_next = 0;
+    tw_ring_fini(&loop->ready);
+    tw_heap_fini(&loop->timers);
+    PyMem_RawFree(TW_TAKE(loop->read_buffer));
+}
+
+/* -- the collector --------------------------------------------------------- */
+
+int
+tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    TwLoop *loop = (TwLoop *)self;
+
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(loop->thread_id);
+    Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->exception_handler);
+    Py_VISIT(loop->current_handle);
+    for (uint32_t i = 0; i < loop->ready.count; i++) {
+        Py_VISIT((PyObject *)tw_ring_at(&loop->ready, i));
+    }
+    for (size_t i = 0; i < loop->timers.count; i++) {
+        Py_VISIT((PyObject *)loop->timers.entries[i].item);
+    }
+    for (uint32_t i = 0; i < loop->watchers.count; i++) {
+        Py_VISIT(((TwWatcher *)loop->watchers.items[i])->owner);
+    }
+    for (TwCork *cork = loop->corks; cork != NULL; cork = cork->next) {
+        Py_VISIT(cork->owner);
+    }
+    return 0;
+}
+
+int
+tw_loop_clear(PyObject *self)
+{
+    TwLoop *loop = (TwLoop *)self;
+
+    Py_CLEAR(loop->thread_id);
+    Py_CLEAR(loop->task_factory);
+    Py_CLEAR(loop->exception_handler);
+    Py_CLEAR(loop->current_handle);
+    tw_loop_shut(loop);
+    return 0;
+}
+
+void
+tw_loop_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    tw_loop_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Does a subclass of a user override this method of ours? */
+static int
+loop_overrides(PyObject *self, tw_state *state, const char *name)
+{
+    PyObject *ours, *theirs;
+    int differs = -1;
+
+    ours = PyObject_GetAttrString((PyObject *)state->loop_type, name);
+    theirs = PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
+    if (ours != NULL && theirs != NULL) {
+        differs = ours != theirs;
+    }
+    Py_XDECREF(ours);
+    Py_XDECREF(theirs);
+    return differs;
+}
+
+PyObject *
+tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    TwLoop *loop = (TwLoop *)self;
+    int time, soon, at;
+
+    if (self == NULL) {
+        return NULL;
+    }
+    loop->state = tw_state_of_type(type);
+    loop->thread_id = Py_NewRef(Py_None);
+    if (loop->state == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    time = loop_overrides(self, loop->state, "time");
+    soon = loop_overrides(self, loop->state, "call_soon");
+    at = loop_overrides(self, loop->state, "call_at");
+    if (time < 0 || soon < 0 || at < 0 || tw_loop_open(loop) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    loop->own_time = time;
+    loop->own_sched = soon || at;
+    return self;
+}

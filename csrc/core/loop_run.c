@@ -1,0 +1,332 @@
+/* The turn.
+
+       poll: apply the watchers' changes, then uv_run once
+       generation: 1. handles that were ready before the poll
+                   2. due descriptors   3. due timers
+       more generations without a poll, within a small bound
+
+   The GIL is given away and taken back here, in loop_poll(), and nowhere
+   else. */
+#include <math.h>
+
+#include "base/errno.h"
+#include "core/call.h"
+#include "core/handle.h"
+#include "core/loop_type.h"
+#include "core/watcher.h"
+
+/* Generations between two polls, and the time that they may take: I/O waits
+   that long at most while callbacks keep scheduling callbacks. */
+#define RUN_GENERATIONS 16
+#define RUN_GENERATIONS_NS 50000u
+/* Even a loop that never waits gives the GIL away this often. */
+#define RUN_RELEASE_NS 1000000u
+/* asyncio's: timers due within the clock's resolution are due. */
+#define RUN_CLOCK_RESOLUTION 1e-9
+/* As asyncio: when this many timers, and half of all, are cancelled ones. */
+#define RUN_CANCELLED_MIN 100
+
+/* -- timers ---------------------------------------------------------------- */
+
+static bool
+timer_is_cancelled(void *item)
+{
+    return ((TwHandle *)item)->flags & TW_H_CANCELLED;
+}
+
+/* Throw out cancelled timers: all of them when they are many, else those at
+   the top. */
+static tw_status
+run_drop_cancelled(TwLoop *loop)
+{
+    TwHeap *heap = &loop->timers;
+
+    if (loop->timers_cancelled > RUN_CANCELLED_MIN
+        && loop->timers_cancelled * 2 > heap->count) {
+        void **dropped = PyMem_RawMalloc(heap->count * sizeof(void *));
+        if (dropped == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        size_t n = tw_heap_filter(heap, timer_is_cancelled, dropped);
+        loop->timers_cancelled = 0;
+        for (size_t i = 0; i < n; i++) {
+            ((TwHandle *)dropped[i])->flags &= ~TW_H_SCHEDULED;
+            Py_DECREF((PyObject *)dropped[i]);
+        }
+        PyMem_RawFree(dropped);
+    }
+    while (heap->count > 0 && timer_is_cancelled(heap->entries[0].item)) {
+        TwHandle *handle = tw_heap_pop(heap);
+        handle->flags &= ~TW_H_SCHEDULED;
+        loop->timers_cancelled--;
+        Py_DECREF(handle);
+    }
+    return 0;
+}
+
+/* Move the due timers behind the ready handles.  How many, or -1. */
+static Py_ssize_t
+run_collect_timers(TwLoop *loop)
+{
+    Py_ssize_t n = 0;
+    double limit;
+
+    if (TW_LIKELY(loop->timers.count == 0)) {
+        return 0;
+    }
+    limit = tw_loop_time(loop);
+    if (limit == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    limit += RUN_CLOCK_RESOLUTION;
+    while (loop->timers.count > 0 && loop->timers.entries[0].when < limit) {
+        TwHandle *handle = loop->timers.entries[0].item;
+        if (tw_ring_push(&loop->ready, handle) < 0) {
+            return -1;
+        }
+        tw_heap_pop(&loop->timers);
+        handle->flags &= ~TW_H_SCHEDULED;
+        if (handle->flags & TW_H_CANCELLED) {
+            loop->timers_cancelled--;
+        }
+        n++;
+    }
+    return n;
+}
+
+/* -- the poll -------------------------------------------------------------- */
+
+static void
+loop_on_timer(uv_timer_t *timer)
+{
+    /* Only there to have the poll return. */
+}
+
+/* Work due now: do not wait.  Never longer than a call to it is old. */
+static uv_run_mode
+run_poll_mode(TwLoop *loop, double *wait)
+{
+    *wait = -1;
+    if (loop->ready.count > 0 || loop->due.count > 0 || loop->stopping) {
+        return UV_RUN_NOWAIT;
+    }
+    if (loop->timers.count > 0) {
+        *wait = loop->timers.entries[0].when - tw_loop_time(loop);
+        if (!(*wait > 0)) {
+            return UV_RUN_NOWAIT;
+        }
+    }
+    return UV_RUN_ONCE;
+}
+
+/* Wait for descriptors, at most until the first timer. */
+static void
+run_poll_wait(TwLoop *loop, double wait)
+{
+    uint64_t start = uv_hrtime();
+
+    if (wait >= 0) {
+        /* Rounded up: libuv's clock has milliseconds.  A day at most. */
+        double ms = ceil(fmin(wait, 86400.0) * 1e3);
+        uv_update_time(&loop->uv);
+        uv_timer_start(&loop->timer, loop_on_timer, (uint64_t)ms, 0);
+    }
+    loop->in_poll = loop->sleeping = true;
+    Py_BEGIN_ALLOW_THREADS
+    uv_run(&loop->uv, UV_RUN_ONCE);
+    Py_END_ALLOW_THREADS
+    loop->in_poll = loop->sleeping = false;
+    uv_timer_stop(&loop->timer);
+    loop->last_release = uv_hrtime();
+    loop->stats.idle += (double)(loop->last_release - start) * 1e-9;
+}
+
+/* Look at the descriptors without waiting. */
+static void
+run_poll_now(TwLoop *loop)
+{
+    uint64_t now = uv_hrtime();
+    double busy;
+
+    if (now - loop->last_release < RUN_RELEASE_NS) {
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+        return;
+    }
+    busy = (double)(now - loop->last_release) * 1e-9;
+    if (busy > loop->stats.longest) {
+        loop->stats.longest = busy;
+    }
+    loop->in_poll = true;
+    Py_BEGIN_ALLOW_THREADS
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    Py_END_ALLOW_THREADS
+    loop->in_poll = false;
+    loop->last_release = uv_hrtime();
+}
+
+static tw_status
+loop_poll(TwLoop *loop)
+{
+    double wait;
+
+    if (run_drop_cancelled(loop) < 0) {
+        return -1;
+    }
+    tw_watcher_apply_changes(loop);
+    if (run_poll_mode(loop, &wait) == UV_RUN_NOWAIT) {
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+        run_poll_now(loop);
+    }
+    else {
+        run_poll_wait(loop, wait);
+    }
+    return PyErr_CheckSignals();
+}
+
+/* -- generations ----------------------------------------------------------- */
+
+/* Run the next `n` of the ready queue. */
+static tw_status
+run_ready(TwLoop *loop, Py_ssize_t n)
+{
+    tw_state *state = loop->state;
+    tw_status status = 0;
+
+    while (n-- > 0 && status == 0 && loop->ready.count > 0) {
+        PyObject *item = tw_ring_pop(&loop->ready);
+        if (TW_LIKELY(tw_handle_is(state, item))) {
+            status = tw_handle_run((TwHandle *)item);
+        }
+        else {
+            status = ((TwStepper *)item)->ops->step(item);
+        }
+        Py_DECREF(item);
+        loop->stats.callbacks++;
+    }
+    return status;
+}
+
+static tw_status
+run_generation(TwLoop *loop)
+{
+    Py_ssize_t ready = loop->ready.count;
+    Py_ssize_t timers = run_collect_timers(loop);
+
+    if (timers < 0) {
+        return -1;
+    }
+    if (loop->ready.count > loop->stats.ready_peak) {
+        loop->stats.ready_peak = loop->ready.count;
+    }
+    if (run_ready(loop, ready) < 0 || tw_watcher_run_due(loop) < 0) {
+        return -1;
+    }
+    return run_ready(loop, timers);
+}
+
+static tw_status
+loop_turn(TwLoop *loop)
+{
+    uint64_t start;
+
+    loop->stats.turns++;
+    if (loop_poll(loop) < 0 || run_generation(loop) < 0) {
+        return -1;
+    }
+    if (loop->ready.count == 0) {
+        return 0;
+    }
+    start = uv_hrtime();
+    for (int i = 0; i < RUN_GENERATIONS; i++) {
+        if (loop->ready.count == 0 || loop->stopping
+            || loop->changed.count > 0
+            || uv_hrtime() - start > RUN_GENERATIONS_NS) {
+            break;
+        }
+        if (run_generation(loop) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+tw_status
+tw_loop_run(TwLoop *loop)
+{
+    tw_status status;
+
+    loop->running = true;
+    loop->owner = PyThread_get_thread_ident();
+    loop->last_release = uv_hrtime();
+    loop->stats.run_start = (double)loop->last_release / 1e9;
+    do {
+        status = loop_turn(loop);
+    } while (status == 0 && !loop->stopping);
+    loop->running = false;
+    loop->stats.running +=
+        (double)uv_hrtime() / 1e9 - loop->stats.run_start;
+    loop->stats.run_start = 0;
+    return status;
+}
+
+/* -- methods --------------------------------------------------------------- */
+
+PyObject *
+tw_loop_meth_run_turns(PyObject *self, PyObject *unused)
+{
+    TwLoop *loop = (TwLoop *)self;
+
+    if (loop->running || !loop->uv_open) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        loop->running ? "This event loop is already running"
+                                      : "Event loop is closed");
+        return NULL;
+    }
+    if (tw_loop_run(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+tw_loop_meth_shut(PyObject *self, PyObject *unused)
+{
+    tw_loop_shut((TwLoop *)self);
+    Py_RETURN_NONE;
+}
+
+PyObject *
+tw_loop_meth_after_fork(PyObject *self, PyObject *unused)
+{
+    tw_loop_after_fork((TwLoop *)self);
+    Py_RETURN_NONE;
+}
+
+PyObject *
+tw_loop_meth_stop(PyObject *self, PyObject *unused)
+{
+    ((TwLoop *)self)->stopping = true;
+    Py_RETURN_NONE;
+}
+
+PyObject *
+tw_loop_meth_is_running(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((TwLoop *)self)->thread_id != NULL
+                           && ((TwLoop *)self)->thread_id != Py_None);
+}
+
+PyObject *
+tw_loop_meth_is_closed(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((TwLoop *)self)->closed);
+}
+
+PyObject *
+tw_loop_meth_get_debug(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((TwLoop *)self)->debug);
+}

@@ -1,0 +1,303 @@
+/* call_soon and its family. */
+#include <time.h>
+
+#include "core/call.h"
+#include "core/handle.h"
+#include "core/loop_type.h"
+
+tw_status
+tw_loop_check_open(TwLoop *loop)
+{
+    if (TW_UNLIKELY(loop->closed)) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    return 0;
+}
+
+void
+tw_loop_wake(TwLoop *loop)
+{
+    if (loop->sleeping) {
+        loop->sleeping = false;
+        uv_async_send(&loop->async);
+    }
+}
+
+/* -- time ------------------------------------------------------------------ */
+
+double
+tw_loop_time(TwLoop *loop)
+{
+    struct timespec now;
+
+    if (TW_UNLIKELY(loop->own_time)) {
+        PyObject *argv[] = {(PyObject *)loop};
+        PyObject *value =
+            tw_call_plain_method(loop->state->str.time, argv, 1);
+        double seconds = value ? PyFloat_AsDouble(value) : -1.0;
+        Py_XDECREF(value);
+        return seconds;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+const char tw_loop_doc_time[] = PyDoc_STR(
+"time($self, /)\n--\n\n"
+"The loop's clock: seconds of time.monotonic(), a float.");
+
+PyObject *
+tw_loop_meth_time(PyObject *self, PyObject *unused)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return PyFloat_FromDouble((double)now.tv_sec
+                              + (double)now.tv_nsec * 1e-9);
+}
+
+/* -- arguments ------------------------------------------------------------- */
+
+/* (required..., callback, *args, context=None): finds the context; the
+   callback is args[required].  -1 with TypeError. */
+static tw_status
+sched_parse(const char *name, PyObject *const *args, Py_ssize_t nargs,
+            PyObject *kwnames, Py_ssize_t least, PyObject **context)
+{
+    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+
+    *context = NULL;
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_CompareWithASCIIString(key, "context") != 0) {
+            PyErr_Format(PyExc_TypeError,
+                         "%s() got an unexpected keyword argument '%U'", name,
+                         key);
+            return -1;
+        }
+        *context = args[nargs + i];
+    }
+    if (nargs < least) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() missing %zd required positional argument%s", name,
+                     least - nargs, least - nargs == 1 ? "" : "s");
+        return -1;
+    }
+    return 0;
+}
+
+/* Debug mode's checks, as asyncio makes them: the thread, the callback. */
+static tw_status
+sched_check_debug(TwLoop *loop, PyObject *callback, const char *method,
+                  bool thread)
+{
+    PyObject *name, *result = NULL;
+
+    if (TW_LIKELY(!loop->debug)) {
+        return 0;
+    }
+    name = PyUnicode_FromString(method);
+    if (name != NULL) {
+        PyObject *argv[] = {(PyObject *)loop, callback, name,
+                            thread ? Py_True : Py_False};
+        result = tw_seam_call(loop->state, "check_call", argv, 4);
+        Py_DECREF(name);
+    }
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* -- soon ------------------------------------------------------------------ */
+
+/* A new handle in the ready queue; a new reference to it, or NULL. */
+static TwHandle *
+sched_push_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *context)
+{
+    TwHandle *handle = tw_handle_new(loop, callback, args, nargs, context);
+
+    if (handle != NULL && tw_ring_push(&loop->ready, handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (TwHandle *)Py_XNewRef((PyObject *)handle);
+}
+
+tw_status
+tw_loop_call_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
+                  Py_ssize_t nargs, PyObject *context)
+{
+    TwHandle *handle = sched_push_soon(loop, callback, args, nargs, context);
+
+    if (handle == NULL) {
+        return -1;
+    }
+    Py_DECREF(handle);
+    tw_loop_wake(loop);
+    return 0;
+}
+
+tw_status
+tw_loop_push_step(TwLoop *loop, PyObject *transport)
+{
+    if (tw_ring_push(&loop->ready, transport) < 0) {
+        return -1;
+    }
+    Py_INCREF(transport);
+    tw_loop_wake(loop);
+    return 0;
+}
+
+const char tw_loop_doc_call_soon[] = PyDoc_STR(
+"call_soon($self, callback, /, *args, context=None)\n--\n\n"
+"Call callback(*args) in the next turn of the loop; returns the Handle.\n\n"
+"context: a contextvars.Context to run in (None: a copy of the current\n"
+"one).  RuntimeError if the loop is closed.  See library/asyncio-eventloop.");
+
+PyObject *
+tw_loop_meth_call_soon(PyObject *self, PyObject *const *args,
+                       Py_ssize_t nargs, PyObject *kwnames)
+{
+    TwLoop *loop = (TwLoop *)self;
+    PyObject *context = NULL;
+
+    if (((kwnames != NULL || nargs < 1)
+         && sched_parse("call_soon", args, nargs, kwnames, 1, &context) < 0)
+        || tw_loop_check_open(loop) < 0
+        || sched_check_debug(loop, args[0], "call_soon", true) < 0) {
+        return NULL;
+    }
+    return (PyObject *)sched_push_soon(loop, args[0], args + 1, nargs - 1,
+                                       context);
+}
+
+const char tw_loop_doc_call_soon_threadsafe[] = PyDoc_STR(
+"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+"call_soon() for other threads and signal handlers: wakes the loop.\n\n"
+"RuntimeError if the loop is closed.  See library/asyncio-eventloop.");
+
+PyObject *
+tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
+                                  Py_ssize_t nargs, PyObject *kwnames)
+{
+    TwLoop *loop = (TwLoop *)self;
+    PyObject *context = NULL;
+    TwHandle *handle;
+
+    if (sched_parse("call_soon_threadsafe", args, nargs, kwnames, 1, &context)
+            < 0
+        || tw_loop_check_open(loop) < 0
+        || sched_check_debug(loop, args[0], "call_soon_threadsafe", false)
+               < 0) {
+        return NULL;
+    }
+    handle = sched_push_soon(loop, args[0], args + 1, nargs - 1, context);
+    if (handle != NULL) {
+        tw_loop_wake(loop);
+    }
+    return (PyObject *)handle;
+}
+
+/* -- later ----------------------------------------------------------------- */
+
+static PyObject *
+sched_push_timer(TwLoop *loop, double when, PyObject *callback,
+                 PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    TwHandle *handle =
+        tw_handle_new_timer(loop, when, callback, args, nargs, context);
+
+    if (handle == NULL) {
+        return NULL;
+    }
+    if (tw_heap_push(&loop->timers, when, handle) < 0) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    handle->flags |= TW_H_SCHEDULED;
+    tw_loop_wake(loop);
+    return Py_NewRef((PyObject *)handle);
+}
+
+/* loop.time() + delay as asyncio computes it, for any kind of number. */
+static tw_status
+sched_when(TwLoop *loop, PyObject *delay, double *when)
+{
+    double now = tw_loop_time(loop);
+    PyObject *base, *sum;
+
+    if (now == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (TW_LIKELY(PyFloat_CheckExact(delay))) {
+        *when = now + PyFloat_AS_DOUBLE(delay);
+        return 0;
+    }
+    base = PyFloat_FromDouble(now);
+    sum = base ? PyNumber_Add(base, delay) : NULL;
+    Py_XDECREF(base);
+    if (sum == NULL) {
+        return -1;
+    }
+    *when = PyFloat_AsDouble(sum);
+    Py_DECREF(sum);
+    return *when == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+const char tw_loop_doc_call_later[] = PyDoc_STR(
+"call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+"Call callback(*args) after `delay` seconds; returns the TimerHandle.\n\n"
+"TypeError if delay is None or no number.  See library/asyncio-eventloop.");
+
+PyObject *
+tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *kwnames)
+{
+    TwLoop *loop = (TwLoop *)self;
+    PyObject *context;
+    double when;
+
+    if (sched_parse("call_later", args, nargs, kwnames, 2, &context) < 0) {
+        return NULL;
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        return NULL;
+    }
+    if (sched_when(loop, args[0], &when) < 0 || tw_loop_check_open(loop) < 0
+        || sched_check_debug(loop, args[1], "call_at", true) < 0) {
+        return NULL;
+    }
+    return sched_push_timer(loop, when, args[1], args + 2, nargs - 2,
+                            context);
+}
+
+const char tw_loop_doc_call_at[] = PyDoc_STR(
+"call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+"Call callback(*args) at `when`, seconds of loop.time(); returns the\n"
+"TimerHandle.  TypeError if when is None or no number.\n"
+"See library/asyncio-eventloop.");
+
+PyObject *
+tw_loop_meth_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
+{
+    TwLoop *loop = (TwLoop *)self;
+    PyObject *context;
+    double when;
+
+    if (sched_parse("call_at", args, nargs, kwnames, 2, &context) < 0) {
+        return NULL;
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
+    }
+    when = PyFloat_AsDouble(args[0]);
+    if ((when == -1.0 && PyErr_Occurred()) || tw_loop_check_open(loop) < 0
+        || sched_check_debug(loop, args[1], "call_at", true) < 0) {
+        return NULL;
+    }
+    return sched_push_timer(loop, when, args[1], args + 2, nargs - 2,
+                            context);
+}

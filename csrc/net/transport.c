@@ -1,0 +1,505 @@
+#include "net/transport.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/compat.h"
+#include "base/errno.h"
+
+#define TRANSPORT_HIGH_WATER (64 * 1024)
+#define TRANSPORT_LOW_WATER (16 * 1024)
+
+/* -- life ------------------------------------------------------------------ */
+
+static PyObject *
+none_is_null(PyObject *obj)
+{
+    return obj == Py_None ? NULL : Py_XNewRef(obj);
+}
+
+tw_status
+tw_transport_init(TwTransport *self, TwLoop *loop, const TwTransportOps *ops,
+                  PyObject *protocol, PyObject *server, PyObject *extra,
+                  PyObject *waiter)
+{
+    self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
+    self->ops = ops;
+    self->fd = -1;
+    self->high = TRANSPORT_HIGH_WATER;
+    self->low = TRANSPORT_LOW_WATER;
+    self->server = none_is_null(server);
+    self->waiter = none_is_null(waiter);
+    if (extra != NULL && extra != Py_None) {
+        self->extra = PyDict_Copy(extra);
+        if (self->extra == NULL) {
+            return -1;
+        }
+    }
+    self->context = PyContext_CopyCurrent();
+    if (self->context == NULL) {
+        return -1;
+    }
+    if (protocol != NULL) {
+        tw_transport_set_protocol(self, protocol);
+    }
+    return 0;
+}
+
+/* Has the program closed our socket object? */
+static bool
+transport_is_stale(PyObject *op)
+{
+    TwTransport *self = (TwTransport *)op;
+    PyObject *argv[] = {self->sock}, *number;
+    long fd;
+
+    if (self->sock == NULL) {
+        return self->fd < 0;
+    }
+    number = tw_call_plain_method(self->loop->state->str.fileno, argv, 1);
+    fd = number ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    PyErr_Clear();
+    return fd != self->fd;
+}
+
+tw_status
+tw_transport_adopt(TwTransport *self, int fd, PyObject *sock,
+                   TwOnReady on_ready)
+{
+    self->watcher = tw_watcher_open(self->loop, fd, (PyObject *)self,
+                                    on_ready, true);
+    if (self->watcher == NULL) {
+        return -1;
+    }
+    self->watcher->is_stale = transport_is_stale;
+    self->fd = fd;
+    self->sock = Py_XNewRef(sock);
+    self->loop->stats.transports++;
+    return 0;
+}
+
+/* server._attach(self), server._detach(self): without self before 3.13. */
+static tw_status
+transport_tell_server(TwTransport *self, PyObject *server, PyObject *name)
+{
+    PyObject *argv[] = {server, (PyObject *)self}, *result;
+    size_t n = self->loop->state->server_takes_transport ? 2 : 1;
+
+    result = tw_call_plain_method(name, argv, n);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+tw_status
+tw_transport_start(TwTransport *self)
+{
+    if (self->server != NULL
+        && transport_tell_server(self, self->server,
+                                 self->loop->state->str._attach)
+               < 0) {
+        return -1;
+    }
+    return tw_loop_push_step(self->loop, (PyObject *)self);
+}
+
+/* The handle that asyncio would have used raised: the same report. */
+static tw_status
+transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
+{
+    PyObject *exc, *result;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    exc = tw_err_take();
+    PyObject *argv[] = {(PyObject *)self->loop,
+                        self->protocol ? self->protocol : Py_None, name, arg,
+                        exc, self->context ? self->context : Py_None};
+    result = tw_seam_call(self->loop->state, "report_step", argv, 6);
+    Py_DECREF(exc);
+    Py_XDECREF(result);
+    if (result != NULL) {
+        return 0;
+    }
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    PyErr_WriteUnraisable((PyObject *)self);
+    return 0;
+}
+
+/* protocol.<name>(arg), reported as a callback of its own. */
+static tw_status
+transport_step_call(TwTransport *self, TwTell what, PyObject *name,
+                    PyObject *arg)
+{
+    PyObject *result;
+    int asked = 1;
+
+    if (self->ops->intercept != NULL) {
+        asked = self->ops->intercept(
+            self, what, what == TW_TELL_LOST ? arg : NULL);
+    }
+    if (asked <= 0) {
+        return asked;
+    }
+    if (self->protocol == NULL) {
+        return 0;
+    }
+    result = tw_transport_call_protocol(self, name, arg);
+    if (result == NULL) {
+        return transport_report_step(self, name, arg);
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+static tw_status
+transport_made(TwTransport *self)
+{
+    PyObject *waiter;
+    tw_status status;
+
+    self->flags |= TW_F_MADE;
+    status = transport_step_call(self, TW_TELL_MADE,
+                                 self->loop->state->str.connection_made,
+                                 (PyObject *)self);
+    if (status == 0) {
+        status = self->ops->started(self);
+    }
+    waiter = TW_TAKE(self->waiter);
+    if (waiter != NULL) {
+        PyObject *exc = tw_err_take();
+        if (tw_loop_resolve(self->loop, waiter, Py_None) < 0) {
+            PyErr_WriteUnraisable(waiter);
+        }
+        Py_DECREF(waiter);
+        if (exc != NULL) {
+            tw_err_restore_steal(exc);
+        }
+    }
+    return status;
+}
+
+tw_status
+tw_transport_step(PyObject *op)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    if (!(self->flags & TW_F_MADE)) {
+        return transport_made(self);
+    }
+    if (self->flags & TW_F_LOST_SCHEDULED && !(self->flags & TW_F_LOST)) {
+        return tw_transport_call_lost(self);
+    }
+    return 0;
+}
+
+/* -- closing --------------------------------------------------------------- */
+
+static void
+transport_want(TwTransport *self, unsigned keep)
+{
+    if (self->watcher != NULL
+        && tw_watcher_want(self->watcher, self->watcher->want & keep) < 0) {
+        PyErr_Clear();
+    }
+}
+
+static tw_status
+transport_schedule_lost(TwTransport *self, PyObject *exc)
+{
+    self->conn_lost++;
+    self->flags |= TW_F_LOST_SCHEDULED;
+    Py_XSETREF(self->lost_exc, none_is_null(exc));
+    return tw_loop_push_step(self->loop, (PyObject *)self);
+}
+
+/* `self` may lose its last reference when its watcher stops: every closing
+   function holds one. */
+tw_status
+tw_transport_close(TwTransport *self)
+{
+    tw_status status = 0;
+
+    if (self->flags & TW_F_CLOSING) {
+        return 0;
+    }
+    Py_INCREF(self);
+    self->flags |= TW_F_CLOSING;
+    transport_want(self, ~TW_EV_READ);
+    if (self->ops->buffer_size(self) == 0 && self->conn_lost == 0) {
+        transport_want(self, 0);
+        status = transport_schedule_lost(self, NULL);
+    }
+    Py_DECREF(self);
+    return status;
+}
+
+tw_status
+tw_transport_force_close(TwTransport *self, PyObject *exc)
+{
+    tw_status status;
+
+    if (self->conn_lost > 0) {
+        return 0;
+    }
+    Py_INCREF(self);
+    self->flags |= TW_F_CLOSING;
+    self->ops->buffer_clear(self);
+    transport_want(self, 0);
+    status = transport_schedule_lost(self, exc);
+    Py_DECREF(self);
+    return status;
+}
+
+tw_status
+tw_transport_fatal(TwTransport *self, const char *message)
+{
+    PyObject *exc, *text, *result = NULL;
+    tw_status status = 0;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    exc = tw_err_take();
+    if (!PyErr_GivenExceptionMatches(exc, PyExc_OSError)) {
+        tw_err_restore_steal(Py_NewRef(exc));
+        status = tw_call_report(self->loop, message, (PyObject *)self,
+                                self->protocol);
+    }
+    else if (self->loop->debug) {
+        text = PyUnicode_FromString(message);
+        PyObject *argv[] = {(PyObject *)self, text, exc};
+        if (text != NULL) {
+            result = tw_seam_call(self->loop->state, "log_fatal", argv, 3);
+        }
+        if (result == NULL) {
+            PyErr_WriteUnraisable((PyObject *)self);
+        }
+        Py_XDECREF(result);
+        Py_XDECREF(text);
+    }
+    if (status == 0) {
+        status = tw_transport_force_close(self, exc);
+    }
+    Py_DECREF(exc);
+    return status;
+}
+
+tw_status
+tw_transport_fatal_errno(TwTransport *self, tw_uverr err, const char *message)
+{
+    tw_errno_raise(err);
+    return tw_transport_fatal(self, message);
+}
+
+tw_status
+tw_transport_call_lost(TwTransport *self)
+{
+    PyObject *exc, *pending, *server;
+    tw_status status;
+
+    if (self->flags & TW_F_LOST) {
+        return 0;
+    }
+    Py_INCREF(self);
+    self->flags |= TW_F_LOST | TW_F_CLOSING;
+    if (self->conn_lost == 0) {
+        self->conn_lost = 1;
+    }
+    exc = TW_TAKE(self->lost_exc);
+    status = transport_step_call(self, TW_TELL_LOST,
+                                 self->loop->state->str.connection_lost,
+                                 exc ? exc : Py_None);
+    pending = status < 0 ? tw_err_take() : NULL;
+    self->ops->lost(self, exc);
+    tw_transport_release(self);
+    server = TW_TAKE(self->server);
+    if (server != NULL
+        && transport_tell_server(self, server, self->loop->state->str._detach)
+               < 0) {
+        PyErr_WriteUnraisable(server);
+    }
+    Py_XDECREF(server);
+    Py_CLEAR(self->protocol);
+    Py_XDECREF(exc);
+    Py_DECREF(self);
+    if (pending != NULL) {
+        tw_err_restore_steal(pending);
+    }
+    return status;
+}
+
+void
+tw_transport_release(TwTransport *self)
+{
+    TwWatcher *watcher = TW_TAKE(self->watcher);
+    int fd = self->fd;
+
+    if (fd < 0) {
+        return;
+    }
+    self->fd = -1;
+    self->loop->stats.transports--;
+    if (watcher != NULL) {
+        tw_watcher_close(watcher);
+    }
+    if (self->sock != NULL) {
+        PyObject *argv[] = {self->sock};
+        PyObject *result =
+            tw_call_plain_method(self->loop->state->str.close, argv, 1);
+        if (result == NULL) {
+            PyErr_WriteUnraisable(self->sock);
+        }
+        Py_XDECREF(result);
+    }
+    else {
+        close(fd);
+    }
+}
+
+/* -- the collector --------------------------------------------------------- */
+
+int
+tw_transport_traverse(TwTransport *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->extra);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->dict);
+    Py_VISIT(self->protocol);
+    Py_VISIT(self->context);
+    Py_VISIT(self->server);
+    Py_VISIT(self->sock);
+    Py_VISIT(self->waiter);
+    Py_VISIT(self->lost_exc);
+    return 0;
+}
+
+int
+tw_transport_clear(TwTransport *self)
+{
+    Py_CLEAR(self->extra);
+    Py_CLEAR(self->dict);
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->lost_exc);
+    return 0;
+}
+
+void
+tw_transport_finalize(PyObject *op)
+{
+    TwTransport *self = (TwTransport *)op;
+    PyObject *exc, *server;
+
+    if (self->fd < 0 || self->loop == NULL) {
+        return;
+    }
+    exc = tw_err_take();
+    if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    tw_transport_release(self);
+    server = TW_TAKE(self->server);
+    if (server != NULL
+        && transport_tell_server(self, server, self->loop->state->str._detach)
+               < 0) {
+        PyErr_WriteUnraisable(server);
+    }
+    Py_XDECREF(server);
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+}
+
+/* -- protocol callbacks ---------------------------------------------------- */
+
+PyObject *
+tw_transport_call_protocol(TwTransport *self, PyObject *name, PyObject *arg)
+{
+    /* Pinned: the callback may swap the protocol, or close the transport. */
+    PyObject *argv[] = {Py_NewRef(self->protocol), arg};
+    PyObject *context = Py_XNewRef(self->context);
+    PyObject *result =
+        tw_call_method(self->loop, context, name, argv, arg ? 2 : 1);
+
+    Py_XDECREF(context);
+    Py_DECREF(argv[0]);
+    return result;
+}
+
+void
+tw_transport_set_protocol(TwTransport *self, PyObject *protocol)
+{
+    int buffered =
+        PyObject_IsInstance(protocol, self->loop->state->buffered_protocol);
+
+    if (buffered < 0) {
+        PyErr_Clear();
+    }
+    self->flags &= ~TW_F_BUFFERED;
+    if (buffered > 0) {
+        self->flags |= TW_F_BUFFERED;
+    }
+    Py_XSETREF(self->protocol, Py_NewRef(protocol));
+}
+
+/* -- flow control ---------------------------------------------------------- */
+
+static tw_status
+transport_tell_writing(TwTransport *self, TwTell what, PyObject *name,
+                       PyObject *context, const char *message)
+{
+    PyObject *argv[1], *result;
+    int asked = 1;
+    tw_status status = 0;
+
+    if (self->ops->intercept != NULL) {
+        asked = self->ops->intercept(self, what, NULL);
+    }
+    if (asked <= 0 || self->protocol == NULL) {
+        return asked < 0 ? -1 : 0;
+    }
+    argv[0] = Py_NewRef(self->protocol);
+    result = tw_call_method(self->loop, context, name, argv, 1);
+    if (result == NULL) {
+        status = tw_call_report(self->loop, message, (PyObject *)self,
+                                argv[0]);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(argv[0]);
+    return status;
+}
+
+tw_status
+tw_transport_maybe_pause(TwTransport *self)
+{
+    if (TW_LIKELY(self->ops->buffer_size(self) <= self->high)
+        || self->flags & TW_F_WRITE_PAUSED) {
+        return 0;
+    }
+    self->flags |= TW_F_WRITE_PAUSED;
+    return transport_tell_writing(self, TW_TELL_PAUSE,
+                                  self->loop->state->str.pause_writing, NULL,
+                                  "protocol.pause_writing() failed");
+}
+
+tw_status
+tw_transport_maybe_resume(TwTransport *self)
+{
+    if (TW_LIKELY(!(self->flags & TW_F_WRITE_PAUSED))
+        || self->ops->buffer_size(self) > self->low) {
+        return 0;
+    }
+    self->flags &= ~TW_F_WRITE_PAUSED;
+    return transport_tell_writing(self, TW_TELL_RESUME,
+                                  self->loop->state->str.resume_writing,
+                                  self->context,
+                                  "protocol.resume_writing() failed");
+}

@@ -1,0 +1,537 @@
+/* The transports' extra info, and the methods and attributes that all of
+   them share. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/compat.h"
+#include "net/transport.h"
+
+/* -- addresses ------------------------------------------------------------- */
+
+/* self->addrs: two addresses packed one behind the other, each a length byte
+   and that many bytes: ours, and the peer's. */
+#define ADDR_MAX 110 /* sizeof(struct sockaddr_un) */
+
+static unsigned char *
+addr_pack(unsigned char *to, const TwAddr *addr)
+{
+    size_t len = addr->len > ADDR_MAX ? ADDR_MAX : addr->len;
+
+    *to = (unsigned char)len;
+    memcpy(to + 1, &addr->u, len);
+    return to + 1 + len;
+}
+
+tw_status
+tw_transport_keep_addrs(TwTransport *self, const TwAddr *peer)
+{
+    TwAddr local, asked;
+
+    local.len = asked.len = sizeof(local.u);
+    if (getsockname(self->fd, &local.u.any, &local.len) < 0) {
+        local.len = 0;
+    }
+    if (peer == NULL) {
+        if (getpeername(self->fd, &asked.u.any, &asked.len) < 0) {
+            asked.len = 0;
+        }
+        peer = &asked;
+    }
+    self->addrs = PyMem_Malloc(2 + (size_t)local.len + peer->len);
+    if (self->addrs == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    addr_pack(addr_pack(self->addrs, &local), peer);
+    return 0;
+}
+
+/* The Python form of one of the two; new reference. */
+static PyObject *
+transport_addr(TwTransport *self, bool peer)
+{
+    const unsigned char *p = self->addrs;
+    struct sockaddr_storage aligned;
+    PyObject *result;
+
+    if (peer) {
+        p += 1 + p[0];
+    }
+    memset(&aligned, 0, sizeof(aligned));
+    memcpy(&aligned, p + 1, p[0]);
+    result = tw_addr_to_python((struct sockaddr *)&aligned, p[0]);
+    if (result == NULL && !PyErr_Occurred()) {
+        /* A family that only the socket module knows. */
+        tw_state *state = self->loop->state;
+        PyObject *sock = tw_transport_socket(self);
+        if (sock == NULL) {
+            return NULL;
+        }
+        PyObject *argv[] = {sock};
+        result = tw_call_plain_method(
+            peer ? state->str.getpeername : state->str.getsockname, argv, 1);
+        Py_DECREF(sock);
+        if (result == NULL && PyErr_ExceptionMatches(PyExc_OSError)) {
+            PyErr_Clear();
+            result = Py_NewRef(Py_None);
+        }
+    }
+    return result;
+}
+
+/* -- the socket object ----------------------------------------------------- */
+
+PyObject *
+tw_transport_socket(TwTransport *self)
+{
+    PyObject *fd, *sock;
+
+    if (self->sock != NULL) {
+        return Py_NewRef(self->sock);
+    }
+    fd = PyLong_FromLong(self->fd);
+    if (fd == NULL) {
+        return NULL;
+    }
+    PyObject *argv[] = {fd};
+    sock = tw_seam_call(self->loop->state, "make_socket", argv, 1);
+    Py_DECREF(fd);
+    if (sock != NULL && self->fd >= 0) {
+        self->sock = Py_NewRef(sock); /* it owns the descriptor from now on */
+    }
+    return sock;
+}
+
+/* asyncio.trsock.TransportSocket(sock), kept in the extra dict. */
+static PyObject *
+transport_info_socket(TwTransport *self)
+{
+    PyObject *sock = tw_transport_socket(self), *wrapped;
+
+    if (sock == NULL) {
+        return NULL;
+    }
+    PyObject *argv[] = {sock};
+    wrapped = tw_call_plain(self->loop->state->transport_socket, argv, 1);
+    Py_DECREF(sock);
+    return wrapped;
+}
+
+/* -- extra info ------------------------------------------------------------ */
+
+/* "socket", "sockname", "peername" of a socket transport: new reference; NULL
+   without an exception for another name. */
+static PyObject *
+transport_info_make(TwTransport *self, PyObject *name)
+{
+    if (self->addrs == NULL || !PyUnicode_Check(name)) {
+        return NULL;
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "socket") == 0) {
+        return transport_info_socket(self);
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "peername") == 0) {
+        return transport_addr(self, true);
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "sockname") == 0) {
+        return transport_addr(self, false);
+    }
+    return NULL;
+}
+
+PyObject *
+tw_transport_extra_info(TwTransport *self, PyObject *name, PyObject *dflt)
+{
+    PyObject *value = NULL;
+
+    if (self->extra != NULL) {
+        value = PyDict_GetItemWithError(self->extra, name);
+        if (value != NULL || PyErr_Occurred()) {
+            return Py_XNewRef(value);
+        }
+    }
+    value = transport_info_make(self, name);
+    if (value == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(dflt);
+    }
+    if (self->extra == NULL) {
+        self->extra = PyDict_New();
+    }
+    if (self->extra == NULL || PyDict_SetItem(self->extra, name, value) < 0) {
+        Py_DECREF(value);
+        return NULL;
+    }
+    return value;
+}
+
+/* `_extra`, complete. */
+static PyObject *
+transport_get_extra(PyObject *op, void *unused)
+{
+    static const char *const names[] = {"socket", "sockname", "peername"};
+    TwTransport *self = (TwTransport *)op;
+
+    for (size_t i = 0; self->addrs && i < Py_ARRAY_LENGTH(names); i++) {
+        PyObject *name = PyUnicode_InternFromString(names[i]);
+        PyObject *value =
+            name ? tw_transport_extra_info(self, name, Py_None) : NULL;
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+        if (value == NULL) {
+            return NULL;
+        }
+    }
+    if (self->extra == NULL) {
+        self->extra = PyDict_New();
+    }
+    return Py_XNewRef(self->extra);
+}
+
+/* -- shared methods -------------------------------------------------------- */
+
+const char tw_transport_doc_close[] = PyDoc_STR(
+"close($self, /)\n--\n\n"
+"Close the transport: what was written is sent, nothing more is read, then\n"
+"connection_lost(None) is called.  See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_close(PyObject *self, PyObject *unused)
+{
+    if (tw_transport_close((TwTransport *)self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+const char tw_transport_doc_abort[] = PyDoc_STR(
+"abort($self, /)\n--\n\n"
+"Close the transport at once; what waits to be sent is lost.\n"
+"connection_lost(None) is called soon.  See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_abort(PyObject *self, PyObject *unused)
+{
+    if (tw_transport_force_close((TwTransport *)self, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+tw_transport_meth_force_close(PyObject *self, PyObject *exc)
+{
+    if (tw_transport_force_close((TwTransport *)self, exc) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+const char tw_transport_doc_is_closing[] = PyDoc_STR(
+"is_closing($self, /)\n--\n\n"
+"True if the transport is closing or closed.");
+
+PyObject *
+tw_transport_meth_is_closing(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((TwTransport *)self)->flags & TW_F_CLOSING);
+}
+
+const char tw_transport_doc_get_protocol[] = PyDoc_STR(
+"get_protocol($self, /)\n--\n\n"
+"The current protocol; None when the connection is lost.");
+
+PyObject *
+tw_transport_meth_get_protocol(PyObject *self, PyObject *unused)
+{
+    PyObject *protocol = ((TwTransport *)self)->protocol;
+
+    return Py_NewRef(protocol ? protocol : Py_None);
+}
+
+const char tw_transport_doc_set_protocol[] = PyDoc_STR(
+"set_protocol($self, protocol, /)\n--\n\n"
+"Call this protocol from now on: a Protocol or a BufferedProtocol.\n"
+"See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_set_protocol(PyObject *self, PyObject *protocol)
+{
+    tw_transport_set_protocol((TwTransport *)self, protocol);
+    Py_RETURN_NONE;
+}
+
+const char tw_transport_doc_get_extra_info[] = PyDoc_STR(
+"get_extra_info($self, /, name, default=None)\n--\n\n"
+"What is known of the connection: 'socket', 'sockname', 'peername',\n"
+"'pipe'...; `default` for a name that is not.  See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *name = NULL, *dflt = Py_None;
+    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_CompareWithASCIIString(key, "default") == 0) {
+            dflt = args[nargs + i];
+        }
+        else if (PyUnicode_CompareWithASCIIString(key, "name") == 0) {
+            name = args[nargs + i];
+        }
+        else {
+            PyErr_Format(PyExc_TypeError,
+                         "get_extra_info() got an unexpected keyword argument"
+                         " '%U'",
+                         key);
+            return NULL;
+        }
+    }
+    if (nargs > 0) {
+        name = args[0];
+    }
+    if (nargs > 1) {
+        dflt = args[1];
+    }
+    if (name == NULL || nargs > 2) {
+        PyErr_SetString(PyExc_TypeError,
+                        "get_extra_info() takes a name and a default");
+        return NULL;
+    }
+    return tw_transport_extra_info((TwTransport *)self, name, dflt);
+}
+
+/* -- write limits ---------------------------------------------------------- */
+
+const char tw_transport_doc_get_write_buffer_size[] = PyDoc_STR(
+"get_write_buffer_size($self, /)\n--\n\n"
+"Bytes that wait to be sent.");
+
+PyObject *
+tw_transport_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    return PyLong_FromSize_t(self->ops->buffer_size(self));
+}
+
+const char tw_transport_doc_get_write_buffer_limits[] = PyDoc_STR(
+"get_write_buffer_limits($self, /)\n--\n\n"
+"(low, high): the marks of write flow control, in bytes.");
+
+PyObject *
+tw_transport_meth_get_write_buffer_limits(PyObject *op, PyObject *unused)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    return Py_BuildValue("(nn)", (Py_ssize_t)self->low,
+                         (Py_ssize_t)self->high);
+}
+
+const char tw_transport_doc_set_write_buffer_limits[] = PyDoc_STR(
+"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
+"Set the marks of write flow control, in bytes.  With low alone high is\n"
+"4*low, with high alone low is high//4.  ValueError unless\n"
+"high >= low >= 0.  See library/asyncio-protocol.");
+
+/* None: -1, no error.  Anything else must be a number. */
+static tw_status
+limit_from_python(PyObject *obj, Py_ssize_t *out)
+{
+    *out = -1;
+    if (obj == NULL || obj == Py_None) {
+        return 0;
+    }
+    PyObject *number = PyNumber_Long(obj);
+    if (number == NULL) {
+        return -1;
+    }
+    *out = PyLong_AsSsize_t(number);
+    Py_DECREF(number);
+    return *out == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *
+tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
+                                          Py_ssize_t nargs, PyObject *kwnames)
+{
+    TwTransport *self = (TwTransport *)op;
+    PyObject *given[2] = {NULL, NULL};
+    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    Py_ssize_t high, low;
+
+    if (nargs > 2) {
+        PyErr_SetString(PyExc_TypeError,
+                        "set_write_buffer_limits() takes high and low");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        given[i] = args[i];
+    }
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
+        int low_named = PyUnicode_CompareWithASCIIString(key, "low") == 0;
+        if (!low_named
+            && PyUnicode_CompareWithASCIIString(key, "high") != 0) {
+            PyErr_Format(PyExc_TypeError,
+                         "set_write_buffer_limits() got an unexpected keyword"
+                         " argument '%U'",
+                         key);
+            return NULL;
+        }
+        given[low_named] = args[nargs + i];
+    }
+    bool has_high = given[0] != NULL && given[0] != Py_None;
+    bool has_low = given[1] != NULL && given[1] != Py_None;
+    if (limit_from_python(given[0], &high) < 0
+        || limit_from_python(given[1], &low) < 0) {
+        return NULL;
+    }
+    if (!has_high) {
+        high = has_low ? 4 * low : 64 * 1024;
+    }
+    if (!has_low) {
+        low = high / 4;
+    }
+    if (!(high >= low && low >= 0)) {
+        PyErr_Format(PyExc_ValueError,
+                     "high (%zd) must be >= low (%zd) must be >= 0", high,
+                     low);
+        return NULL;
+    }
+    self->high = (size_t)high;
+    self->low = (size_t)low;
+    if (tw_transport_maybe_pause(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- attributes ------------------------------------------------------------ */
+
+static PyObject *
+transport_get_object(PyObject *self, void *offset)
+{
+    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
+
+    return Py_NewRef(value ? value : Py_None);
+}
+
+static PyObject *
+transport_get_loop(PyObject *op, void *unused)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    return Py_NewRef(self->flags & TW_F_LOST ? Py_None
+                                             : (PyObject *)self->loop);
+}
+
+static PyObject *
+transport_get_flag(PyObject *op, void *flag)
+{
+    return PyBool_FromLong(((TwTransport *)op)->flags
+                           & (unsigned)(uintptr_t)flag);
+}
+
+static PyObject *
+transport_get_sock(PyObject *op, void *unused)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    if (self->fd < 0) {
+        Py_RETURN_NONE;
+    }
+    return self->addrs ? tw_transport_socket(self)
+                       : Py_NewRef(self->sock ? self->sock : Py_None);
+}
+
+static PyObject *
+transport_get_int(PyObject *self, void *offset)
+{
+    return PyLong_FromLong(*(int *)((char *)self + (size_t)offset));
+}
+
+static PyObject *
+transport_get_size(PyObject *self, void *offset)
+{
+    return PyLong_FromSize_t(*(size_t *)((char *)self + (size_t)offset));
+}
+
+#define AT(field) ((void *)offsetof(TwTransport, field))
+#define FLAG(flag) ((void *)(uintptr_t)(flag))
+
+PyGetSetDef tw_transport_getset[] = {
+    {"_loop", transport_get_loop, NULL, NULL, NULL},
+    {"_protocol", transport_get_object, NULL, NULL, AT(protocol)},
+    {"_server", transport_get_object, NULL, NULL, AT(server)},
+    {"_sock", transport_get_sock, NULL, NULL, NULL},
+    {"_sock_fd", transport_get_int, NULL, NULL, AT(fd)},
+    {"_conn_lost", transport_get_int, NULL, NULL, AT(conn_lost)},
+    {"_closing", transport_get_flag, NULL, NULL, FLAG(TW_F_CLOSING)},
+    {"_paused", transport_get_flag, NULL, NULL, FLAG(TW_F_READ_PAUSED)},
+    {"_eof", transport_get_flag, NULL, NULL, FLAG(TW_F_EOF_SENT)},
+    {"_protocol_paused", transport_get_flag, NULL, NULL,
+     FLAG(TW_F_WRITE_PAUSED)},
+    {"_high_water", transport_get_size, NULL, NULL, AT(high)},
+    {"_low_water", transport_get_size, NULL, NULL, AT(low)},
+    {"_extra", transport_get_extra, NULL, NULL, NULL},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,
+     NULL},
+    {NULL},
+};
+
+PyMemberDef tw_transport_members[] = {
+    {"__dictoffset__", T_PYSSIZET, offsetof(TwTransport, dict), READONLY,
+     NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(TwTransport, weakrefs),
+     READONLY, NULL},
+    {NULL},
+};
+
+/* -- bases ----------------------------------------------------------------- */
+
+static const TwSlotCheck flow_layout[] = {
+    {"_extra", offsetof(TwTransport, extra)},
+    {"_high_water", offsetof(TwTransport, slot_high)},
+    {"_loop", offsetof(TwTransport, loop)},
+    {"_low_water", offsetof(TwTransport, slot_low)},
+    {"_protocol_paused", offsetof(TwTransport, slot_paused)},
+    {NULL, 0},
+};
+
+static const TwSlotCheck plain_layout[] = {
+    {"_extra", offsetof(TwTransport, extra)},
+    {NULL, 0},
+};
+
+PyObject *
+tw_transport_bases(const char *name, bool flow_control)
+{
+    PyObject *mixin = NULL, *base, *bases = NULL;
+
+    base = tw_state_import("asyncio.transports", name);
+    if (base == NULL) {
+        return NULL;
+    }
+    if (!flow_control) {
+        if (tw_state_check_layout((PyTypeObject *)base, plain_layout,
+                                  offsetof(TwTransport, ops))
+            == 0) {
+            bases = PyTuple_Pack(1, base);
+        }
+        Py_DECREF(base);
+        return bases;
+    }
+    mixin = tw_state_import("asyncio.transports", "_FlowControlMixin");
+    if (mixin != NULL
+        && tw_state_check_layout((PyTypeObject *)mixin, flow_layout,
+                                 offsetof(TwTransport, ops))
+               == 0) {
+        bases = PyTuple_Pack(2, mixin, base);
+    }
+    Py_XDECREF(mixin);
+    Py_DECREF(base);
+    return bases;
+}
