@@ -88,6 +88,7 @@ struct TwLoop {
 
     TwCork *corks;          /* in use, oldest first */
     TwCork *cork_free;
+    size_t sock_hint;       /* bytes that the last sock_recv() gave */
     char *read_buffer;      /* TW_READ_BUFFER_SIZE, or NULL: not yet needed */
     uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */
     TwStats stats;

@@ -16,12 +16,14 @@ typedef struct TwCork TwCork;
     X(_asyncio_future_blocking)                                               \
     X(_attach)                                                                \
     X(_detach)                                                                \
+    X(accept)                                                                 \
     X(buffer_updated)                                                         \
     X(call_exception_handler)                                                 \
     X(call_soon)                                                              \
     X(cancel)                                                                 \
     X(cancelled)                                                              \
     X(close)                                                                  \
+    X(connect)                                                                \
     X(connection_lost)                                                        \
     X(connection_made)                                                        \
     X(data_received)                                                          \
@@ -30,17 +32,30 @@ typedef struct TwCork TwCork;
     X(done)                                                                   \
     X(eof_received)                                                           \
     X(error_received)                                                         \
+    X(family)                                                                 \
     X(fileno)                                                                 \
     X(get_buffer)                                                             \
     X(getpeername)                                                            \
     X(getsockname)                                                            \
+    X(gettimeout)                                                             \
     X(loop)                                                                   \
     X(pause_writing)                                                          \
+    X(proto)                                                                  \
+    X(recv)                                                                   \
+    X(recv_into)                                                              \
+    X(recvfrom)                                                               \
+    X(recvfrom_into)                                                          \
+    X(result)                                                                 \
     X(resume_writing)                                                         \
+    X(send)                                                                   \
+    X(sendto)                                                                 \
     X(set_exception)                                                          \
     X(set_result)                                                             \
+    X(setblocking)                                                            \
     X(shutdown)                                                               \
-    X(time)
+    X(throw)                                                                  \
+    X(time)                                                                   \
+    X(type)
 
 typedef struct tw_state {
     PyObject *module; /* borrowed: owns us */
