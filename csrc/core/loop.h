@@ -90,6 +90,8 @@ struct TwLoop {
     TwCork *cork_free;
     size_t sock_hint;       /* bytes that the last sock_recv() gave */
     char *read_buffer;      /* TW_READ_BUFFER_SIZE, or NULL: not yet needed */
+    char *chunks;           /* free ones of room tls, linked; see tls/chunk.h */
+    int chunk_count;
     uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */
     TwStats stats;
 };

@@ -1,4 +1,6 @@
 /* A loop's beginning and end: libuv's side, the collector's side. */
+#include <string.h>
+
 #include "base/errno.h"
 #include "core/call.h"
 #include "core/handle.h"
@@ -76,13 +78,18 @@ loop_drop_queued(TwLoop *loop)
 }
 
 static void
-loop_drop_corks(TwLoop *loop)
+loop_drop_free_memory(TwLoop *loop)
 {
     tw_call_flush(loop);
     while (loop->cork_free != NULL) {
         TwCork *cork = loop->cork_free;
         loop->cork_free = cork->next;
         PyMem_RawFree(cork);
+    }
+    while (loop->chunks != NULL) {
+        char *chunk = loop->chunks;
+        memcpy(&loop->chunks, chunk, sizeof(char *));
+        PyMem_RawFree(chunk);
     }
 }
 
@@ -93,7 +100,7 @@ tw_loop_shut(TwLoop *loop)
         return;
     }
     loop->uv_open = false;
-    loop_drop_corks(loop);
+    loop_drop_free_memory(loop);
     loop_drop_queued(loop);
     tw_watcher_close_all(loop);
     uv_close((uv_handle_t *)&loop->async, NULL);

@@ -93,6 +93,7 @@ tw_state_init(tw_state *state, PyObject *module)
     X(transport_socket)                                                       \
     X(socket_type)                                                            \
     X(seam)                                                                   \
+    X(tls)                                                                    \
     X(empty_tuple)                                                            \
     X(kw_loop)
 

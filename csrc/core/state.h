@@ -29,6 +29,7 @@ typedef struct TwCork TwCork;
     X(data_received)                                                          \
     X(datagram_received)                                                      \
     X(detach)                                                                 \
+    X(do_handshake)                                                           \
     X(done)                                                                   \
     X(eof_received)                                                           \
     X(error_received)                                                         \
@@ -40,7 +41,10 @@ typedef struct TwCork TwCork;
     X(gettimeout)                                                             \
     X(loop)                                                                   \
     X(pause_writing)                                                          \
+    X(pending)                                                                \
+    X(probe)                                                                  \
     X(proto)                                                                  \
+    X(read)                                                                   \
     X(recv)                                                                   \
     X(recv_into)                                                              \
     X(recvfrom)                                                               \
@@ -55,7 +59,10 @@ typedef struct TwCork TwCork;
     X(shutdown)                                                               \
     X(throw)                                                                  \
     X(time)                                                                   \
-    X(type)
+    X(type)                                                                   \
+    X(unwrap)                                                                 \
+    X(wrap_bio)                                                               \
+    X(write)
 
 typedef struct tw_state {
     PyObject *module; /* borrowed: owns us */
@@ -82,6 +89,7 @@ typedef struct tw_state {
     PyObject *transport_socket;     /* asyncio.trsock.TransportSocket */
     PyObject *socket_type;          /* socket.socket */
     PyObject *seam;                 /* the module tidewire._seam */
+    PyObject *tls;                  /* tuple or NULL: tls/engine_impl.h */
     int server_takes_transport;     /* Server._attach(transport): 3.13+ */
 
     PyObject *empty_tuple;

@@ -1,0 +1,36 @@
+/* The SSL objects that OpenSSL makes on this thread during a call.
+
+   wrap_bio() makes one (a subclass may make more); we need its address.  The
+   hook in libssl.c notes each new one in the innermost open capture, and
+   strikes out those that are freed meanwhile. */
+#pragma once
+
+#include "base/common.h"
+
+typedef struct TwCapture {
+    struct TwCapture *outer;
+    int count;
+    void *found[8]; /* SSL *, borrowed */
+} TwCapture;
+
+void tw_capture_begin(TwCapture *capture);
+void tw_capture_end(TwCapture *capture);
+
+/* -- the library, as the engine's chooser sees it ------------------------ */
+
+/* What is known in this process: 1 usable; 0 not, with the reason (a string
+   that stays); -1 not looked at yet. */
+int tw_libssl_verdict(const char **reason);
+
+/* Find the ssl module's libssl: 1; 0 with the reason; -1 with an exception.
+   It is not used before a probe was judged. */
+int tw_libssl_find(PyObject *helpers, const char **reason);
+
+/* Keep the probe's result for this process; returns the verdict. */
+int tw_libssl_judge(bool good, const char **reason);
+
+/* Is the SSL* of `inner` in the capture, and is it our libssl's?  (`inner`
+   is a client of PROTOCOL_TLS_CLIENT.) */
+bool tw_libssl_recognises(const TwCapture *capture, PyObject *inner);
+
+const char *tw_libssl_path(void);

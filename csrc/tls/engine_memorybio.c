@@ -1,0 +1,329 @@
+/* The second engine: the SSLObject's own read() and write() over MemoryBIO.
+
+   Everything goes through public methods of the ssl module, so it works with
+   any build of it.  What asyncio pays beyond that is left out: buffers are
+   filled in place, and nothing is asked when there can be no answer (an
+   exception for each "would block" is what costs most). */
+#include <string.h>
+
+#include "tls/engine_impl.h"
+
+typedef struct {
+    TwEngine base;
+    PyObject *incoming; /* strong: MemoryBIO */
+    PyObject *outgoing; /* strong: MemoryBIO */
+    PyObject *feed;     /* strong: incoming.write */
+    PyObject *drain;    /* strong: outgoing.read */
+    PyObject *read;     /* strong: the (inner) object's methods */
+    PyObject *write;
+    PyObject *pending;
+    bool foreign;       /* methods of a user's subclass: hand out copies */
+} TwMemory;
+
+/* MemoryBIO.pending */
+static size_t
+memory_pending(TwMemory *m, PyObject *bio)
+{
+    PyObject *value;
+    size_t n;
+
+    /* allow: a getter of the ssl module */
+    value = PyObject_GetAttr(bio, m->base.loop->state->str.pending);
+    n = value == NULL ? 0 : PyLong_AsSize_t(value);
+    Py_XDECREF(value);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return n;
+}
+
+static tw_status
+memory_lend(TwEngine *e, const char *p, size_t n)
+{
+    TwMemory *m = (TwMemory *)e;
+    PyObject *view, *result;
+
+    view = PyMemoryView_FromMemory((char *)p, (Py_ssize_t)n, PyBUF_READ);
+    if (view == NULL) {
+        return -1;
+    }
+    PyObject *argv[] = {view};
+    result = tw_call_plain(m->feed, argv, 1);
+    Py_DECREF(view);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static tw_status
+memory_keep(TwEngine *e)
+{
+    return 0;
+}
+
+static size_t
+memory_in_size(TwEngine *e)
+{
+    TwMemory *m = (TwMemory *)e;
+
+    return memory_pending(m, m->incoming);
+}
+
+static bool
+memory_is_readable(TwEngine *e)
+{
+    TwMemory *m = (TwMemory *)e;
+    PyObject *value;
+    bool more;
+
+    if (memory_pending(m, m->incoming) > 0) {
+        return true;
+    }
+    value = tw_call_plain(m->pending, NULL, 0);
+    more = value != NULL && PyObject_IsTrue(value) > 0;
+    Py_XDECREF(value);
+    PyErr_Clear();
+    return more;
+}
+
+/* A call into the cipher, in the connection's context where it can run
+   code of users (subclasses, message callbacks). */
+static PyObject *
+memory_call(TwMemory *m, PyObject *method, PyObject *a, PyObject *b)
+{
+    PyObject *argv[] = {NULL, a, b};
+    PyObject *result;
+
+    m->base.busy++;
+    result = tw_call(m->base.loop, m->base.context, method, argv + 1,
+                     b == NULL ? 1 : 2);
+    m->base.busy--;
+    return result;
+}
+
+static Py_ssize_t
+memory_failed(TwMemory *m)
+{
+    return tw_engine_take_again(m->base.loop->state) ? TW_ENGINE_WANT : -1;
+}
+
+/* A number of bytes that must not be more than n. */
+static Py_ssize_t
+memory_count(PyObject *result_steal, size_t n)
+{
+    Py_ssize_t count = PyLong_AsSsize_t(result_steal);
+
+    Py_DECREF(result_steal);
+    if (count == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (count < 0 || (size_t)count > n) {
+        PyErr_SetString(PyExc_ValueError,
+                        "a TLS object counted more bytes than it got");
+        return -1;
+    }
+    return count;
+}
+
+static Py_ssize_t
+memory_read_copy(TwMemory *m, char *p, size_t n, PyObject *size)
+{
+    PyObject *result = memory_call(m, m->read, size, NULL);
+    Py_buffer view;
+
+    if (result == NULL) {
+        return memory_failed(m);
+    }
+    if (PyObject_GetBuffer(result, &view, PyBUF_SIMPLE) < 0) {
+        Py_DECREF(result);
+        return -1;
+    }
+    if ((size_t)view.len <= n) {
+        memcpy(p, view.buf, (size_t)view.len);
+        n = (size_t)view.len;
+        PyBuffer_Release(&view);
+        Py_DECREF(result);
+        return (Py_ssize_t)n;
+    }
+    PyBuffer_Release(&view);
+    Py_DECREF(result);
+    PyErr_SetString(PyExc_ValueError,
+                    "read() of a TLS object gave more than was asked for");
+    return -1;
+}
+
+static Py_ssize_t
+memory_read(TwEngine *e, char *p, size_t n)
+{
+    TwMemory *m = (TwMemory *)e;
+    PyObject *size = PyLong_FromSize_t(n);
+    PyObject *view, *result;
+    Py_ssize_t got;
+
+    if (size == NULL) {
+        return -1;
+    }
+    if (m->foreign) {
+        got = memory_read_copy(m, p, n, size);
+        Py_DECREF(size);
+        return got;
+    }
+    view = PyMemoryView_FromMemory(p, (Py_ssize_t)n, PyBUF_WRITE);
+    result = view == NULL ? NULL : memory_call(m, m->read, size, view);
+    Py_XDECREF(view);
+    Py_DECREF(size);
+    return result == NULL ? memory_failed(m) : memory_count(result, n);
+}
+
+static Py_ssize_t
+memory_write(TwEngine *e, const char *p, size_t n)
+{
+    TwMemory *m = (TwMemory *)e;
+    PyObject *data, *result;
+
+    data = m->foreign
+               ? PyBytes_FromStringAndSize(p, (Py_ssize_t)n)
+               : PyMemoryView_FromMemory((char *)p, (Py_ssize_t)n, PyBUF_READ);
+    if (data == NULL) {
+        return -1;
+    }
+    result = memory_call(m, m->write, data, NULL);
+    Py_DECREF(data);
+    return result == NULL ? memory_failed(m) : memory_count(result, n);
+}
+
+static tw_status
+memory_before_method(TwEngine *e)
+{
+    return 0;
+}
+
+static void
+memory_after_method(TwEngine *e)
+{
+}
+
+static size_t
+memory_out_size(TwEngine *e)
+{
+    TwMemory *m = (TwMemory *)e;
+
+    return memory_pending(m, m->outgoing);
+}
+
+static const char *
+memory_out_peek(TwEngine *e)
+{
+    return NULL;
+}
+
+static PyObject *
+memory_out_take(TwEngine *e)
+{
+    return tw_call_plain(((TwMemory *)e)->drain, NULL, 0);
+}
+
+static void
+memory_out_clear(TwEngine *e)
+{
+    PyObject *dropped = memory_out_take(e);
+
+    if (dropped == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(dropped);
+}
+
+static int
+memory_traverse(TwEngine *e, visitproc visit, void *arg)
+{
+    TwMemory *m = (TwMemory *)e;
+
+    Py_VISIT(m->incoming);
+    Py_VISIT(m->outgoing);
+    Py_VISIT(m->feed);
+    Py_VISIT(m->drain);
+    Py_VISIT(m->read);
+    Py_VISIT(m->write);
+    Py_VISIT(m->pending);
+    return 0;
+}
+
+static void
+memory_detach(TwEngine *e)
+{
+    TwMemory *m = (TwMemory *)e;
+
+    Py_CLEAR(m->incoming);
+    Py_CLEAR(m->outgoing);
+    Py_CLEAR(m->feed);
+    Py_CLEAR(m->drain);
+    Py_CLEAR(m->read);
+    Py_CLEAR(m->write);
+    Py_CLEAR(m->pending);
+}
+
+static const TwEngineOps memory_ops = {
+    .lend = memory_lend,
+    .keep = memory_keep,
+    .in_size = memory_in_size,
+    .is_readable = memory_is_readable,
+    .read = memory_read,
+    .write = memory_write,
+    .before_method = memory_before_method,
+    .after_method = memory_after_method,
+    .out_size = memory_out_size,
+    .out_peek = memory_out_peek,
+    .out_clear = memory_out_clear,
+    .out_take = memory_out_take,
+    .detach = memory_detach,
+    .traverse = memory_traverse,
+};
+
+/* Bound methods, looked up once. */
+static tw_status
+memory_bind(TwMemory *m, PyObject *object)
+{
+    const struct {
+        PyObject **slot;
+        PyObject *object;
+        const char *name;
+    } wanted[] = {
+        {&m->feed, m->incoming, "write"},  {&m->drain, m->outgoing, "read"},
+        {&m->read, object, "read"},        {&m->write, object, "write"},
+        {&m->pending, object, "pending"},
+    };
+
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(wanted); i++) {
+        /* allow: methods of the ssl module, bound once */
+        PyObject *f = PyObject_GetAttrString(wanted[i].object, wanted[i].name);
+        if (f == NULL) {
+            return -1;
+        }
+        *wanted[i].slot = f;
+    }
+    return 0;
+}
+
+TwEngine *
+tw_memorybio_new(const TwEngineParts *parts)
+{
+    TwMemory *m = PyMem_Calloc(1, sizeof(TwMemory));
+    bool plain = !parts->overridden && parts->inner != Py_None;
+
+    if (m == NULL) {
+        return (TwEngine *)PyErr_NoMemory();
+    }
+    m->base.ops = &memory_ops;
+    m->base.loop = parts->loop;
+    m->base.context = parts->context;
+    m->base.sslobj = Py_NewRef(parts->sslobj);
+    m->foreign = !plain;
+    m->incoming = Py_NewRef(parts->incoming);
+    m->outgoing = Py_NewRef(parts->outgoing);
+    if (memory_bind(m, plain ? parts->inner : parts->sslobj) < 0) {
+        tw_engine_free(&m->base);
+        return NULL;
+    }
+    return &m->base;
+}

@@ -1,0 +1,443 @@
+/* The direct engine: SSL_read_ex and SSL_write_ex on the ssl module's SSL*,
+   over a BIO that reads and writes our memory. */
+#include <string.h>
+
+#include "tls/engine_impl.h"
+#include "tls/libssl.h"
+
+typedef struct {
+    TwEngine base;
+    SSL *ssl;         /* borrowed: valid while sslobj lives */
+    BIO *bio;         /* strong: keeps the back pointer clearable */
+    PyObject *inner;  /* strong: the _ssl._SSLSocket */
+    TwBuf in;         /* ciphertext that was kept */
+    const char *lent; /* borrowed: see tw_engine_lend() */
+    size_t lent_size;
+    TwBuf out;        /* ciphertext to be sent */
+    bool starved;     /* OpenSSL asked for more than there was */
+    bool has_gil;     /* during a call from us, not from a method */
+} TwDirect;
+
+/* -- the BIO: OpenSSL reads and writes our memory ------------------------ */
+/* Called with or without the GIL; no Python here, raw allocators only.
+   Data NULL: the engine is gone, the object lives on, as with memory BIOs
+   that nobody serves. */
+
+static size_t
+direct_in_size(TwEngine *e)
+{
+    TwDirect *d = (TwDirect *)e;
+
+    return tw_buf_size(&d->in) + d->lent_size;
+}
+
+static size_t
+direct_copy_in(TwDirect *d, char *p, size_t n)
+{
+    size_t kept = tw_buf_size(&d->in);
+
+    if (kept > 0) {
+        n = kept < n ? kept : n;
+        memcpy(p, d->in.p + d->in.r, n);
+        d->in.r += n;
+        return n;
+    }
+    n = d->lent_size < n ? d->lent_size : n;
+    memcpy(p, d->lent, n);
+    d->lent += n;
+    d->lent_size -= n;
+    return n;
+}
+
+int
+tw_openssl_bio_read(BIO *bio, char *p, size_t n, size_t *got)
+{
+    TwDirect *d = tw_tls_lib.BIO_get_data(bio);
+
+    tw_tls_lib.BIO_clear_flags(bio, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY);
+    if (d == NULL || direct_in_size(&d->base) == 0) {
+        if (d != NULL) {
+            d->starved = true;
+        }
+        tw_tls_lib.BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY);
+        *got = 0;
+        return 0;
+    }
+    *got = direct_copy_in(d, p, n);
+    return 1;
+}
+
+int
+tw_openssl_bio_write(BIO *bio, const char *p, size_t n, size_t *written)
+{
+    TwDirect *d = tw_tls_lib.BIO_get_data(bio);
+
+    tw_tls_lib.BIO_clear_flags(bio, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY);
+    if (d != NULL) {
+        TwLoop *loop = d->has_gil ? d->base.loop : NULL;
+        if (!tw_buf_reserve(loop, &d->out, n)) {
+            *written = 0;
+            return 0;
+        }
+        memcpy(d->out.p + d->out.w, p, n);
+        d->out.w += n;
+    }
+    *written = n;
+    return 1;
+}
+
+long
+tw_openssl_bio_ctrl(BIO *bio, int cmd, long larg, void *parg)
+{
+    TwDirect *d = tw_tls_lib.BIO_get_data(bio);
+
+    switch (cmd) {
+    case BIO_CTRL_FLUSH:
+    case BIO_CTRL_DUP:
+        return 1;
+    case BIO_CTRL_PENDING:
+        return d == NULL ? 0 : (long)direct_in_size(&d->base);
+    case BIO_CTRL_WPENDING:
+        return d == NULL ? 0 : (long)tw_buf_size(&d->out);
+    default:
+        return 0; /* also: no end of file, no kernel TLS */
+    }
+}
+
+void
+tw_openssl_on_free(void *data)
+{
+    ((TwDirect *)data)->ssl = NULL;
+}
+
+/* -- ciphertext in and out ----------------------------------------------- */
+
+static tw_status
+direct_append(TwDirect *d, const char *p, size_t n)
+{
+    if (!tw_buf_reserve(d->base.loop, &d->in, n)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(d->in.p + d->in.w, p, n);
+    d->in.w += n;
+    return 0;
+}
+
+static tw_status
+direct_lend(TwEngine *e, const char *p, size_t n)
+{
+    TwDirect *d = (TwDirect *)e;
+
+    /* Somebody else's leftovers would be taken for errors of ours. */
+    if (TW_UNLIKELY(tw_tls_lib.ERR_peek_error() != 0)) {
+        tw_tls_lib.ERR_clear_error();
+    }
+    if (d->lent_size > 0 || tw_buf_size(&d->in) > 0) {
+        if (d->lent_size > 0
+            && direct_append(d, d->lent, d->lent_size) < 0) {
+            return -1;
+        }
+        d->lent_size = 0;
+        return direct_append(d, p, n);
+    }
+    d->lent = p;
+    d->lent_size = n;
+    return 0;
+}
+
+static tw_status
+direct_keep(TwEngine *e)
+{
+    TwDirect *d = (TwDirect *)e;
+    size_t n = d->lent_size;
+
+    d->lent_size = 0;
+    if (TW_UNLIKELY(n > 0)) {
+        return direct_append(d, d->lent, n);
+    }
+    tw_buf_rest(e->loop, &d->in, false);
+    return 0;
+}
+
+static bool
+direct_is_readable(TwEngine *e)
+{
+    TwDirect *d = (TwDirect *)e;
+
+    return direct_in_size(e) > 0
+           || (d->ssl != NULL && tw_tls_lib.SSL_pending(d->ssl) > 0);
+}
+
+static size_t
+direct_out_size(TwEngine *e)
+{
+    return tw_buf_size(&((TwDirect *)e)->out);
+}
+
+static const char *
+direct_out_peek(TwEngine *e)
+{
+    TwDirect *d = (TwDirect *)e;
+
+    return d->out.p + d->out.r;
+}
+
+static void
+direct_out_clear(TwEngine *e)
+{
+    tw_buf_rest(e->loop, &((TwDirect *)e)->out, true);
+}
+
+static PyObject *
+direct_out_take(TwEngine *e)
+{
+    TwDirect *d = (TwDirect *)e;
+    PyObject *bytes = PyBytes_FromStringAndSize(
+        d->out.p == NULL ? NULL : d->out.p + d->out.r,
+        (Py_ssize_t)tw_buf_size(&d->out));
+
+    if (bytes != NULL) {
+        direct_out_clear(e);
+    }
+    return bytes;
+}
+
+static tw_status
+direct_before_method(TwEngine *e)
+{
+    TwDirect *d = (TwDirect *)e;
+
+    /* Taken here, where there is the GIL: a handshake without a chunk would
+       ask the allocator for a big one each time. */
+    if (!tw_buf_reserve(e->loop, &d->out, 0)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static void
+direct_after_method(TwEngine *e)
+{
+    tw_buf_rest(e->loop, &((TwDirect *)e)->out, false);
+}
+
+/* -- the cipher ---------------------------------------------------------- */
+
+/* SSL_read_ex failed.  The error is still in OpenSSL's state and queue: the
+   ssl module, asked to read, fails the same way and words it. */
+static Py_ssize_t
+direct_read_failed(TwDirect *d, char *p)
+{
+    tw_state *state = d->base.loop->state;
+    PyObject *one, *result;
+    Py_ssize_t got = 0;
+
+    one = PyLong_FromLong(1);
+    if (one == NULL) {
+        return -1;
+    }
+    PyObject *argv[] = {d->inner, one};
+    result = tw_call_plain_method(state->str.read, argv, 2);
+    Py_DECREF(one);
+    if (result == NULL) {
+        return tw_engine_take_again(state) ? TW_ENGINE_WANT : -1;
+    }
+    if (PyBytes_Check(result) && PyBytes_GET_SIZE(result) == 1) {
+        *p = PyBytes_AS_STRING(result)[0];
+        got = 1;
+    }
+    Py_DECREF(result);
+    return got;
+}
+
+/* True if the operation only waits for the peer.  Does not look at the
+   error queue, where older errors of others may stand. */
+static inline bool
+direct_wants(TwDirect *d)
+{
+    return d->starved && tw_tls_lib.SSL_want(d->ssl) == SSL_READING;
+}
+
+static Py_ssize_t
+direct_read(TwEngine *e, char *p, size_t n)
+{
+    TwDirect *d = (TwDirect *)e;
+    size_t got = 0;
+    int ok, error;
+
+    if (d->ssl == NULL) {
+        return TW_ENGINE_WANT;
+    }
+    d->starved = false;
+    d->has_gil = true;
+    e->busy++;
+    ok = tw_tls_lib.SSL_read_ex(d->ssl, p, n, &got);
+    e->busy--;
+    d->has_gil = false;
+    if (TW_LIKELY(ok > 0)) {
+        return (Py_ssize_t)got;
+    }
+    if (direct_wants(d)) {
+        return TW_ENGINE_WANT;
+    }
+    error = tw_tls_lib.SSL_get_error(d->ssl, ok);
+    if (error == SSL_ERROR_ZERO_RETURN) {
+        return 0;
+    }
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
+        return TW_ENGINE_WANT;
+    }
+    e->busy++;
+    Py_ssize_t result = direct_read_failed(d, p);
+    e->busy--;
+    return result;
+}
+
+/* The same for writing; it may even have been a passing trouble. */
+static Py_ssize_t
+direct_write_failed(TwDirect *d, const char *p, size_t n)
+{
+    tw_state *state = d->base.loop->state;
+    PyObject *data, *result;
+    Py_ssize_t taken;
+
+    data = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
+    if (data == NULL) {
+        return -1;
+    }
+    PyObject *argv[] = {d->inner, data};
+    result = tw_call_plain_method(state->str.write, argv, 2);
+    Py_DECREF(data);
+    if (result == NULL) {
+        return tw_engine_take_again(state) ? TW_ENGINE_WANT : -1;
+    }
+    taken = PyLong_AsSsize_t(result);
+    Py_DECREF(result);
+    return taken;
+}
+
+static Py_ssize_t
+direct_write(TwEngine *e, const char *p, size_t n)
+{
+    TwDirect *d = (TwDirect *)e;
+    size_t taken = 0;
+    int ok, error;
+
+    if (d->ssl == NULL) {
+        return (Py_ssize_t)n;
+    }
+    d->starved = false;
+    d->has_gil = true;
+    e->busy++;
+    ok = tw_tls_lib.SSL_write_ex(d->ssl, p, n, &taken);
+    e->busy--;
+    d->has_gil = false;
+    if (TW_LIKELY(ok > 0)) {
+        return (Py_ssize_t)taken;
+    }
+    if (direct_wants(d)) {
+        return TW_ENGINE_WANT;
+    }
+    error = tw_tls_lib.SSL_get_error(d->ssl, ok);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
+        return TW_ENGINE_WANT;
+    }
+    e->busy++;
+    Py_ssize_t result = direct_write_failed(d, p, n);
+    e->busy--;
+    return result;
+}
+
+/* -- life ---------------------------------------------------------------- */
+
+static void
+direct_detach(TwEngine *e)
+{
+    TwDirect *d = (TwDirect *)e;
+
+    if (d->ssl != NULL) {
+        tw_tls_lib.SSL_set_ex_data(d->ssl, tw_tls_lib.index, NULL);
+    }
+    tw_tls_lib.BIO_set_data(d->bio, NULL);
+    tw_tls_lib.BIO_free(d->bio);
+    d->lent_size = 0;
+    tw_buf_rest(e->loop, &d->in, true);
+    tw_buf_rest(e->loop, &d->out, true);
+    Py_CLEAR(d->inner);
+}
+
+static int
+direct_traverse(TwEngine *e, visitproc visit, void *arg)
+{
+    Py_VISIT(((TwDirect *)e)->inner);
+    return 0;
+}
+
+static const TwEngineOps direct_ops = {
+    .lend = direct_lend,
+    .keep = direct_keep,
+    .in_size = direct_in_size,
+    .is_readable = direct_is_readable,
+    .read = direct_read,
+    .write = direct_write,
+    .before_method = direct_before_method,
+    .after_method = direct_after_method,
+    .out_size = direct_out_size,
+    .out_peek = direct_out_peek,
+    .out_clear = direct_out_clear,
+    .out_take = direct_out_take,
+    .detach = direct_detach,
+    .traverse = direct_traverse,
+};
+
+/* Replace both memory BIOs of the object by one of ours. */
+static bool
+direct_attach(TwDirect *d)
+{
+    BIO *bio = tw_tls_lib.BIO_new(tw_tls_lib.method);
+
+    if (bio == NULL) {
+        return false;
+    }
+    tw_tls_lib.BIO_set_data(bio, d);
+    tw_tls_lib.BIO_set_init(bio, 1);
+    if (!tw_tls_lib.SSL_set_ex_data(d->ssl, tw_tls_lib.index, d)) {
+        tw_tls_lib.BIO_free(bio);
+        return false;
+    }
+    /* One reference for us, one for each direction. */
+    tw_tls_lib.BIO_up_ref(bio);
+    tw_tls_lib.BIO_up_ref(bio);
+    tw_tls_lib.SSL_set0_rbio(d->ssl, bio);
+    tw_tls_lib.SSL_set0_wbio(d->ssl, bio);
+    d->bio = bio;
+    return true;
+}
+
+TwEngine *
+tw_openssl_new(const TwEngineParts *parts, const TwCapture *capture)
+{
+    SSL *ssl = tw_libssl_of(capture, parts->inner);
+    TwDirect *d;
+
+    if (ssl == NULL) {
+        return NULL;
+    }
+    d = PyMem_Calloc(1, sizeof(TwDirect));
+    if (d == NULL) {
+        return (TwEngine *)PyErr_NoMemory();
+    }
+    d->base.ops = &direct_ops;
+    d->base.loop = parts->loop;
+    d->base.context = parts->context;
+    d->ssl = ssl;
+    if (!direct_attach(d)) {
+        PyMem_Free(d);
+        return NULL;
+    }
+    d->base.sslobj = Py_NewRef(parts->sslobj);
+    d->inner = Py_NewRef(parts->inner);
+    return &d->base;
+}

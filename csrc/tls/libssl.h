@@ -1,0 +1,73 @@
+/* The ssl module's own libssl, found at run time and called by pointers.
+
+   libssl is not linked.  The copy that the ssl module uses is found (the
+   dynamic linker knows which one _ssl.so needs), and a probe proves that it
+   is the one: an object that the ssl module makes must be announced to the
+   hook that we registered there, carry the ssl module's back pointer, and
+   have the method table of that very library.  So nothing here depends on
+   the layout of CPython's structs, and a second libssl in the process is
+   told apart.
+
+   What is per process by nature stands in tw_tls_lib: the functions, our
+   index of ex_data, our BIO method.  They are never unregistered.  Only
+   libssl.c and engine_openssl.c know OpenSSL. */
+#pragma once
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "base/common.h"
+#include "tls/capture.h"
+
+#define TLS_FUNCTIONS(X)                                                      \
+    X(CRYPTO_get_ex_new_index)                                                \
+    X(SSL_get_ex_data)                                                        \
+    X(SSL_set_ex_data)                                                        \
+    X(SSL_get_ssl_method)                                                     \
+    X(TLS_client_method)                                                      \
+    X(SSL_set0_rbio)                                                          \
+    X(SSL_set0_wbio)                                                          \
+    X(SSL_read_ex)                                                            \
+    X(SSL_write_ex)                                                           \
+    X(SSL_get_error)                                                          \
+    X(SSL_want)                                                               \
+    X(SSL_pending)                                                            \
+    X(ERR_peek_error)                                                         \
+    X(ERR_clear_error)                                                        \
+    X(BIO_get_new_index)                                                      \
+    X(BIO_meth_new)                                                           \
+    X(BIO_meth_set_read_ex)                                                   \
+    X(BIO_meth_set_write_ex)                                                  \
+    X(BIO_meth_set_ctrl)                                                      \
+    X(BIO_new)                                                                \
+    X(BIO_up_ref)                                                             \
+    X(BIO_free)                                                               \
+    X(BIO_set_data)                                                           \
+    X(BIO_get_data)                                                           \
+    X(BIO_set_init)                                                           \
+    X(BIO_set_flags)                                                          \
+    X(BIO_clear_flags)
+
+typedef struct {
+    int verdict; /* 0 not looked at, 1 found, 2 usable, -1 not usable */
+    const char *reason;
+    char path[4096]; /* of libssl */
+    int index;       /* of our ex_data in each SSL */
+    BIO_METHOD *method;
+#define X(name) __typeof__(name) *name;
+    TLS_FUNCTIONS(X)
+#undef X
+} TwLibssl;
+
+extern TwLibssl tw_tls_lib;
+
+/* The SSL* whose back pointer is `inner`, or NULL. */
+SSL *tw_libssl_of(const TwCapture *capture, PyObject *inner);
+
+/* engine_openssl.c: the functions of the BIO method, and what to do when an
+   SSL goes away whose ex_data is ours. */
+int tw_openssl_bio_read(BIO *bio, char *p, size_t n, size_t *got);
+int tw_openssl_bio_write(BIO *bio, const char *p, size_t n, size_t *written);
+long tw_openssl_bio_ctrl(BIO *bio, int cmd, long larg, void *parg);
+void tw_openssl_on_free(void *data);
