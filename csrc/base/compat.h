@@ -4,11 +4,14 @@
 
 #include "base/common.h"
 
-/* 3.13 made clocks and timestamps public. */
-#if PY_VERSION_HEX < 0x030D0000
-#define TW_HAVE_PYTIME 0
+/* From 3.15 BaseEventLoop passes context= to the hooks that make transports:
+   pieces of a keyword list and of its format. */
+#if PY_VERSION_HEX >= 0x030F0000
+#define TW_CONTEXT_KEYWORD "context",
+#define TW_CONTEXT_FORMAT "O"
 #else
-#define TW_HAVE_PYTIME 1
+#define TW_CONTEXT_KEYWORD
+#define TW_CONTEXT_FORMAT ""
 #endif
 
 /* Free-threaded builds: see docs/internals/core. */

@@ -56,6 +56,17 @@ state_import_asyncio(tw_state *state)
     return 0;
 }
 
+static tw_status
+state_ask_seam(tw_state *state)
+{
+    PyObject *truth = PyObject_GetAttrString(
+        state->seam, "server_takes_transport"); /* allow: seam */
+
+    state->server_takes_transport = truth == Py_True;
+    Py_XDECREF(truth);
+    return truth == NULL ? -1 : 0;
+}
+
 tw_status
 tw_state_init(tw_state *state, PyObject *module)
 {
@@ -69,7 +80,10 @@ tw_state_init(tw_state *state, PyObject *module)
         return -1;
     }
     state->seam = PyImport_ImportModule("tidewire._seam");
-    return state->seam == NULL ? -1 : 0;
+    if (state->seam == NULL) {
+        return -1;
+    }
+    return state_ask_seam(state);
 }
 
 /* Every strong reference of the state but the names, once each. */
@@ -77,6 +91,8 @@ tw_state_init(tw_state *state, PyObject *module)
     X(loop_type)                                                              \
     X(handle_type)                                                            \
     X(timer_type)                                                             \
+    X(poll_type)                                                              \
+    X(accept_type)                                                            \
     X(stream_type)                                                            \
     X(read_pipe_type)                                                         \
     X(write_pipe_type)                                                        \

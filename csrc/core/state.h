@@ -71,6 +71,8 @@ typedef struct tw_state {
     PyTypeObject *loop_type;
     PyTypeObject *handle_type;
     PyTypeObject *timer_type;
+    PyTypeObject *poll_type;
+    PyTypeObject *accept_type;
     PyTypeObject *stream_type;
     PyTypeObject *read_pipe_type;
     PyTypeObject *write_pipe_type;

@@ -98,4 +98,9 @@ TW_MUSTCHECK tw_status tw_stream_on_writable(TwStream *self);
 size_t tw_stream_buffer_size(TwTransport *self);
 void tw_stream_buffer_clear(TwTransport *self);
 
+/* loop._make_socket_transport(): METH_VARARGS | METH_KEYWORDS. */
+PyObject *tw_stream_loop_make_socket(PyObject *loop, PyObject *args,
+                                     PyObject *kwargs);
+extern const char *const tw_stream_loop_make_socket_doc;
+
 TW_MUSTCHECK tw_status tw_stream_setup(tw_state *state, PyObject *module);

@@ -1,0 +1,95 @@
+/* The Loop type's method table; no logic. */
+#include "loop_type.h"
+
+#include "core/loop_type.h"
+#include "net/accept.h"
+#include "net/poll.h"
+#include "net/stream.h"
+
+#define FAST(f) ((PyCFunction)(void (*)(void))(f))
+#define FASTKW (METH_FASTCALL | METH_KEYWORDS)
+#define VARKW (METH_VARARGS | METH_KEYWORDS)
+
+static PyMethodDef loop_methods[] = {
+    /* core */
+    {"run_turns", tw_loop_meth_run_turns, METH_NOARGS, NULL},
+    {"shut", tw_loop_meth_shut, METH_NOARGS, NULL},
+    {"after_fork", tw_loop_meth_after_fork, METH_NOARGS, NULL},
+    {"stop", tw_loop_meth_stop, METH_NOARGS, PyDoc_STR(
+"stop($self, /)\n--\n\nStop run_forever() after the present turn.")},
+    {"is_running", tw_loop_meth_is_running, METH_NOARGS, PyDoc_STR(
+"is_running($self, /)\n--\n\nTrue while the loop runs.")},
+    {"is_closed", tw_loop_meth_is_closed, METH_NOARGS, PyDoc_STR(
+"is_closed($self, /)\n--\n\nTrue if the loop was closed.")},
+    {"get_debug", tw_loop_meth_get_debug, METH_NOARGS, PyDoc_STR(
+"get_debug($self, /)\n--\n\nTrue in debug mode.")},
+    {"stats", tw_loop_meth_stats, METH_NOARGS, tw_loop_doc_stats},
+    {"time", tw_loop_meth_time, METH_NOARGS, tw_loop_doc_time},
+    {"call_soon", FAST(tw_loop_meth_call_soon), FASTKW,
+     tw_loop_doc_call_soon},
+    {"call_soon_threadsafe", FAST(tw_loop_meth_call_soon_threadsafe), FASTKW,
+     tw_loop_doc_call_soon_threadsafe},
+    {"call_later", FAST(tw_loop_meth_call_later), FASTKW,
+     tw_loop_doc_call_later},
+    {"call_at", FAST(tw_loop_meth_call_at), FASTKW, tw_loop_doc_call_at},
+    {"create_future", tw_loop_meth_create_future, METH_NOARGS,
+     tw_loop_doc_create_future},
+    {"create_task", FAST(tw_loop_meth_create_task), FASTKW,
+     tw_loop_doc_create_task},
+
+    /* net */
+    {"_make_socket_transport", FAST(tw_stream_loop_make_socket), VARKW, NULL},
+    {"_start_serving", FAST(tw_accept_loop_start_serving), VARKW,
+     tw_accept_doc_start_serving},
+    {"_stop_accepting", tw_accept_loop_stop, METH_O, NULL},
+    {"add_reader", FAST(tw_poll_loop_add_reader), METH_FASTCALL,
+     tw_poll_doc_add_reader},
+    {"add_writer", FAST(tw_poll_loop_add_writer), METH_FASTCALL,
+     tw_poll_doc_add_writer},
+    {"remove_reader", tw_poll_loop_remove_reader, METH_O,
+     tw_poll_doc_remove_reader},
+    {"remove_writer", tw_poll_loop_remove_writer, METH_O,
+     tw_poll_doc_remove_writer},
+    {"_add_reader", FAST(tw_poll_loop_private_add_reader), METH_FASTCALL,
+     NULL},
+    {"_add_writer", FAST(tw_poll_loop_private_add_writer), METH_FASTCALL,
+     NULL},
+    {"_remove_reader", tw_poll_loop_remove_reader, METH_O, NULL},
+    {"_remove_writer", tw_poll_loop_remove_writer, METH_O, NULL},
+    {"_ensure_fd_no_transport", tw_poll_loop_ensure_no_transport, METH_O,
+     NULL},
+
+    /* tls */
+
+    /* ops */
+    {NULL},
+};
+
+PyDoc_STRVAR(loop_doc,
+"The C half of tidewire.Loop: everything hot.\n\n"
+"Not for use by itself: tidewire.Loop derives from this and from asyncio's\n"
+"BaseEventLoop.");
+
+static PyType_Slot loop_slots[] = {
+    {Py_tp_doc, (void *)loop_doc},
+    {Py_tp_new, tw_loop_new},
+    {Py_tp_dealloc, tw_loop_dealloc},
+    {Py_tp_traverse, tw_loop_traverse},
+    {Py_tp_clear, tw_loop_clear},
+    {Py_tp_methods, loop_methods},
+    {Py_tp_getset, tw_loop_getset},
+    {0, NULL},
+};
+
+static PyType_Spec loop_spec = {
+    .name = "tidewire._core.Loop",
+    .basicsize = sizeof(TwLoop),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = loop_slots,
+};
+
+tw_status
+tw_loop_type_setup(tw_state *state, PyObject *module)
+{
+    return tw_state_add_type(state, &state->loop_type, &loop_spec, NULL, 1);
+}

@@ -1,0 +1,109 @@
+/* The module tidewire._core: its state, and the set-up of every file. */
+#include <uv.h>
+
+#include "core/handle.h"
+#include "loop_type.h"
+#include "net/accept.h"
+#include "net/poll.h"
+#include "net/stream.h"
+
+PyModuleDef tw_module_def;
+
+static PyObject *
+module_build_info(PyObject *module, PyObject *unused)
+{
+    return Py_BuildValue("{ssssss}", "libuv", uv_version_string(),
+                         "libuv_headers",
+                         Py_STRINGIFY(UV_VERSION_MAJOR) "." Py_STRINGIFY(
+                             UV_VERSION_MINOR) "." Py_STRINGIFY(UV_VERSION_PATCH),
+                         "compiler", __VERSION__);
+}
+
+static PyMethodDef module_methods[] = {
+    {"build_info", module_build_info, METH_NOARGS, PyDoc_STR(
+"build_info($module, /)\n--\n\n"
+"How this module was built: a dict of strings.")},
+    {NULL},
+};
+
+typedef tw_status (*TwSetup)(tw_state *state, PyObject *module);
+
+static const TwSetup module_setups[] = {
+    /* core */
+    tw_loop_type_setup,
+    tw_handle_setup,
+    /* net */
+    tw_poll_setup,
+    tw_accept_setup,
+    tw_stream_setup,
+};
+
+static int
+module_exec(PyObject *module)
+{
+    tw_state *state = PyModule_GetState(module);
+
+    if (tw_state_init(state, module) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(module_setups); i++) {
+        if (module_setups[i](state, module) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    tw_state *state = PyModule_GetState(module);
+
+    return state ? tw_state_traverse(state, visit, arg) : 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    tw_state *state = PyModule_GetState(module);
+
+    if (state != NULL) {
+        tw_state_clear(state);
+    }
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear(module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
+};
+
+PyModuleDef tw_module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "tidewire._core",
+    .m_doc = "The C core of tidewire.",
+    .m_size = sizeof(tw_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&tw_module_def);
+}

@@ -1,0 +1,396 @@
+#include "net/accept.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/compat.h"
+#include "base/errno.h"
+#include "core/call.h"
+#include "net/stream.h"
+
+typedef struct {
+    PyObject_HEAD
+    TwLoop *loop;        /* strong */
+    TwWatcher *watcher;  /* ours until stopped */
+    PyObject *factory;   /* strong: protocol_factory */
+    PyObject *sock;      /* strong: the listening socket, Server's */
+    PyObject *ssl;       /* strong or NULL */
+    PyObject *server;    /* strong */
+    PyObject *ssl_times; /* strong: (handshake, shutdown) timeouts */
+    PyObject *context;   /* strong: copied for each connection */
+    int backlog;         /* connections per turn */
+} TwAccept;
+
+/* -- one connection -------------------------------------------------------- */
+
+static bool
+accept_is_exhaustion(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
+}
+
+/* asyncio tells of a failed factory in debug mode only.  -1 leaves. */
+static tw_status
+accept_failed(TwAccept *self)
+{
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    if (!self->loop->debug) {
+        PyErr_Clear();
+        return 0;
+    }
+    return tw_call_report(
+        self->loop, "Error on transport creation for incoming connection",
+        NULL, NULL);
+}
+
+/* The descriptor is closed, or belongs to the transport, in any case. */
+static tw_status
+accept_plain(TwAccept *self, int fd, const TwAddr *peer)
+{
+    PyObject *argv[1] = {NULL}, *protocol;
+    TwStream *stream;
+
+    protocol = tw_call(self->loop, NULL, self->factory, argv + 1, 0);
+    if (protocol == NULL) {
+        close(fd);
+        return accept_failed(self);
+    }
+    stream = tw_stream_new(self->loop, fd, NULL, protocol, NULL, NULL,
+                           self->server, peer);
+    Py_DECREF(protocol);
+    if (stream == NULL) {
+        return accept_failed(self);
+    }
+    Py_DECREF(stream);
+    return 0;
+}
+
+/* loop.create_task(asyncio's _accept_connection2(...)). */
+static tw_status
+accept_tls(TwAccept *self, int fd, const TwAddr *peer)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    PyObject *addr = tw_addr_to_python(&peer->u.any, peer->len);
+    PyObject *result = NULL;
+
+    if (addr == NULL && !PyErr_Occurred()) {
+        addr = Py_NewRef(Py_None);
+    }
+    if (number != NULL && addr != NULL) {
+        PyObject *argv[] = {(PyObject *)self->loop,
+                            self->factory,
+                            number,
+                            addr,
+                            self->ssl,
+                            self->server,
+                            self->ssl_times};
+        result = tw_seam_call(self->loop->state, "accept_tls", argv, 7);
+    }
+    else {
+        close(fd);
+    }
+    Py_XDECREF(number);
+    Py_XDECREF(addr);
+    if (result == NULL) {
+        return accept_failed(self);
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+static tw_status
+accept_connection(TwAccept *self, int fd, const TwAddr *peer)
+{
+    PyObject *context = PyContext_Copy(self->context);
+    PyObject *entered = context ? tw_call_enter(context) : NULL;
+    tw_status status;
+
+    Py_XDECREF(context);
+    if (entered == NULL) {
+        close(fd);
+        return accept_failed(self);
+    }
+    status = self->ssl ? accept_tls(self, fd, peer)
+                       : accept_plain(self, fd, peer);
+    tw_call_leave(entered);
+    return status;
+}
+
+/* -- the turn -------------------------------------------------------------- */
+
+/* No descriptor is left: tell, stop, try again after a while (asyncio's
+   ACCEPT_RETRY_DELAY). */
+static tw_status
+accept_exhausted(TwAccept *self, int err)
+{
+    PyObject *exc = tw_errno_exception(-err), *result = NULL;
+    tw_status status = 0;
+
+    if (tw_watcher_want(self->watcher, 0) < 0) {
+        PyErr_Clear();
+    }
+    if (exc != NULL) {
+        PyObject *argv[] = {(PyObject *)self->loop, (PyObject *)self,
+                            self->sock, exc};
+        tw_call_begin(self->loop);
+        result = tw_seam_call(self->loop->state, "accept_exhausted", argv, 4);
+        tw_call_end(self->loop);
+    }
+    Py_XDECREF(exc);
+    if (result == NULL) {
+        status = tw_call_report(self->loop, "accept failed", NULL, NULL);
+    }
+    Py_XDECREF(result);
+    return status;
+}
+
+/* Accept one.  1: go on; 0: no more for now; -1. */
+static int
+accept_one(TwAccept *self)
+{
+    TwAddr peer;
+    int fd, err;
+
+    peer.len = sizeof(peer.u);
+    fd = accept4(self->watcher->fd, &peer.u.any, &peer.len,
+                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        return accept_connection(self, fd, &peer) < 0 ? -1 : 1;
+    }
+    err = errno;
+    if (err == EAGAIN || err == EWOULDBLOCK || err == EINTR
+        || err == ECONNABORTED) {
+        return 0;
+    }
+    if (accept_is_exhaustion(err)) {
+        return accept_exhausted(self, err);
+    }
+    tw_errno_raise(-err);
+    return tw_call_report(self->loop, "socket.accept() failed", NULL, NULL);
+}
+
+static tw_status
+accept_on_ready(PyObject *op, unsigned events)
+{
+    TwAccept *self = (TwAccept *)op;
+    int result = 1;
+
+    if (events & TW_EV_BAD) {
+        tw_watcher_close(TW_TAKE(self->watcher));
+        tw_errno_raise(-EBADF);
+        return tw_call_report(self->loop, "socket.accept() failed", NULL,
+                              NULL);
+    }
+    /* At most `backlog`, so that nobody else starves. */
+    for (int i = 0; i < self->backlog && result > 0; i++) {
+        if (self->watcher == NULL || !self->watcher->want) {
+            return 0;
+        }
+        result = accept_one(self);
+    }
+    return result < 0 ? -1 : 0;
+}
+
+/* -- serving --------------------------------------------------------------- */
+
+static TwAccept *
+accept_of_fd(TwLoop *loop, int fd)
+{
+    TwWatcher *w = tw_watcher_of_fd(loop, fd);
+
+    return w != NULL && w->on_ready == accept_on_ready ? (TwAccept *)w->owner
+                                                       : NULL;
+}
+
+static TwAccept *
+accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
+           PyObject *server, PyObject *ssl_times, int backlog)
+{
+    PyTypeObject *type = loop->state->accept_type;
+    TwAccept *self = (TwAccept *)type->tp_alloc(type, 0);
+    int fd = PyObject_AsFileDescriptor(sock);
+
+    if (self == NULL || fd < 0) {
+        Py_XDECREF(self);
+        return NULL;
+    }
+    self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
+    self->factory = Py_NewRef(factory);
+    self->sock = Py_NewRef(sock);
+    self->ssl = ssl && ssl != Py_None ? Py_NewRef(ssl) : NULL;
+    self->server = Py_NewRef(server);
+    self->ssl_times = Py_NewRef(ssl_times);
+    self->backlog = backlog;
+    self->context = PyContext_CopyCurrent();
+    if (self->context != NULL) {
+        self->watcher = tw_watcher_open(loop, fd, (PyObject *)self,
+                                        accept_on_ready, true);
+    }
+    if (self->watcher == NULL) {
+        Py_CLEAR(self);
+    }
+    return self;
+}
+
+const char tw_accept_doc_start_serving[] = PyDoc_STR(
+"_start_serving($self, protocol_factory, sock, sslcontext=None,\n"
+"               server=None, backlog=100, ssl_handshake_timeout=None,\n"
+"               ssl_shutdown_timeout=None)\n--\n\n"
+"The hook of asyncio's Server: accept connections on `sock`.");
+
+#define LOOP_START_SERVING "OO|OOiOO" TW_CONTEXT_FORMAT ":_start_serving"
+
+PyObject *
+tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"protocol_factory",
+                            "sock",
+                            "sslcontext",
+                            "server",
+                            "backlog",
+                            "ssl_handshake_timeout",
+                            "ssl_shutdown_timeout",
+                            TW_CONTEXT_KEYWORD NULL};
+    PyObject *factory, *sock, *ssl = NULL, *server = Py_None, *times;
+    PyObject *handshake = Py_None, *shut = Py_None, *context = NULL;
+    TwLoop *loop = (TwLoop *)op;
+    TwAccept *self;
+    int backlog = 100;
+    tw_status status;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_START_SERVING, names,
+                                     &factory, &sock, &ssl, &server, &backlog,
+                                     &handshake, &shut, &context)
+        || tw_loop_check_open(loop) < 0) {
+        return NULL;
+    }
+    times = PyTuple_Pack(2, handshake, shut);
+    if (times == NULL) {
+        return NULL;
+    }
+    self = accept_new(loop, factory, sock, ssl, server, times, backlog);
+    Py_DECREF(times);
+    if (self == NULL) {
+        return NULL;
+    }
+    if (context != NULL && context != Py_None) {
+        Py_SETREF(self->context, Py_NewRef(context));
+    }
+    status = tw_watcher_want(self->watcher, TW_EV_READ);
+    Py_DECREF(self);
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+tw_accept_loop_stop(PyObject *op, PyObject *sock)
+{
+    int fd = PyObject_AsFileDescriptor(sock);
+    TwAccept *self;
+
+    if (fd < 0) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    self = accept_of_fd((TwLoop *)op, fd);
+    if (self != NULL) {
+        Py_INCREF(self);
+        tw_watcher_close(TW_TAKE(self->watcher));
+        Py_DECREF(self);
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- the type -------------------------------------------------------------- */
+
+/* accept again after the pause of accept_exhausted. */
+static PyObject *
+accept_meth_resume(PyObject *op, PyObject *unused)
+{
+    TwAccept *self = (TwAccept *)op;
+
+    if (self->watcher != NULL
+        && tw_watcher_want(self->watcher, TW_EV_READ) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static int
+accept_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    TwAccept *self = (TwAccept *)op;
+
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->loop);
+    Py_VISIT(self->factory);
+    Py_VISIT(self->sock);
+    Py_VISIT(self->ssl);
+    Py_VISIT(self->server);
+    Py_VISIT(self->ssl_times);
+    Py_VISIT(self->context);
+    return 0;
+}
+
+static int
+accept_clear(PyObject *op)
+{
+    TwAccept *self = (TwAccept *)op;
+
+    Py_CLEAR(self->factory);
+    Py_CLEAR(self->sock);
+    Py_CLEAR(self->ssl);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->ssl_times);
+    Py_CLEAR(self->context);
+    return 0;
+}
+
+static void
+accept_dealloc(PyObject *op)
+{
+    TwAccept *self = (TwAccept *)op;
+    PyTypeObject *type = Py_TYPE(op);
+
+    PyObject_GC_UnTrack(op);
+    if (self->watcher != NULL) {
+        tw_watcher_close(TW_TAKE(self->watcher));
+    }
+    accept_clear(op);
+    Py_CLEAR(self->loop);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef accept_methods[] = {
+    {"resume", accept_meth_resume, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyType_Slot accept_slots[] = {
+    {Py_tp_dealloc, accept_dealloc},
+    {Py_tp_traverse, accept_traverse},
+    {Py_tp_clear, accept_clear},
+    {Py_tp_methods, accept_methods},
+    {0, NULL},
+};
+
+static PyType_Spec accept_spec = {
+    .name = "tidewire._core._Accept",
+    .basicsize = sizeof(TwAccept),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = accept_slots,
+};
+
+tw_status
+tw_accept_setup(tw_state *state, PyObject *module)
+{
+    return tw_state_add_type(state, &state->accept_type, &accept_spec, NULL,
+                             0);
+}

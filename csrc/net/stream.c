@@ -1,0 +1,489 @@
+/* The stream transport type: making it, pausing, the method table. */
+#include "net/stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include "base/compat.h"
+#include "net/stream_methods.h"
+
+/* -- what the room's common part asks of us -------------------------------- */
+
+static tw_status
+stream_started(TwTransport *base)
+{
+    TwStream *self = (TwStream *)base;
+
+    if (base->watcher != NULL && tw_stream_is_reading(self)) {
+        return tw_watcher_want(base->watcher,
+                               base->watcher->want | TW_EV_READ);
+    }
+    return 0;
+}
+
+static void
+stream_lost(TwTransport *base, PyObject *exc)
+{
+    tw_stream_write_lost((TwStream *)base);
+}
+
+static int
+stream_intercept(TwTransport *base, TwTell what, PyObject *exc)
+{
+    TwStream *self = (TwStream *)base;
+    PyObject *owner;
+    tw_status status;
+
+    if (self->sink == NULL) {
+        return 1;
+    }
+    owner = Py_NewRef(self->sink_owner);
+    switch (what) {
+    case TW_TELL_MADE:
+        status = self->sink->made(self, owner);
+        break;
+    case TW_TELL_LOST:
+        status = self->sink->lost(self, owner, exc);
+        break;
+    case TW_TELL_PAUSE:
+        status = self->sink->pause_writing(self, owner);
+        break;
+    default:
+        status = self->sink->resume_writing(self, owner);
+    }
+    Py_DECREF(owner);
+    return status;
+}
+
+static const TwTransportOps stream_ops = {
+    .step = {tw_transport_step},
+    .buffer_size = tw_stream_buffer_size,
+    .buffer_clear = tw_stream_buffer_clear,
+    .started = stream_started,
+    .lost = stream_lost,
+    .intercept = stream_intercept,
+};
+
+/* -- making ---------------------------------------------------------------- */
+
+/* Small writes must not wait for the peer's acknowledgement. */
+static void
+stream_set_nodelay(const TwStream *self)
+{
+    const unsigned char *local = self->base.addrs;
+    sa_family_t family = AF_UNSPEC;
+    int one = 1;
+
+    if (local != NULL && local[0] >= sizeof(family)) {
+        memcpy(&family, local + 1 + offsetof(struct sockaddr, sa_family),
+               sizeof(family));
+    }
+    if (family == AF_INET || family == AF_INET6) {
+        setsockopt(self->base.fd, IPPROTO_TCP, TCP_NODELAY, &one,
+                   sizeof(one));
+    }
+}
+
+static TwStream *
+stream_make(TwLoop *loop, int fd, PyObject *sock, const TwSink *sink,
+            PyObject *sink_owner, PyObject *protocol, PyObject *waiter,
+            PyObject *extra, PyObject *server, const TwAddr *peer)
+{
+    PyTypeObject *type = loop->state->stream_type;
+    TwStream *self = (TwStream *)type->tp_alloc(type, 0);
+
+    if (self == NULL
+        || tw_transport_init(&self->base, loop, &stream_ops, protocol, server,
+                             extra, waiter)
+               < 0
+        || tw_transport_adopt(&self->base, fd, sock, tw_stream_on_ready)
+               < 0) {
+        if (sock == NULL) {
+            close(fd);
+        }
+        Py_XDECREF(self);
+        return NULL;
+    }
+    self->sink = sink;
+    self->sink_owner = Py_XNewRef(sink_owner);
+    if (tw_transport_keep_addrs(&self->base, peer) < 0
+        || tw_transport_start(&self->base) < 0) {
+        tw_transport_release(&self->base);
+        Py_DECREF(self);
+        return NULL;
+    }
+    stream_set_nodelay(self);
+    return self;
+}
+
+TwStream *
+tw_stream_new(TwLoop *loop, int fd, PyObject *sock, PyObject *protocol,
+              PyObject *waiter, PyObject *extra, PyObject *server,
+              const TwAddr *peer)
+{
+    return stream_make(loop, fd, sock, NULL, NULL, protocol, waiter, extra,
+                       server, peer);
+}
+
+TwStream *
+tw_stream_new_with_sink(TwLoop *loop, int fd, PyObject *sock,
+                        const TwSink *sink, PyObject *sink_owner,
+                        PyObject *extra, PyObject *server, const TwAddr *peer)
+{
+    return stream_make(loop, fd, sock, sink, sink_owner, NULL, NULL, extra,
+                       server, peer);
+}
+
+void
+tw_stream_set_sink(TwStream *self, const TwSink *sink, PyObject *sink_owner)
+{
+    self->sink = sink;
+    Py_XSETREF(self->sink_owner, Py_XNewRef(sink_owner));
+}
+
+PyDoc_STRVAR(loop_make_socket_doc,
+"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None,\n"
+"                       server=None)\n--\n\n"
+"The hook that asyncio's BaseEventLoop calls for a connected socket.");
+
+const char *const tw_stream_loop_make_socket_doc = loop_make_socket_doc;
+
+#define LOOP_MAKE_SOCKET "OO|O$OO" TW_CONTEXT_FORMAT ":_make_socket_transport"
+
+PyObject *
+tw_stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"sock",   "protocol", "waiter", "extra",
+                            "server", TW_CONTEXT_KEYWORD NULL};
+    PyObject *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL;
+    PyObject *context = NULL, *result, *entered = NULL;
+    int fd;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_MAKE_SOCKET, names, &sock, &protocol, &waiter, &extra,
+                                     &server, &context)) {
+        return NULL;
+    }
+    fd = PyObject_AsFileDescriptor(sock);
+    if (fd < 0 || tw_loop_check_open((TwLoop *)loop) < 0) {
+        return NULL;
+    }
+    if (context != NULL && context != Py_None) {
+        entered = tw_call_enter(context);
+        if (entered == NULL) {
+            return NULL;
+        }
+    }
+    result = (PyObject *)tw_stream_new((TwLoop *)loop, fd, sock, protocol,
+                                       waiter, extra, server, NULL);
+    if (entered != NULL) {
+        tw_call_leave(entered);
+    }
+    return result;
+}
+
+/* -- reading on and off ---------------------------------------------------- */
+
+bool
+tw_stream_is_reading(const TwStream *self)
+{
+    return !(self->base.flags
+             & (TW_F_CLOSING | TW_F_READ_PAUSED));
+}
+
+tw_status
+tw_stream_pause_reading(TwStream *self)
+{
+    TwWatcher *w = self->base.watcher;
+
+    if (!tw_stream_is_reading(self)) {
+        return 0;
+    }
+    self->base.flags |= TW_F_READ_PAUSED;
+    return w ? tw_watcher_want(w, w->want & ~TW_EV_READ) : 0;
+}
+
+tw_status
+tw_stream_resume_reading(TwStream *self)
+{
+    TwWatcher *w = self->base.watcher;
+
+    if (!(self->base.flags & TW_F_READ_PAUSED)
+        || self->base.flags & TW_F_CLOSING) {
+        return 0;
+    }
+    self->base.flags &= ~TW_F_READ_PAUSED;
+    if (w == NULL || self->base.flags & TW_F_EOF_GOT
+        || !(self->base.flags & TW_F_MADE)) {
+        return 0;
+    }
+    return tw_watcher_want(w, w->want | TW_EV_READ);
+}
+
+tw_status
+tw_stream_on_ready(PyObject *op, unsigned events)
+{
+    TwStream *self = (TwStream *)op;
+
+    if (TW_UNLIKELY(events & TW_EV_BAD)) {
+        return tw_transport_fatal_errno(
+            &self->base, -EBADF, "Fatal read error on socket transport");
+    }
+    if (events & TW_EV_READ && tw_stream_is_reading(self)
+        && !(self->base.flags & TW_F_EOF_GOT) && tw_stream_read(self) < 0) {
+        return -1;
+    }
+    if (events & TW_EV_WRITE) {
+        return tw_stream_on_writable(self);
+    }
+    return 0;
+}
+
+/* -- methods --------------------------------------------------------------- */
+
+static PyObject *
+stream_meth_is_reading(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(tw_stream_is_reading((TwStream *)self));
+}
+
+static PyObject *
+stream_meth_pause_reading(PyObject *self, PyObject *unused)
+{
+    if (tw_stream_pause_reading((TwStream *)self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+stream_meth_resume_reading(PyObject *self, PyObject *unused)
+{
+    if (tw_stream_resume_reading((TwStream *)self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+stream_meth_can_write_eof(PyObject *self, PyObject *unused)
+{
+    Py_RETURN_TRUE;
+}
+
+/* The shared methods, with what is corked sent first: the program must not
+   be able to tell that it was held back. */
+#define UNCORKED(name)                                                        \
+    static PyObject *stream_meth_##name(PyObject *self, PyObject *arg)        \
+    {                                                                         \
+        if (tw_stream_uncork((TwStream *)self) < 0) {                         \
+            return NULL;                                                      \
+        }                                                                     \
+        return tw_transport_meth_##name(self, arg);                           \
+    }
+
+UNCORKED(close)
+UNCORKED(abort)
+UNCORKED(is_closing)
+UNCORKED(set_protocol)
+UNCORKED(get_write_buffer_size)
+
+static PyObject *
+stream_meth_get_extra_info(PyObject *self, PyObject *const *args,
+                           Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (tw_stream_uncork((TwStream *)self) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_get_extra_info(self, args, nargs, kwnames);
+}
+
+static PyObject *
+stream_meth_set_write_buffer_limits(PyObject *self, PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (tw_stream_uncork((TwStream *)self) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_set_write_buffer_limits(self, args, nargs,
+                                                     kwnames);
+}
+
+static PyObject *
+stream_repr(PyObject *op)
+{
+    TwStream *self = (TwStream *)op;
+    unsigned want = self->base.watcher ? self->base.watcher->want : 0;
+    const char *life = self->base.flags & TW_F_LOST      ? "closed "
+                       : self->base.flags & TW_F_CLOSING ? "closing "
+                                                         : "";
+
+    return PyUnicode_FromFormat(
+        "<%s %sfd=%d read=%s write=<%s, bufsize=%zu>>",
+        Py_TYPE(op)->tp_name + sizeof("tidewire._core.") - 1, life,
+        self->base.fd, want & TW_EV_READ ? "polling" : "idle",
+        want & TW_EV_WRITE ? "polling" : "idle",
+        tw_stream_buffer_size(&self->base));
+}
+
+/* -- the type -------------------------------------------------------------- */
+
+static int
+stream_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    TwStream *self = (TwStream *)op;
+
+    Py_VISIT(self->sink_owner);
+    Py_VISIT(self->empty_waiter);
+    return tw_transport_traverse(&self->base, visit, arg);
+}
+
+static int
+stream_clear(PyObject *op)
+{
+    TwStream *self = (TwStream *)op;
+
+    self->sink = NULL;
+    Py_CLEAR(self->sink_owner);
+    Py_CLEAR(self->empty_waiter);
+    return tw_transport_clear(&self->base);
+}
+
+static void
+stream_dealloc(PyObject *op)
+{
+    TwStream *self = (TwStream *)op;
+    PyTypeObject *type = Py_TYPE(op);
+
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(op);
+    if (self->base.weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    if (self->base.fd >= 0) {
+        tw_transport_release(&self->base);
+    }
+    stream_clear(op);
+    Py_CLEAR(self->base.sock);
+    tw_bufq_clear(&self->queue);
+    PyMem_Free(self->base.addrs);
+    Py_CLEAR(self->base.loop);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef stream_methods[] = {
+    {"write", tw_stream_meth_write, METH_O, PyDoc_STR(
+"write($self, data, /)\n--\n\n"
+"Send bytes, bytearray or memoryview; never blocks.\n\n"
+"What cannot be sent at once waits (see set_write_buffer_limits).  TypeError\n"
+"for another type; RuntimeError after write_eof() or during sendfile.  On a\n"
+"lost connection nothing happens.  See library/asyncio-protocol.")},
+    {"writelines", tw_stream_meth_writelines, METH_O, PyDoc_STR(
+"writelines($self, list_of_data, /)\n--\n\n"
+"write() of each, with one system call where possible.")},
+    {"write_eof", tw_stream_meth_write_eof, METH_NOARGS, PyDoc_STR(
+"write_eof($self, /)\n--\n\n"
+"Send what waits, then end our side of the connection (half close).")},
+    {"can_write_eof", stream_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
+"can_write_eof($self, /)\n--\n\nTrue.")},
+    {"is_reading", stream_meth_is_reading, METH_NOARGS, PyDoc_STR(
+"is_reading($self, /)\n--\n\n"
+"True unless reading is paused or the transport is closing.")},
+    {"pause_reading", stream_meth_pause_reading, METH_NOARGS, PyDoc_STR(
+"pause_reading($self, /)\n--\n\n"
+"Hand over no more data until resume_reading().  Idempotent.")},
+    {"resume_reading", stream_meth_resume_reading, METH_NOARGS, PyDoc_STR(
+"resume_reading($self, /)\n--\n\n"
+"Read again after pause_reading().  Idempotent.")},
+    {"close", stream_meth_close, METH_NOARGS, tw_transport_doc_close},
+    {"abort", stream_meth_abort, METH_NOARGS, tw_transport_doc_abort},
+    {"is_closing", stream_meth_is_closing, METH_NOARGS,
+     tw_transport_doc_is_closing},
+    {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
+     tw_transport_doc_get_protocol},
+    {"set_protocol", stream_meth_set_protocol, METH_O,
+     tw_transport_doc_set_protocol},
+    {"get_extra_info",
+     (PyCFunction)(void (*)(void))stream_meth_get_extra_info,
+     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info},
+    {"get_write_buffer_size", stream_meth_get_write_buffer_size, METH_NOARGS,
+     tw_transport_doc_get_write_buffer_size},
+    {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
+     METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
+    {"set_write_buffer_limits",
+     (PyCFunction)(void (*)(void))stream_meth_set_write_buffer_limits,
+     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_write_buffer_limits},
+    {"_force_close", tw_transport_meth_force_close, METH_O, NULL},
+    {"_make_empty_waiter", tw_stream_meth_make_empty_waiter, METH_NOARGS,
+     NULL},
+    {"_reset_empty_waiter", tw_stream_meth_reset_empty_waiter, METH_NOARGS,
+     NULL},
+    {NULL},
+};
+
+PyDoc_STRVAR(stream_doc,
+"A TCP or Unix stream connection: asyncio.Transport in C.\n\n"
+"Made by the loop (create_connection, create_server...), never by hand.\n"
+"See library/asyncio-protocol.");
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_doc, (void *)stream_doc},
+    {Py_tp_dealloc, stream_dealloc},
+    {Py_tp_finalize, tw_transport_finalize},
+    {Py_tp_traverse, stream_traverse},
+    {Py_tp_clear, stream_clear},
+    {Py_tp_repr, stream_repr},
+    {Py_tp_methods, stream_methods},
+    {Py_tp_getset, tw_transport_getset},
+    {Py_tp_members, tw_transport_members},
+    {0, NULL},
+};
+
+static PyType_Spec stream_spec = {
+    .name = "tidewire._core.SocketTransport",
+    .basicsize = sizeof(TwStream),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = stream_slots,
+};
+
+/* What start_tls and sendfile of BaseEventLoop look for. */
+static tw_status
+stream_add_marks(PyTypeObject *type)
+{
+    PyObject *mode = tw_state_import("asyncio.constants", "_SendfileMode");
+    PyObject *native =
+        mode ? PyObject_GetAttrString(mode, "TRY_NATIVE") /* allow */ : NULL;
+    tw_status status = -1;
+
+    if (native != NULL
+        && PyObject_SetAttrString((PyObject *)type, "_sendfile_compatible",
+                                  native)
+               == 0) {
+        status = PyObject_SetAttrString((PyObject *)type,
+                                        "_start_tls_compatible", Py_True);
+    }
+    Py_XDECREF(native);
+    Py_XDECREF(mode);
+    return status;
+}
+
+tw_status
+tw_stream_setup(tw_state *state, PyObject *module)
+{
+    PyObject *bases = tw_transport_bases("Transport", true);
+    tw_status status;
+
+    if (bases == NULL) {
+        return -1;
+    }
+    tw_stream_write_setup(state);
+    status = tw_state_add_type(state, &state->stream_type, &stream_spec,
+                               bases, 1);
+    Py_DECREF(bases);
+    return status < 0 ? -1 : stream_add_marks(state->stream_type);
+}

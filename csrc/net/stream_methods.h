@@ -1,0 +1,18 @@
+/* Between the stream's own files only: methods of net/stream_write.c that
+   the table in net/stream.c names. */
+#pragma once
+
+#include "net/stream.h"
+
+PyObject *tw_stream_meth_write(PyObject *self, PyObject *data);
+PyObject *tw_stream_meth_writelines(PyObject *self, PyObject *lines);
+PyObject *tw_stream_meth_write_eof(PyObject *self, PyObject *unused);
+PyObject *tw_stream_meth_make_empty_waiter(PyObject *self, PyObject *unused);
+PyObject *tw_stream_meth_reset_empty_waiter(PyObject *self,
+                                            PyObject *unused);
+
+/* The connection is lost: fail the waiter of sendfile, if there is one. */
+void tw_stream_write_lost(TwStream *self);
+
+/* Tell core/call.c how to flush corks. */
+void tw_stream_write_setup(tw_state *state);

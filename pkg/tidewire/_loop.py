@@ -1,0 +1,201 @@
+"""The Loop: C for what is hot, asyncio.BaseEventLoop for what is cold."""
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+import weakref
+from asyncio import events, selector_events, sslproto
+from asyncio.log import logger
+
+from . import _core, _seam
+
+_live = weakref.WeakSet()
+
+
+def _after_fork_in_child():
+    for loop in list(_live):
+        loop.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class Loop(_core.Loop, asyncio.BaseEventLoop):
+    """An asyncio event loop with its transports in C.
+
+    Everything that asyncio documents of an event loop is here, of the running
+    Python's version; see library/asyncio-eventloop.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._signal_handlers = {}
+        self._unix_server_sockets = {}
+        self._ssock, self._csock = socket.socketpair()
+        self._ssock.setblocking(False)
+        self._csock.setblocking(False)
+        self._add_reader(self._ssock.fileno(), self._read_from_self)
+        _live.add(self)
+
+    # -- running -------------------------------------------------------------
+
+    def run_forever(self):
+        """Run until stop() is called."""
+        self._check_closed()
+        self._check_running()
+        wakeup = self._install_wakeup()
+        try:
+            self._run_forever_setup()
+            self.run_turns()
+        finally:
+            self._run_forever_cleanup()
+            self._restore_wakeup(wakeup)
+
+    if not hasattr(asyncio.BaseEventLoop, '_run_forever_setup'):
+
+        def _run_forever_setup(self):
+            self._set_coroutine_origin_tracking(self._debug)
+            self._old_agen_hooks = sys.get_asyncgen_hooks()
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook,
+                                   finalizer=self._asyncgen_finalizer_hook)
+            events._set_running_loop(self)
+
+        def _run_forever_cleanup(self):
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*self._old_agen_hooks)
+
+    def close(self):
+        """Close the loop: nothing that waits is run.  Idempotent."""
+        if self.is_running():
+            raise RuntimeError('Cannot close a running event loop')
+        if self.is_closed():
+            return
+        if self._debug:
+            logger.debug('Close %r', self)
+        self._close_signals()
+        self._closed = True
+        self.shut()
+        self._ssock.close()
+        self._csock.close()
+        self._executor_shutdown_called = True
+        executor = self._default_executor
+        if executor is not None:
+            self._default_executor = None
+            executor.shutdown(wait=False)
+
+    # -- signals -------------------------------------------------------------
+
+    add_signal_handler = _seam.add_signal_handler
+    _handle_signal = _seam._handle_signal
+    _check_signal = _seam._check_signal
+
+    def remove_signal_handler(self, sig):
+        """Remove the handler of a signal: True if there was one."""
+        removed = _seam.remove_signal_handler(self, sig)
+        if removed and not self._signal_handlers and self.is_running():
+            self._install_wakeup()
+        return removed
+
+    def _install_wakeup(self):
+        # Signals end a blocked poll through Python's wakeup descriptor.
+        try:
+            return signal.set_wakeup_fd(self._csock.fileno())
+        except ValueError:
+            return None     # not the main thread: signals are not for us
+
+    def _restore_wakeup(self, previous):
+        if previous is None or self._signal_handlers:
+            return          # a signal while the loop is stopped is kept
+        if previous == self._csock.fileno():
+            previous = -1
+        try:
+            signal.set_wakeup_fd(previous)
+        except (ValueError, OSError):
+            signal.set_wakeup_fd(-1)
+
+    def _read_from_self(self):
+        while True:
+            try:
+                data = self._ssock.recv(4096)
+            except (BlockingIOError, InterruptedError):
+                return
+            if not data:
+                return
+            for signum in data:
+                if signum:
+                    self._handle_signal(signum)
+
+    def _add_callback_signalsafe(self, handle):
+        self.call_soon(handle._callback, *handle._args,
+                       context=handle._context)
+
+    def _close_signals(self):
+        if sys.is_finalizing():
+            if self._signal_handlers:
+                warnings.warn(f'Closing the loop {self!r} on interpreter '
+                              'shutdown stage, skipping signal handlers '
+                              'removal', ResourceWarning, source=self)
+                self._signal_handlers.clear()
+            return
+        for sig in list(self._signal_handlers):
+            self.remove_signal_handler(sig)
+
+    # -- servers and connections ---------------------------------------------
+
+    create_unix_connection = _seam.create_unix_connection
+    create_unix_server = _seam.create_unix_server
+
+    def _stop_serving(self, sock):
+        path = None
+        if sock in self._unix_server_sockets:
+            path = sock.getsockname()
+        self._stop_accepting(sock)
+        sock.close()
+        if path is not None:
+            self._remove_unix_path(sock, path)
+
+    def _remove_unix_path(self, sock, path):
+        # Unlink the file only if it is still the one that was bound.
+        previous = self._unix_server_sockets.pop(sock)
+        try:
+            if os.stat(path).st_ino == previous:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as err:
+            logger.error('Unable to clean up listening UNIX socket %r: %r',
+                         path, err)
+
+    def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None,
+                            *, server_side=False, server_hostname=None,
+                            extra=None, server=None,
+                            ssl_handshake_timeout=None,
+                            ssl_shutdown_timeout=None, **context):
+        ssl_protocol = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout)
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra,
+                                    server=server, **context)
+        return ssl_protocol._app_transport
+
+
+# Until the C operations are there: asyncio's, over our add_reader.
+_sock = selector_events.BaseSelectorEventLoop
+for _name in dir(_sock):
+    if _name.startswith(('sock_', '_sock_')) and 'sendfile' not in _name:
+        setattr(Loop, _name, getattr(_sock, _name))
+
+
+def new_event_loop():
+    """A new Loop."""
+    return Loop()
+
+
