@@ -32,7 +32,6 @@ sys.path.insert(0, str(HERE))
 
 import support  # noqa: E402
 
-TIMEOUT = 30            # seconds for one test, unless it says otherwise
 
 
 # -- options and markers ----------------------------------------------------
@@ -50,9 +49,10 @@ def pytest_configure(config):
     for line in (
             "conformance: other people's test suites; with --conformance",
             "ecosystem: programs of others, run on the loop",
-            "timeout(seconds): limit of pytest-timeout",
+            "timeout(seconds): pytest-timeout's limit",
             "allow_threads: the test leaves threads behind on purpose",
-            "tidewire: about tidewire's own choices, not true of asyncio"):
+            "tidewire: about tidewire's own choices, not true of asyncio",
+            "asyncio_defect(reason, since): asyncio itself fails it"):
         config.addinivalue_line("markers", line)
     for line in (
             "error",
@@ -79,13 +79,16 @@ def pytest_collection_modifyitems(config, items):
     skip_slow = pytest.mark.skip(reason="asked for by --conformance")
     skip_own = pytest.mark.skip(reason="about tidewire only")
     for item in items:
-        if not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(TIMEOUT))
         if (item.get_closest_marker("conformance")
                 and not config.getoption("--conformance")):
             item.add_marker(skip_slow)
         if stock and item.get_closest_marker("tidewire"):
             item.add_marker(skip_own)
+        defect = item.get_closest_marker("asyncio_defect")
+        if (stock and defect
+                and sys.version_info >= defect.kwargs.get("since", (3,))):
+            item.add_marker(pytest.mark.skip(
+                reason=f"asyncio's own defect: {defect.args[0]}"))
 
 
 # -- the guard --------------------------------------------------------------
@@ -146,6 +149,16 @@ def stderr_of_pytest(config):
         return 2
 
 
+def limit_of(request):
+    marker = request.node.get_closest_marker("timeout")
+    if marker:
+        return float(marker.args[0])
+    try:
+        return float(request.config.getini("timeout") or 60)
+    except (KeyError, ValueError):      # no pytest-timeout
+        return 60.0
+
+
 class Guard:
     def __init__(self):
         self.errors = Expected()        # contexts given to exception handlers
@@ -164,9 +177,10 @@ class Guard:
 @pytest.fixture(autouse=True)
 def guard(request):
     state = Guard()
-    seconds = request.node.get_closest_marker("timeout").args[0]
+    # pytest-timeout raises in the test; a loop may swallow that.
     faulthandler.dump_traceback_later(
-        seconds + 15, exit=True, file=stderr_of_pytest(request.config))
+        limit_of(request) + 15, exit=True,
+        file=stderr_of_pytest(request.config))
     hooks = sys.unraisablehook, threading.excepthook
     sys.unraisablehook = state.on_unraisable
     threading.excepthook = state.on_thread_exception
@@ -194,7 +208,11 @@ def guard(request):
         problems += [f"loop reported: {c}" for c in state.errors]
         problems += [f"unraisable: {u}" for u in state.unraisable]
         problems += [f"logged: {r.getMessage()}" for r in state.log.records]
-        assert not problems, "\n".join(problems)
+        if problems:
+            more = len(problems) - 10
+            text = "\n".join(p[:400] for p in problems[:10])
+            pytest.fail(text + (f"\nand {more} more" if more > 0 else ""),
+                        pytrace=False)
     finally:
         faulthandler.cancel_dump_traceback_later()
         sys.unraisablehook, threading.excepthook = hooks

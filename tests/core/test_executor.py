@@ -86,7 +86,7 @@ def test_shutdown_with_timeout(loop, run):
 
     async def main():
         future = loop.run_in_executor(None, release.wait, 10)
-        with pytest.warns(RuntimeWarning, match="did not finish joining"):
+        with pytest.warns(RuntimeWarning, match="did not finish"):
             await loop.shutdown_default_executor(timeout=0.01)
         release.set()
         await future

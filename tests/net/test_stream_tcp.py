@@ -95,6 +95,7 @@ def test_write_takes_bytes_like(run, kind, make):
     run(main())
 
 
+@pytest.mark.asyncio_defect("keeps a reference to it", since=(3, 12))
 @pytest.mark.parametrize("kind", support.KINDS)
 def test_a_bytearray_may_change_after_write(run, kind):
     """Queued or not, what write() saw is what arrives."""
@@ -334,6 +335,7 @@ def test_warning_from_the_fifth_write_on(run, kind, logs):
     run(main())
 
 
+@pytest.mark.asyncio_defect("writelines: TypeError", since=(3, 12))
 @pytest.mark.parametrize("kind", support.KINDS)
 def test_write_after_close_is_sent_or_ignored_but_never_raises(run, kind):
     async def main():
@@ -814,6 +816,7 @@ def test_connect_by_name(loop, run):
     run(main())
 
 
+@pytest.mark.asyncio_defect("TypeError in __del__", since=(3, 13))
 @pytest.mark.parametrize("steps", range(6))
 def test_cancel_create_connection(loop, run, steps):
     """At each step; no descriptor stays open (the guard looks)."""

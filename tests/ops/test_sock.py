@@ -1,0 +1,671 @@
+"""sock_recv, sock_recv_into, sock_sendall, sock_connect, sock_accept."""
+import asyncio
+import errno
+import gc
+import socket
+import sys
+import weakref
+
+import pytest
+
+import support
+
+kinds = pytest.mark.parametrize("kind", support.KINDS)
+
+
+@pytest.fixture
+def pair(request):
+    kind = request.node.callspec.params.get("kind", "unix") \
+        if hasattr(request.node, "callspec") else "unix"
+    a, b = support.socketpair(kind)
+    yield a, b
+    a.close()
+    b.close()
+
+
+@pytest.fixture
+def listener():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        sock.setblocking(False)
+        yield sock
+
+
+def pending(task):
+    return not task.done()
+
+
+# -- receiving --------------------------------------------------------------
+
+@kinds
+def test_recv(loop, run, pair, kind):
+    a, b = pair
+
+    async def main():
+        b.send(b"ready")
+        assert await loop.sock_recv(a, 100) == b"ready"
+        task = asyncio.ensure_future(loop.sock_recv(a, 3))
+        await support.io_turns()
+        assert pending(task)
+        b.send(b"later")
+        assert await task == b"lat"
+        assert await loop.sock_recv(a, 100) == b"er"
+        b.close()
+        assert await loop.sock_recv(a, 100) == b""
+
+    run(main())
+
+
+@kinds
+def test_recv_result_is_bytes_of_its_own(loop, run, pair, kind):
+    a, b = pair
+
+    async def main():
+        b.send(b"x")
+        first = await loop.sock_recv(a, 1 << 20)
+        b.send(b"y")
+        second = await loop.sock_recv(a, 1 << 20)
+        assert type(first) is bytes and (first, second) == (b"x", b"y")
+        assert sys.getsizeof(first) < 100
+
+    run(main())
+
+
+@kinds
+def test_recv_zero(loop, run, pair, kind):
+    """recv(0) gives b"" at once, as recv(2) does when data is there."""
+    a, b = pair
+
+    async def main():
+        b.send(b"x")
+        await support.io_turns(1)
+        assert await loop.sock_recv(a, 0) == b""
+        assert await loop.sock_recv(a, 10) == b"x"
+
+    run(main())
+
+
+@kinds
+def test_recv_big(loop, run, pair, kind):
+    a, b = pair
+    data = bytes(range(256)) * 20000
+
+    async def main():
+        task = asyncio.ensure_future(loop.sock_sendall(b, data))
+        received = await support.recv_exactly(a, len(data))
+        await task
+        assert support.same(received, data)
+
+    run(main())
+
+
+@kinds
+def test_recv_into(loop, run, pair, kind):
+    a, b = pair
+    buffer = bytearray(10)
+
+    async def main():
+        b.send(b"ready")
+        assert await loop.sock_recv_into(a, buffer) == 5
+        assert buffer == b"ready" + bytes(5)
+        view = memoryview(buffer)[5:]
+        task = asyncio.ensure_future(loop.sock_recv_into(a, view))
+        await support.io_turns()
+        assert pending(task)
+        b.send(b"later!!")
+        assert await task == 5
+        assert buffer == b"readylater"
+        assert await loop.sock_recv(a, 10) == b"!!"
+        b.close()
+        assert await loop.sock_recv_into(a, buffer) == 0
+
+    run(main())
+
+
+def outcome(loop, coro):
+    """What an awaitable ends with: a value, or the type of an exception."""
+    try:
+        return loop.run_until_complete(asyncio.wait_for(coro, 5))
+    except Exception as exc:
+        return type(exc)
+
+
+def as_asyncio(loop, attempt):
+    """attempt(loop) must end in the same way on the stock loop."""
+    reference = asyncio.SelectorEventLoop()
+    try:
+        expected = attempt(reference)
+    finally:
+        reference.close()
+    assert attempt(loop) == expected
+    return expected
+
+
+@pytest.mark.parametrize("buffer", [
+    b"read only", "text", None, 5, bytearray(), memoryview(b"ro")], ids=repr)
+def test_recv_into_wrong_buffers(loop, buffer):
+    def attempt(loop):
+        a, b = support.socketpair()
+        with a, b:
+            b.send(b"x")
+            return outcome(loop, loop.sock_recv_into(a, buffer))
+
+    as_asyncio(loop, attempt)
+
+
+@pytest.mark.parametrize("size", [-1, "10", None, 1.5, 2 ** 70], ids=repr)
+def test_recv_wrong_sizes(loop, size):
+    def attempt(loop):
+        a, b = support.socketpair()
+        with a, b:
+            b.send(b"x")
+            return outcome(loop, loop.sock_recv(a, size))
+
+    as_asyncio(loop, attempt)
+
+
+@pytest.mark.parametrize("sock", ["text", None, 5, object()])
+@pytest.mark.parametrize("call", [
+    lambda loop, s: loop.sock_recv(s, 10),
+    lambda loop, s: loop.sock_recv_into(s, bytearray(5)),
+    lambda loop, s: loop.sock_sendall(s, b"x"),
+    lambda loop, s: loop.sock_connect(s, ("127.0.0.1", 1)),
+    lambda loop, s: loop.sock_accept(s)],
+    ids=["recv", "recv_into", "sendall", "connect", "accept"])
+def test_no_sockets(loop, call, sock):
+    def attempt(loop):
+        return outcome(loop, call(loop, sock))
+
+    ours = attempt(loop)
+    assert isinstance(ours, type) and issubclass(
+        ours, (TypeError, AttributeError, ValueError))
+
+
+@pytest.mark.parametrize("call", [
+    lambda loop, s: loop.sock_recv(s, 10),
+    lambda loop, s: loop.sock_recv_into(s, bytearray(5)),
+    lambda loop, s: loop.sock_sendall(s, b"x"),
+    lambda loop, s: loop.sock_connect(s, ("127.0.0.1", 1)),
+    lambda loop, s: loop.sock_accept(s)],
+    ids=["recv", "recv_into", "sendall", "connect", "accept"])
+@pytest.mark.parametrize("what", ["closed", "unconnected", "udp"])
+def test_unfit_sockets(loop, call, what):
+    def attempt(loop):
+        with socket.socket(type=socket.SOCK_DGRAM if what == "udp"
+                           else socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            if what == "closed":
+                sock.close()
+            if what == "udp":
+                sock.bind(("127.0.0.1", 0))
+                sock.connect(sock.getsockname())
+                sock.send(b"x")
+            return outcome(loop, call(loop, sock))
+
+    as_asyncio(loop, attempt)
+
+
+@pytest.mark.parametrize("call", [
+    lambda loop, s: loop.sock_recv(s, 10),
+    lambda loop, s: loop.sock_recv_into(s, bytearray(5)),
+    lambda loop, s: loop.sock_sendall(s, b"x"),
+    lambda loop, s: loop.sock_connect(s, ("127.0.0.1", 1)),
+    lambda loop, s: loop.sock_accept(s)],
+    ids=["recv", "recv_into", "sendall", "connect", "accept"])
+def test_blocking_socket_in_debug_mode(loop, call):
+    loop.set_debug(True)
+    with socket.socket() as sock:
+        async def main():
+            with pytest.raises(ValueError, match="must be non-blocking"):
+                await call(loop, sock)
+        loop.run_until_complete(main())
+
+
+# -- sending ----------------------------------------------------------------
+
+@kinds
+@pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
+def test_sendall(loop, run, pair, kind, make):
+    a, b = pair
+
+    async def main():
+        assert await loop.sock_sendall(a, make(b"hello")) is None
+        assert await support.recv_exactly(b, 5) == b"hello"
+        assert await loop.sock_sendall(a, make(b"")) is None
+
+    run(main())
+
+
+@kinds
+def test_sendall_waits(loop, run, pair, kind):
+    a, b = pair
+    data = bytes(i % 253 for i in range(8_000_000))
+
+    async def main():
+        task = asyncio.ensure_future(loop.sock_sendall(a, data))
+        await support.io_turns()
+        received = await support.recv_exactly(b, len(data))
+        await task
+        assert support.same(received, data)
+
+    run(main())
+
+
+@kinds
+def test_sendall_to_a_closed_peer(loop, run, pair, kind):
+    a, b = pair
+
+    async def main():
+        b.close()
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                await loop.sock_sendall(a, b"x" * 10000)
+                await support.io_turns(1)
+
+    run(main())
+
+
+@pytest.mark.parametrize("data", ["text", None, 5, [b"x"]], ids=repr)
+def test_sendall_wrong_types(loop, data):
+    def attempt(loop):
+        a, b = support.socketpair()
+        with a, b:
+            return outcome(loop, loop.sock_sendall(a, data))
+
+    assert as_asyncio(loop, attempt) is TypeError
+
+
+@pytest.mark.asyncio_defect("counts items, not bytes")
+def test_sendall_wider_items(loop, run, pair):
+    import array
+    a, b = pair
+    data = array.array("I", range(1000))
+
+    async def main():
+        await loop.sock_sendall(a, memoryview(data))
+        assert await support.recv_exactly(b, 4000) == data.tobytes()
+
+    run(main())
+
+
+@kinds
+def test_two_directions_of_one_socket(loop, run, pair, kind):
+    a, b = pair
+
+    async def main():
+        receive = asyncio.ensure_future(support.recv_exactly(a, 1_000_000))
+        send = asyncio.ensure_future(loop.sock_sendall(a, b"a" * 1_000_000))
+        back = asyncio.ensure_future(loop.sock_sendall(b, b"b" * 1_000_000))
+        assert len(await support.recv_exactly(b, 1_000_000)) == 1_000_000
+        assert len(await receive) == 1_000_000
+        await asyncio.gather(send, back)
+
+    run(main())
+
+
+# -- connecting and accepting -----------------------------------------------
+
+def test_connect_and_accept(loop, run, listener):
+    async def main():
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            accept = asyncio.ensure_future(loop.sock_accept(listener))
+            await support.io_turns()
+            assert pending(accept)
+            assert await loop.sock_connect(
+                sock, listener.getsockname()) is None
+            conn, address = await accept
+            with conn:
+                assert address == sock.getsockname()
+                assert isinstance(conn, socket.socket)
+                assert conn.gettimeout() == 0
+                assert not conn.get_inheritable()
+                await loop.sock_sendall(conn, b"x")
+                assert await loop.sock_recv(sock, 10) == b"x"
+
+    run(main())
+
+
+def test_connect_by_name(loop, run, listener):
+    """A host name is looked up, for the inet families."""
+    async def main():
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(
+                sock, ("localhost", listener.getsockname()[1]))
+            listener.accept()[0].close()
+
+    run(main())
+
+
+def test_connect_refused(loop, run):
+    async def main():
+        with socket.socket() as sock, socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            sock.setblocking(False)
+            with pytest.raises(ConnectionRefusedError) as caught:
+                await loop.sock_connect(sock, other.getsockname())
+            assert caught.value.errno == errno.ECONNREFUSED
+
+    run(main())
+
+
+@pytest.mark.parametrize("address", [
+    None, "text", 5, ("127.0.0.1",), ("127.0.0.1", "x"),
+    ("127.0.0.1", 70000), (5, 5), ("127.0.0.1", 80, 5)], ids=repr)
+def test_connect_wrong_addresses(loop, address):
+    def attempt(loop):
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            try:
+                return outcome(loop, loop.sock_connect(sock, address))
+            finally:
+                loop.run_until_complete(loop.shutdown_default_executor())
+
+    as_asyncio(loop, attempt)
+
+
+def test_connect_unix(loop, run):
+    async def main():
+        with socket.socket(socket.AF_UNIX) as server, \
+                socket.socket(socket.AF_UNIX) as sock:
+            server.bind("")             # an abstract name
+            server.listen()
+            sock.setblocking(False)
+            server.setblocking(False)
+            await loop.sock_connect(sock, server.getsockname())
+            conn, address = await loop.sock_accept(server)
+            conn.close()
+
+    run(main())
+
+
+def test_accept_several(loop, run, listener):
+    async def main():
+        clients = []
+        for _ in range(5):
+            clients.append(socket.create_connection(listener.getsockname()))
+        for client in clients:
+            conn, address = await loop.sock_accept(listener)
+            assert address in [c.getsockname() for c in clients]
+            conn.close()
+        for client in clients:
+            client.close()
+
+    run(main())
+
+
+# -- cancelling, closing, replacing -----------------------------------------
+
+def start(loop, what, a, b):
+    """An operation on a that has to wait."""
+    if what == "recv":
+        return loop.sock_recv(a, 10)
+    if what == "recv_into":
+        return loop.sock_recv_into(a, bytearray(10))
+    if what == "sendall":
+        return loop.sock_sendall(a, b"x" * 10_000_000)
+    raise AssertionError(what)
+
+
+OPERATIONS = ["recv", "recv_into", "sendall"]
+
+
+@kinds
+@pytest.mark.parametrize("what", OPERATIONS)
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5])
+def test_cancel(loop, run, pair, kind, what, steps):
+    """At each step; then the socket is as usable as before."""
+    a, b = pair
+
+    async def main():
+        task = asyncio.ensure_future(start(loop, what, a, b))
+        await support.turns(steps)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await support.turns(2)
+        support.drain(b)
+        assert loop.remove_reader(a) is False
+        assert loop.remove_writer(a) is False
+        b.send(b"after")
+        assert await loop.sock_recv(a, 10) == b"after"
+
+    run(main())
+
+
+@kinds
+@pytest.mark.parametrize("what", OPERATIONS)
+def test_cancel_while_it_becomes_ready(loop, run, pair, kind, what):
+    """The event and the cancel come in the same turn: nothing is lost."""
+    a, b = pair
+
+    async def main():
+        received = b""
+        for i in range(20):
+            task = asyncio.ensure_future(start(loop, what, a, b))
+            await support.turns(3)
+            if what == "sendall":
+                support.drain(b)
+            else:
+                b.send(b"x")
+            loop.call_soon(task.cancel)
+            try:
+                result = await task
+            except asyncio.CancelledError:
+                pass
+            else:
+                received += result if what == "recv" else b"x" * (result or 0)
+        if what != "sendall":
+            await support.io_turns(1)
+            received += support.drain(a)
+            assert received == b"x" * 20
+
+    run(main())
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_cancel_connect(loop, run, steps):
+    async def main():
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            task = asyncio.ensure_future(
+                loop.sock_connect(sock, ("127.0.0.1", 9)))
+            await support.turns(steps)
+            task.cancel()
+            try:
+                await task
+            except (asyncio.CancelledError, ConnectionError):
+                pass
+            await support.turns(2)
+            assert loop.remove_writer(sock) is False
+
+    run(main())
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_cancel_accept(loop, run, listener, steps):
+    """A connection that comes later is not swallowed."""
+    async def main():
+        task = asyncio.ensure_future(loop.sock_accept(listener))
+        await support.turns(steps)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await support.turns(2)
+        with socket.create_connection(listener.getsockname()) as client:
+            conn, address = await loop.sock_accept(listener)
+            assert address == client.getsockname()
+            conn.close()
+
+    run(main())
+
+
+@kinds
+@pytest.mark.parametrize("what", OPERATIONS)
+def test_timeout(loop, run, pair, kind, what):
+    a, b = pair
+
+    async def main():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(start(loop, what, a, b), 0.01)
+        support.drain(b)
+        b.send(b"after")
+        assert await loop.sock_recv(a, 10) == b"after"
+
+    run(main())
+
+
+@kinds
+@pytest.mark.parametrize("what", OPERATIONS)
+def test_close_under_it(loop, run, kind, what):
+    """asyncio leaves it waiting; it can be cancelled, and nothing dies."""
+    async def main():
+        a, b = support.socketpair(kind)
+        task = asyncio.ensure_future(start(loop, what, a, b))
+        await support.turns(3)
+        a.close()
+        await support.io_turns(3)
+        b.close()
+        await support.io_turns(3)
+        task.cancel()
+        try:
+            await task
+        except (asyncio.CancelledError, OSError):
+            pass
+        return await asyncio.sleep(0.001, True)
+
+    assert run(main())
+
+
+@kinds
+@pytest.mark.parametrize("what", OPERATIONS)
+def test_close_and_reuse_under_it(loop, run, kind, what):
+    """The number is another socket now: that one is not disturbed."""
+    async def main():
+        a, b = support.socketpair(kind)
+        task = asyncio.ensure_future(start(loop, what, a, b))
+        await support.turns(3)
+        number = a.fileno()
+        a.close()
+        c, d = support.socketpair(kind)
+        await support.io_turns(2)
+        task.cancel()
+        try:
+            await task
+        except (asyncio.CancelledError, OSError):
+            pass
+        await support.turns(2)
+        d.send(b"for c")
+        assert await loop.sock_recv(c, 10) == b"for c"
+        for sock in b, c, d:
+            sock.close()
+        return number
+
+    run(main())
+
+
+@kinds
+def test_shutdown_under_it(loop, run, pair, kind):
+    a, b = pair
+
+    async def main():
+        task = asyncio.ensure_future(loop.sock_recv(a, 10))
+        await support.turns(3)
+        a.shutdown(socket.SHUT_RD)
+        assert await task == b""
+
+    run(main())
+
+
+@kinds
+def test_peer_resets(loop, run, kind):
+    async def main():
+        a, b = support.socketpair("tcp")
+        with a:
+            task = asyncio.ensure_future(loop.sock_recv(a, 10))
+            await support.turns(3)
+            support.reset(b)
+            with pytest.raises(ConnectionResetError):
+                await task
+
+    run(main())
+
+
+@pytest.mark.parametrize("what", OPERATIONS)
+def test_loop_closed_while_it_waits(make_loop, what):
+    loop = make_loop()
+    a, b = support.socketpair()
+    task = None
+
+    async def main():
+        nonlocal task
+        task = asyncio.ensure_future(start(loop, what, a, b))
+        await support.turns(3)
+
+    loop.run_until_complete(main())
+    task._log_destroy_pending = False
+    loop.close()
+    a.close()
+    b.close()
+    del task
+    gc.collect()
+
+
+def test_everything_is_let_go(loop, run, pair):
+    a, b = pair
+
+    class Buffer(bytearray):
+        pass
+
+    async def main():
+        buffer = Buffer(10)
+        ref = weakref.ref(buffer)
+        task = asyncio.ensure_future(loop.sock_recv_into(a, buffer))
+        await support.turns(3)
+        b.send(b"x")
+        await task
+        del buffer, task
+        await support.turns(2)
+        gc.collect()
+        return ref()
+
+    assert run(main()) is None
+
+
+@kinds
+def test_echo(loop, run, pair, kind):
+    a, b = pair
+
+    async def serve():
+        while data := await loop.sock_recv(b, 1000):
+            await loop.sock_sendall(b, data)
+
+    async def main():
+        task = asyncio.ensure_future(serve())
+        for i in range(500):
+            await loop.sock_sendall(a, b"%03d" % i)
+            assert await support.recv_exactly(a, 3) == b"%03d" % i
+        a.shutdown(socket.SHUT_WR)
+        await task
+
+    run(main())
+
+
+def test_closed_loop(make_loop, pair):
+    a, b = pair
+    b.send(b"x")
+    loop, other = make_loop(), make_loop()
+    loop.close()
+
+    async def main():
+        # Data is there: asyncio does not look whether it is closed.
+        assert await loop.sock_recv(a, 10) == b"x"
+        with pytest.raises(RuntimeError):
+            await loop.sock_recv(a, 10)
+
+    try:
+        other.run_until_complete(main())
+    except RuntimeError as exc:
+        assert "closed" in str(exc)
