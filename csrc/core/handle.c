@@ -54,6 +54,8 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
 {
     self->flags = 0;
     self->callback = Py_NewRef(callback);
+    self->repr = Py_NewRef(Py_None);
+    self->traceback = Py_NewRef(Py_None);
     self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
     self->context = context != NULL && context != Py_None
                         ? Py_NewRef(context)
@@ -62,7 +64,8 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
         return -1;
     }
     if (TW_UNLIKELY(loop->debug)) {
-        self->traceback = tw_seam_call(loop->state, "extract_stack", NULL, 0);
+        Py_SETREF(self->traceback,
+                  tw_seam_call(loop->state, "extract_stack", NULL, 0));
         return self->traceback == NULL ? -1 : 0;
     }
     return 0;
@@ -145,10 +148,14 @@ tw_handle_cancel(TwHandle *self)
     if (self->flags & TW_H_CANCELLED) {
         return;
     }
-    if (TW_UNLIKELY(loop->debug) && self->repr == NULL) {
-        self->repr = PyObject_Repr((PyObject *)self);
-        if (self->repr == NULL) {
+    if (TW_UNLIKELY(loop->debug)) {
+        /* Its text with the callback, for log lines after this. */
+        PyObject *repr = PyObject_Repr((PyObject *)self);
+        if (repr == NULL) {
             PyErr_Clear();
+        }
+        else {
+            Py_XSETREF(self->repr, repr);
         }
     }
     self->flags |= TW_H_CANCELLED;
