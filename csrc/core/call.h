@@ -56,9 +56,29 @@ tw_call_end(TwLoop *loop)
     }
 }
 
-/* Filled in by net/stream.c: send what a cork holds (the cork is out of the
-   loop's list; the function gives it back).  May leave no exception. */
-typedef void (*TwCorkFlush)(TwLoop *loop, TwCork *cork);
+/* -- corks ---------------------------------------------------------------
+
+   A transport that holds writes back stands in the loop's list with a cork.
+   When the stretch ends the loop takes it out and calls cork->flush, which
+   sends, gives the cork back, and may leave no exception. */
+
+/* A cork for `owner` at the end of the list.  NULL with MemoryError. */
+TwCork *tw_call_cork_new(TwLoop *loop, PyObject *owner, TwCorkFlush flush);
+
+/* Take it out of the list (the owner flushes early). */
+void tw_call_cork_take(TwLoop *loop, TwCork *cork);
+
+/* Give back a cork that is in no list; drops its references: the owner may
+   go with them. */
+void tw_call_cork_free(TwLoop *loop, TwCork *cork);
+
+/* May the owner hold writes back now: inside a callback of this loop, on
+   its thread? */
+static inline bool
+tw_call_may_cork(const TwLoop *loop)
+{
+    return loop->depth > 0 && !loop->cork_off && tw_loop_is_here(loop);
+}
 
 /* Enter and leave a context around several calls of the loop itself.
    Returns the context that was really entered (strong), or NULL+exception. */

@@ -8,7 +8,7 @@
 
    Ownership.  ready, timers: strong references.  watchers (the active
    ones): each owns its owner.  due: borrowed, a watcher leaves the list
-   when it is closed.  corks: each owns its stream. */
+   when it is closed.  corks: each owns its transport. */
 #pragma once
 
 #include <uv.h>
@@ -27,12 +27,14 @@ typedef struct TwHandle TwHandle;
 
 /* Writes of the running callback that wait for its end (section "cork" of
    architecture: at most 8 references or 64 KiB). */
+typedef void (*TwCorkFlush)(TwLoop *loop, TwCork *cork);
 struct TwCork {
     TwCork *next;
-    PyObject *owner; /* strong: the stream */
+    PyObject *owner;   /* strong: the transport */
+    TwCorkFlush flush; /* the owner's: see core/call.h */
     int count;
     size_t bytes;
-    PyObject *data[TW_CORK_PIECES]; /* strong: bytes objects */
+    PyObject *data[TW_CORK_PIECES]; /* strong: bytes objects (streams) */
 };
 
 typedef struct {

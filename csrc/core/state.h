@@ -97,9 +97,6 @@ typedef struct tw_state {
     PyObject *empty_tuple;
     PyObject *kw_loop; /* ("loop",) */
 
-    /* Filled in by net/stream_write.c, see core/call.h. */
-    void (*cork_flush)(TwLoop *loop, TwCork *cork);
-
     struct {
 #define X(name) PyObject *name;
         TW_NAMES(X)

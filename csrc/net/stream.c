@@ -481,7 +481,6 @@ tw_stream_setup(tw_state *state, PyObject *module)
     if (bases == NULL) {
         return -1;
     }
-    tw_stream_write_setup(state);
     status = tw_state_add_type(state, &state->stream_type, &stream_spec,
                                bases, 1);
     Py_DECREF(bases);

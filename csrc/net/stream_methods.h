@@ -13,6 +13,3 @@ PyObject *tw_stream_meth_reset_empty_waiter(PyObject *self,
 
 /* The connection is lost: fail the waiter of sendfile, if there is one. */
 void tw_stream_write_lost(TwStream *self);
-
-/* Tell core/call.c how to flush corks. */
-void tw_stream_write_setup(tw_state *state);

@@ -45,61 +45,16 @@ write_want(TwStream *self, bool writable)
 
 /* -- the cork -------------------------------------------------------------- */
 
-static TwCork *
-cork_new(TwStream *self)
-{
-    TwLoop *loop = self->base.loop;
-    TwCork *cork = loop->cork_free, **end = &loop->corks;
+static void stream_cork_flush(TwLoop *loop, TwCork *cork);
 
-    if (cork != NULL) {
-        loop->cork_free = cork->next;
-    }
-    else {
-        cork = PyMem_RawMalloc(sizeof(*cork));
-        if (cork == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-    }
-    cork->next = NULL;
-    cork->owner = Py_NewRef((PyObject *)self);
-    cork->count = 0;
-    cork->bytes = 0;
-    while (*end != NULL) {
-        end = &(*end)->next;
-    }
-    *end = cork;
-    self->cork = cork;
-    return cork;
-}
-
-/* Give it back; drops its references.  `self` may go with them. */
-static void
-cork_free(TwStream *self, TwCork *cork)
-{
-    TwLoop *loop = self->base.loop;
-
-    for (int i = 0; i < cork->count; i++) {
-        Py_DECREF(cork->data[i]);
-    }
-    cork->next = loop->cork_free;
-    loop->cork_free = cork;
-    Py_DECREF(cork->owner);
-}
-
-/* Take it out of the loop's list. */
+/* Take it from the stream and out of the loop's list; NULL if none. */
 static TwCork *
 cork_take(TwStream *self)
 {
     TwCork *cork = TW_TAKE(self->cork);
-    TwCork **at = &self->base.loop->corks;
 
-    while (cork != NULL && *at != NULL) {
-        if (*at == cork) {
-            *at = cork->next;
-            break;
-        }
-        at = &(*at)->next;
+    if (cork != NULL) {
+        tw_call_cork_take(self->base.loop, cork);
     }
     return cork;
 }
@@ -107,10 +62,7 @@ cork_take(TwStream *self)
 static bool
 cork_is_allowed(const TwStream *self, size_t size)
 {
-    const TwLoop *loop = self->base.loop;
-
-    return loop->depth > 0 && size < TW_CORK_BYTES && !loop->cork_off
-           && tw_loop_is_here(loop);
+    return size < TW_CORK_BYTES && tw_call_may_cork(self->base.loop);
 }
 
 /* -- sending --------------------------------------------------------------- */
@@ -180,7 +132,7 @@ write_cork(TwStream *self, TwCork *cork)
             result = write_want(self, true);
         }
     }
-    cork_free(self, cork);
+    tw_call_cork_free(self->base.loop, cork);
     return result < 0 ? -1 : 0;
 }
 
@@ -198,7 +150,7 @@ tw_stream_uncork(TwStream *self)
     return status;
 }
 
-/* loop->state->cork_flush: see core/call.h. */
+/* cork->flush: see core/call.h. */
 static void
 stream_cork_flush(TwLoop *loop, TwCork *cork)
 {
@@ -230,8 +182,13 @@ write_hold(TwStream *self, PyObject *bytes)
         }
         cork = NULL;
     }
-    if (cork == NULL && (cork = cork_new(self)) == NULL) {
-        return -1;
+    if (cork == NULL) {
+        cork = tw_call_cork_new(self->base.loop, (PyObject *)self,
+                                stream_cork_flush);
+        if (cork == NULL) {
+            return -1;
+        }
+        self->cork = cork;
     }
     cork->data[cork->count++] = Py_NewRef(bytes);
     cork->bytes += size;
@@ -249,7 +206,7 @@ write_through(TwStream *self, const char *p, size_t n, size_t *sent)
     int result = write_now(self, cork, p, n, sent);
 
     if (cork != NULL) {
-        cork_free(self, cork);
+        tw_call_cork_free(self->base.loop, cork);
     }
     return result;
 }
@@ -398,7 +355,7 @@ tw_stream_buffer_clear(TwTransport *base)
 
     tw_bufq_clear(&self->queue);
     if (cork != NULL) {
-        cork_free(self, cork);
+        tw_call_cork_free(self->base.loop, cork);
     }
 }
 
@@ -674,10 +631,4 @@ tw_stream_write_lost(TwStream *self)
     }
     write_settle_waiter(self, exc);
     Py_DECREF(exc);
-}
-
-void
-tw_stream_write_setup(tw_state *state)
-{
-    state->cork_flush = stream_cork_flush;
 }
