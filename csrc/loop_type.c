@@ -5,6 +5,8 @@
 #include "net/accept.h"
 #include "net/poll.h"
 #include "net/stream.h"
+#include "ops/sendfile.h"
+#include "ops/sock.h"
 
 #define FAST(f) ((PyCFunction)(void (*)(void))(f))
 #define FASTKW (METH_FASTCALL | METH_KEYWORDS)
@@ -62,6 +64,9 @@ static PyMethodDef loop_methods[] = {
     /* tls */
 
     /* ops */
+    TW_SOCK_METHODS,
+    {"_sock_sendfile_native", FAST(tw_sendfile_loop_sock_sendfile_native),
+     FASTKW, tw_sendfile_doc_sock_sendfile_native},
     {NULL},
 };
 

@@ -6,6 +6,7 @@
 #include "net/accept.h"
 #include "net/poll.h"
 #include "net/stream.h"
+#include "ops/sock_op.h"
 
 PyModuleDef tw_module_def;
 
@@ -36,6 +37,8 @@ static const TwSetup module_setups[] = {
     tw_poll_setup,
     tw_accept_setup,
     tw_stream_setup,
+    /* ops */
+    tw_sock_op_setup,
 };
 
 static int

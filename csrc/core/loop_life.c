@@ -102,6 +102,7 @@ tw_loop_shut(TwLoop *loop)
     loop->uv_open = false;
     loop_drop_free_memory(loop);
     loop_drop_queued(loop);
+    Py_CLEAR(loop->polls);
     tw_watcher_close_all(loop);
     uv_close((uv_handle_t *)&loop->async, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
@@ -132,6 +133,7 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->exception_handler);
     Py_VISIT(loop->current_handle);
+    Py_VISIT(loop->polls);
     for (uint32_t i = 0; i < loop->ready.count; i++) {
         Py_VISIT((PyObject *)tw_ring_at(&loop->ready, i));
     }

@@ -3,67 +3,144 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
 #include "core/handle.h"
+#include "net/transport.h"
 
 typedef struct {
-    PyObject *target;   /* strong or NULL: the place is empty */
-    TwOnReady on_ready; /* NULL: target is a Handle */
-} TwPlace;
+    PyObject *target;   /* strong or NULL: a Handle if on_ready is NULL */
+    TwOnReady on_ready;
+} TwPollSlot;
 
+/* Begins as a TwStepper: it stands in the ready queue while `spare`. */
 typedef struct {
     PyObject_HEAD
-    TwLoop *loop;       /* strong */
-    TwWatcher *watcher; /* ours until both places are empty */
-    TwPlace read;
-    TwPlace write;
+    PyObject *unused[5];
+    const TwStepOps *ops;
+    TwLoop *loop;       /* borrowed: valid while `watcher` is there */
+    TwWatcher *watcher; /* ours, or NULL: the number was given up */
+    PyObject *key;      /* strong or NULL: who armed the watcher */
+    TwPollSlot slots[2]; /* reader, writer */
+    int fd;
+    uint8_t spare;      /* events that are armed for an empty slot */
+    bool queued;        /* stands in the ready queue */
 } TwPoll;
 
-static inline TwPlace *
-poll_place(TwPoll *self, unsigned which)
+static const unsigned poll_bits[2] = {TW_EV_READ, TW_EV_WRITE};
+
+static TwPollSlot *
+poll_slot(TwPoll *self, unsigned which)
 {
-    return which == TW_EV_READ ? &self->read : &self->write;
+    return &self->slots[which == TW_EV_WRITE];
 }
 
-/* -- the turn -------------------------------------------------------------- */
+/* -- what is wanted -------------------------------------------------------- */
+
+static unsigned
+poll_wanted(const TwPoll *self)
+{
+    return (self->slots[0].target ? TW_EV_READ : 0u)
+           | (self->slots[1].target ? TW_EV_WRITE : 0u) | self->spare;
+}
 
 static tw_status
-poll_run_handle(TwLoop *loop, int fd, unsigned which, TwHandle *handle,
-                unsigned events)
+poll_want(TwPoll *self)
 {
-    if (handle->flags & TW_H_CANCELLED) {
-        tw_poll_unset(loop, fd, which, (PyObject *)handle);
+    unsigned events = poll_wanted(self);
+
+    if (self->watcher == NULL) {
         return 0;
     }
-    if (events & TW_EV_BAD) {
-        tw_poll_unset(loop, fd, which, (PyObject *)handle);
-        tw_errno_raise(-EBADF);
-        return tw_call_report(
-            loop, "The descriptor of add_reader() or add_writer() was closed",
-            NULL, NULL);
+    if (events == 0) {
+        Py_CLEAR(self->key);
     }
-    loop->stats.callbacks++;
+    return tw_watcher_want(self->watcher, events);
+}
+
+/* Leave a slot empty; what was in it, strong. */
+static PyObject *
+poll_take(TwPollSlot *slot)
+{
+    slot->on_ready = NULL;
+    return TW_TAKE(slot->target);
+}
+
+/* asyncio cancels the Handle that it throws out. */
+static void
+poll_drop(PyObject *target_steal, TwOnReady on_ready)
+{
+    if (target_steal != NULL && on_ready == NULL) {
+        tw_handle_cancel((TwHandle *)target_steal);
+    }
+    Py_XDECREF(target_steal);
+}
+
+/* -- readiness ------------------------------------------------------------- */
+
+static tw_status
+poll_report_gone(TwLoop *loop)
+{
+    tw_errno_raise(-EBADF);
+    return tw_call_report(
+        loop, "The descriptor of add_reader() or add_writer() was closed",
+        NULL, NULL);
+}
+
+/* The number belongs to somebody else, or to nobody. */
+static tw_status
+poll_gone(TwPoll *self)
+{
+    tw_status status = 0;
+
+    self->spare = 0;
+    for (int i = 0; i < 2; i++) {
+        TwOnReady on_ready = self->slots[i].on_ready;
+        PyObject *target = poll_take(&self->slots[i]);
+        if (target != NULL && status == 0) {
+            status = on_ready ? on_ready(target, TW_EV_BAD)
+                              : poll_report_gone(self->loop);
+        }
+        poll_drop(target, on_ready);
+    }
+    if (poll_want(self) < 0) {
+        PyErr_Clear();
+    }
+    return status;
+}
+
+static tw_status
+poll_run_handle(TwPoll *self, int i, TwHandle *handle)
+{
+    if (handle->flags & TW_H_CANCELLED) {
+        tw_poll_unset(self->loop, self->fd, poll_bits[i],
+                      (PyObject *)handle);
+        return 0;
+    }
+    self->loop->stats.callbacks++;
     return tw_handle_run(handle);
 }
 
 static tw_status
-poll_run_place(TwPoll *self, unsigned which, unsigned events)
+poll_run_slot(TwPoll *self, int i, unsigned events)
 {
-    TwPlace place = *poll_place(self, which);
-    TwLoop *loop = self->loop;
-    int fd = self->watcher ? self->watcher->fd : -1;
+    TwPollSlot *slot = &self->slots[i];
+    PyObject *target = slot->target;
     tw_status status;
 
-    if (place.target == NULL || !(events & (which | TW_EV_BAD))) {
+    if (target == NULL) {
+        if (self->spare & poll_bits[i]) {
+            self->spare &= (uint8_t)~poll_bits[i];
+            return poll_want(self);
+        }
         return 0;
     }
-    Py_INCREF(place.target);
-    status = place.on_ready ? place.on_ready(place.target, events)
-                            : poll_run_handle(loop, fd, which,
-                                              (TwHandle *)place.target,
-                                              events);
-    Py_DECREF(place.target);
+    Py_INCREF(target);
+    status = slot->on_ready == NULL
+                 ? poll_run_handle(self, i, (TwHandle *)target)
+                 : slot->on_ready(target, events);
+    Py_DECREF(target);
     return status;
 }
 
@@ -72,159 +149,278 @@ poll_on_ready(PyObject *op, unsigned events)
 {
     TwPoll *self = (TwPoll *)op;
 
-    if (poll_run_place(self, TW_EV_READ, events) < 0) {
-        return -1;
+    if (events & TW_EV_BAD) {
+        return poll_gone(self);
     }
-    return poll_run_place(self, TW_EV_WRITE, events);
-}
-
-/* -- places ---------------------------------------------------------------- */
-
-static TwPoll *
-poll_of_fd(TwLoop *loop, int fd)
-{
-    TwWatcher *w = tw_watcher_of_fd(loop, fd);
-
-    return w != NULL && w->on_ready == poll_on_ready ? (TwPoll *)w->owner
-                                                     : NULL;
-}
-
-/* What epoll would refuse, said at once as the selector does. */
-static tw_status
-poll_check_fd(int fd)
-{
-    struct stat st;
-    int err = 0;
-
-    if (fstat(fd, &st) < 0) {
-        err = errno;
-    }
-    else if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
-        err = EPERM;
-    }
-    if (err != 0) {
-        tw_errno_raise(-err);
-        return -1;
+    for (int i = 0; i < 2; i++) {
+        if (events & poll_bits[i] && poll_run_slot(self, i, events) < 0) {
+            return -1;
+        }
     }
     return 0;
 }
 
-/* A new one, owned by the caller until it wants something. */
+/* The tasks that the last operation woke have run. */
+static tw_status
+poll_step(PyObject *op)
+{
+    TwPoll *self = (TwPoll *)op;
+
+    self->queued = false;
+    self->spare = 0;
+    if (poll_want(self) < 0) {
+        PyErr_Clear();
+    }
+    return 0;
+}
+
+static const TwStepOps poll_step_ops = {poll_step};
+
+/* -- life ------------------------------------------------------------------ */
+
+/* A transport wants the number: whatever is here is of the past. */
+static bool
+poll_is_stale(PyObject *op)
+{
+    return true;
+}
+
 static TwPoll *
 poll_new(TwLoop *loop, int fd)
 {
     PyTypeObject *type = loop->state->poll_type;
-    TwPoll *self;
+    TwPoll *self = (TwPoll *)type->tp_alloc(type, 0);
+    PyObject *number;
 
-    if (poll_check_fd(fd) < 0) {
-        return NULL;
-    }
-    self = (TwPoll *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;
     }
-    self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
-    self->watcher = tw_watcher_open(loop, fd, (PyObject *)self, poll_on_ready,
-                                    false);
+    self->ops = &poll_step_ops;
+    self->loop = loop;
+    self->fd = fd;
+    self->watcher =
+        tw_watcher_open(loop, fd, (PyObject *)self, poll_on_ready, false);
     if (self->watcher == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->watcher->is_stale = poll_is_stale;
+    number = PyLong_FromLong(fd);
+    if (loop->polls == NULL) {
+        loop->polls = PyDict_New();
+    }
+    if (number == NULL || loop->polls == NULL
+        || PyDict_SetItem(loop->polls, number, (PyObject *)self) < 0) {
         Py_CLEAR(self);
+    }
+    Py_XDECREF(number);
+    Py_XDECREF(self);
+    return self; /* borrowed: the loop's dict has it */
+}
+
+/* The TwPoll of a descriptor, borrowed, or NULL. */
+static TwPoll *
+poll_find(TwLoop *loop, int fd)
+{
+    TwWatcher *w = tw_watcher_of_fd(loop, fd);
+
+    if (w == NULL || !Py_IS_TYPE(w->owner, loop->state->poll_type)) {
+        return NULL;
+    }
+    return (TwPoll *)w->owner;
+}
+
+static int
+poll_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    TwPoll *self = (TwPoll *)op;
+
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->key);
+    Py_VISIT(self->slots[0].target);
+    Py_VISIT(self->slots[1].target);
+    return 0;
+}
+
+static int
+poll_clear(PyObject *op)
+{
+    TwPoll *self = (TwPoll *)op;
+
+    Py_CLEAR(self->key);
+    Py_XDECREF(poll_take(&self->slots[0]));
+    Py_XDECREF(poll_take(&self->slots[1]));
+    return 0;
+}
+
+static void
+poll_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    TwPoll *self = (TwPoll *)op;
+
+    PyObject_GC_UnTrack(op);
+    if (self->watcher != NULL) {
+        tw_watcher_close(TW_TAKE(self->watcher));
+    }
+    poll_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* -- for other rooms ------------------------------------------------------- */
+
+tw_status
+tw_poll_check_fd(TwLoop *loop, int fd, PyObject *shown)
+{
+    TwWatcher *w = tw_watcher_of_fd(loop, fd);
+    PyObject *number;
+
+    if (w == NULL || !w->transport
+        || !tw_transport_is_open((TwTransport *)w->owner)
+        || (w->is_stale != NULL && w->is_stale(w->owner))) {
+        return 0;
+    }
+    number = shown ? Py_NewRef(shown) : PyLong_FromLong(fd);
+    if (number != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "File descriptor %R is used by transport %R", number,
+                     w->owner);
+        Py_DECREF(number);
+    }
+    return -1;
+}
+
+/* As a selector refuses at once: closed ones, regular files. */
+static tw_status
+poll_check_new(int fd)
+{
+    struct stat st;
+
+    if (fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+        return -1;
+    }
+    if (fstat(fd, &st) < 0) {
+        tw_errno_raise(-errno);
+        return -1;
+    }
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
+        tw_errno_raise(-EPERM);
+        return -1;
+    }
+    return 0;
+}
+
+/* The TwPoll to use, its watcher asking epoll anew if need be. */
+static TwPoll *
+poll_for(TwLoop *loop, int fd, PyObject *key)
+{
+    TwPoll *self = poll_find(loop, fd);
+
+    if (self == NULL) {
+        if (poll_check_new(fd) < 0) {
+            return NULL;
+        }
+        self = poll_new(loop, fd);
+    }
+    else if (key == NULL || key != self->key) {
+        if ((key == NULL && poll_check_new(fd) < 0)
+            || tw_watcher_rearm(self->watcher) < 0) {
+            return NULL;
+        }
     }
     return self;
 }
 
-/* Release what was in a place; a Handle is cancelled. */
-static void
-poll_drop_steal(PyObject *target, TwOnReady on_ready)
+tw_status
+tw_poll_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
+            PyObject *target, TwOnReady on_ready)
 {
-    if (target != NULL && on_ready == NULL) {
-        tw_handle_cancel((TwHandle *)target);
-    }
-    Py_XDECREF(target);
-}
+    TwPoll *self;
+    TwPollSlot *slot;
+    TwOnReady old_ready;
+    PyObject *old;
 
-static tw_status
-poll_put(TwPoll *self, unsigned which, PyObject *target, TwOnReady on_ready)
-{
-    TwPlace *place = poll_place(self, which), old = *place;
-    TwWatcher *w = self->watcher;
-
-    if (tw_watcher_rearm(w) < 0
-        || tw_watcher_want(w, w->want | which) < 0) {
+    if (tw_loop_check_open(loop) < 0) {
         return -1;
     }
-    place->target = Py_NewRef(target);
-    place->on_ready = on_ready;
-    poll_drop_steal(old.target, old.on_ready);
+    self = poll_for(loop, fd, key);
+    if (self == NULL) {
+        return -1;
+    }
+    slot = poll_slot(self, which);
+    old_ready = slot->on_ready;
+    old = poll_take(slot);
+    slot->target = Py_NewRef(target);
+    slot->on_ready = on_ready;
+    self->spare &= (uint8_t)~which;
+    if (key != self->key) {
+        Py_XSETREF(self->key, Py_XNewRef(key));
+    }
+    if (poll_want(self) < 0) {
+        Py_CLEAR(slot->target);
+        poll_drop(old, old_ready);
+        return -1;
+    }
+    poll_drop(old, old_ready);
     return 0;
 }
 
-tw_status
-tw_poll_set(TwLoop *loop, int fd, unsigned which, PyObject *target,
-            TwOnReady on_ready)
-{
-    TwPoll *self = poll_of_fd(loop, fd);
-    tw_status status;
-
-    if (self != NULL) {
-        Py_INCREF(self);
-    }
-    else {
-        self = poll_new(loop, fd);
-        if (self == NULL) {
-            return -1;
-        }
-    }
-    status = poll_put(self, which, target, on_ready);
-    Py_DECREF(self);
-    return status;
-}
-
 bool
-tw_poll_unset(TwLoop *loop, int fd, unsigned which, PyObject *only)
+tw_poll_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
 {
-    TwPoll *self = poll_of_fd(loop, fd);
-    TwPlace *place, old;
-    TwWatcher *w;
+    TwPoll *self = poll_find(loop, fd);
+    TwPollSlot *slot;
+    TwOnReady on_ready;
+    PyObject *target;
 
     if (self == NULL) {
         return false;
     }
-    place = poll_place(self, which);
-    old = *place;
-    if (old.target == NULL || (only != NULL && old.target != only)) {
+    slot = poll_slot(self, which);
+    target = slot->target;
+    if (target == NULL || (only_if != NULL && target != only_if)) {
         return false;
     }
-    *place = (TwPlace){0};
     Py_INCREF(self);
-    w = self->watcher;
-    if (self->read.target == NULL && self->write.target == NULL) {
-        self->watcher = NULL;
-        tw_watcher_close(w);
+    on_ready = slot->on_ready;
+    target = poll_take(slot);
+    self->spare &= (uint8_t)~which;
+    if (poll_wanted(self) == 0 && self->watcher != NULL) {
+        Py_CLEAR(self->key);
+        tw_watcher_stop_now(self->watcher);
     }
-    else if (tw_watcher_want(w, w->want & ~which) < 0) {
+    else if (poll_want(self) < 0) {
         PyErr_Clear();
     }
-    poll_drop_steal(old.target, old.on_ready);
+    poll_drop(target, on_ready);
     Py_DECREF(self);
     return true;
 }
 
-/* -- arguments ------------------------------------------------------------- */
-
-/* RuntimeError if an open transport uses the descriptor. */
-static tw_status
-poll_refuse_transport(TwLoop *loop, int fd, PyObject *obj)
+void
+tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
 {
-    TwWatcher *w = tw_watcher_of_fd(loop, fd);
+    TwPoll *self = poll_find(loop, fd);
+    TwPollSlot *slot = self == NULL ? NULL : poll_slot(self, which);
 
-    if (w == NULL || !w->transport
-        || (w->is_stale != NULL && w->is_stale(w->owner))) {
-        return 0;
+    if (slot == NULL || slot->target != only_if) {
+        return;
     }
-    PyErr_Format(PyExc_RuntimeError,
-                 "File descriptor %R is used by transport %R", obj, w->owner);
-    return -1;
+    if (!self->queued) {
+        if (tw_loop_push_step(loop, (PyObject *)self) < 0) {
+            PyErr_Clear();
+            tw_poll_unset(loop, fd, which, only_if);
+            return;
+        }
+        self->queued = true;
+    }
+    self->spare |= (uint8_t)which;
+    Py_DECREF(poll_take(slot));
 }
+
+/* -- arguments ------------------------------------------------------------- */
 
 int
 tw_poll_fd_of(TwLoop *loop, PyObject *obj)
@@ -240,7 +436,7 @@ tw_poll_fd_of(TwLoop *loop, PyObject *obj)
                      obj);
         return -1;
     }
-    return poll_refuse_transport(loop, fd, obj) < 0 ? -1 : fd;
+    return tw_poll_check_fd(loop, fd, obj) < 0 ? -1 : fd;
 }
 
 static PyObject *
@@ -263,7 +459,7 @@ poll_add(PyObject *op, const char *name, unsigned which,
     if (handle == NULL) {
         return NULL;
     }
-    if (tw_poll_set(loop, fd, which, (PyObject *)handle, NULL) < 0) {
+    if (tw_poll_set(loop, fd, which, NULL, (PyObject *)handle, NULL) < 0) {
         Py_DECREF(handle);
         return NULL;
     }
@@ -356,51 +552,13 @@ tw_poll_loop_ensure_no_transport(PyObject *loop, PyObject *obj)
         PyErr_Clear();
         return PyErr_Format(PyExc_ValueError, "Invalid file object: %R", obj);
     }
-    if (poll_refuse_transport((TwLoop *)loop, fd, obj) < 0) {
+    if (tw_poll_check_fd((TwLoop *)loop, fd, obj) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
 }
 
-/* -- the type -------------------------------------------------------------- */
-
-static int
-poll_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    TwPoll *self = (TwPoll *)op;
-
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(self->loop);
-    Py_VISIT(self->read.target);
-    Py_VISIT(self->write.target);
-    return 0;
-}
-
-static int
-poll_clear(PyObject *op)
-{
-    TwPoll *self = (TwPoll *)op;
-
-    Py_CLEAR(self->read.target);
-    Py_CLEAR(self->write.target);
-    return 0;
-}
-
-static void
-poll_dealloc(PyObject *op)
-{
-    TwPoll *self = (TwPoll *)op;
-    PyTypeObject *type = Py_TYPE(op);
-
-    PyObject_GC_UnTrack(op);
-    if (self->watcher != NULL) {
-        tw_watcher_close(TW_TAKE(self->watcher));
-    }
-    poll_clear(op);
-    Py_CLEAR(self->loop);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
+/* -- the type ------------------------------------------------------------- */
 
 static PyType_Slot poll_slots[] = {
     {Py_tp_dealloc, poll_dealloc},
@@ -413,7 +571,7 @@ static PyType_Spec poll_spec = {
     .name = "tidewire._core._Poll",
     .basicsize = sizeof(TwPoll),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+             | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = poll_slots,
 };
 

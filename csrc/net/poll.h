@@ -1,25 +1,46 @@
-/* add_reader, add_writer, and whatever else waits for a descriptor of the
-   program's own: one watcher per descriptor with two places, one for reading
-   and one for writing.
+/* What the program itself watches: add_reader(), add_writer(), and the
+   awaitable socket operations (ops/sock_op.h).
 
-   A place holds either a Handle (add_reader) or an object with a function of
-   its own (the sock_* operations).  What is put into a place replaces, and
-   cancels, what was there, as asyncio does.  When both are empty the watcher
-   is closed at once: the program may close the descriptor right after. */
+   Every such descriptor has one TwPoll with two slots, for reading and for
+   writing, as an asyncio selector key has.  A slot holds a Handle, or any
+   object and a function that is called when the descriptor is ready; whoever
+   takes a slot throws the one before out.
+
+   Between two operations on one socket the watcher stays armed: an operation
+   that ends with tw_poll_done() leaves its slot empty, and what was queued
+   before (the task that it woke) may fill it again before epoll hears of it.
+
+   Descriptors are the program's: it may close one and reuse the number at
+   any moment.  `key` says whose it is (the socket object; NULL: unknown): a
+   slot taken with another key has epoll asked anew.
+
+   Ownership.  The loop owns the TwPoll of each descriptor number until a
+   transport takes the number or the loop is closed; a TwPoll owns what is in
+   its slots.  All functions need the loop's thread (or a loop that stands
+   still) and the GIL. */
 #pragma once
 
 #include "core/watcher.h"
 
-/* Put `target` (kept strong) into the place `which` (TW_EV_READ or
-   TW_EV_WRITE) of descriptor `fd`.  on_ready NULL: target is a Handle.
-   RuntimeError if an open transport watches `fd`, PermissionError for a file
-   that cannot be polled, OSError for a bad descriptor. */
-TW_MUSTCHECK tw_status tw_poll_set(TwLoop *loop, int fd, unsigned which,
-                                   PyObject *target, TwOnReady on_ready);
+/* asyncio's _ensure_fd_no_transport: RuntimeError if an open transport uses
+   `fd`; `shown` is what the message names (NULL: the number). */
+TW_MUSTCHECK tw_status tw_poll_check_fd(TwLoop *loop, int fd,
+                                        PyObject *shown);
 
-/* Empty the place if it holds `only` (NULL: whatever it holds).  A Handle is
-   cancelled.  True if there was something. */
-bool tw_poll_unset(TwLoop *loop, int fd, unsigned which, PyObject *only);
+/* Have on_ready(target, events) called while `fd` is ready for `which` (one
+   of TW_EV_READ, TW_EV_WRITE), until it is unset.  Target and key are
+   borrowed and kept strong.  -1: loop closed, or no such descriptor. */
+TW_MUSTCHECK tw_status tw_poll_set(TwLoop *loop, int fd, unsigned which,
+                                   PyObject *key, PyObject *target,
+                                   TwOnReady on_ready);
+
+/* Empty the slot, if it holds `only_if` (NULL: anything), and tell epoll at
+   once: the descriptor may be closed next.  Was there something in it? */
+bool tw_poll_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
+
+/* The same, called from on_ready by a target that got what it waited for:
+   the watcher stays armed for the next one, see above. */
+void tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
 
 /* The descriptor of an int or of an object with fileno(): ValueError like
    selectors'; RuntimeError if an open transport uses it.  -1. */

@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import events, selector_events, sslproto
+from asyncio import events, sslproto
 from asyncio.log import logger
 
 from . import _core, _seam
@@ -173,6 +173,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             logger.error('Unable to clean up listening UNIX socket %r: %r',
                          path, err)
 
+    _sendfile_native = _seam.sendfile_native
+
     def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None,
                             *, server_side=False, server_hostname=None,
                             extra=None, server=None,
@@ -185,13 +187,6 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra,
                                     server=server, **context)
         return ssl_protocol._app_transport
-
-
-# Until the C operations are there: asyncio's, over our add_reader.
-_sock = selector_events.BaseSelectorEventLoop
-for _name in dir(_sock):
-    if _name.startswith(('sock_', '_sock_')) and 'sendfile' not in _name:
-        setattr(Loop, _name, getattr(_sock, _name))
 
 
 def new_event_loop():

@@ -5,12 +5,16 @@ stands in this file (and the C code asks for it here), so that a new Python
 version can be checked by reading one page.  C calls the functions below for
 cold work that Python does better.
 """
+import errno
+import io
+import os
 import socket
 import sys
 from asyncio import (
     base_events,
     constants,
     events,
+    exceptions,
     format_helpers,
     selector_events,
     trsock,
@@ -117,3 +121,70 @@ def accept_tls(loop, factory, fd, addr, sslcontext, server, times):
     conn = make_socket(fd)
     loop.create_task(_accept_connection2(
         loop, factory, conn, {'peername': addr}, sslcontext, server, *times))
+
+
+# -- socket operations -------------------------------------------------------
+
+def check_sock(loop, sock):
+    """What asyncio checks first in every sock_* method."""
+    base_events._check_ssl_socket(sock)
+    if loop.get_debug() and sock.gettimeout() != 0:
+        raise ValueError('the socket must be non-blocking')
+
+
+async def sock_address(loop, sock, address):
+    """The address that sock_connect() connects to: resolved if need be."""
+    if sock.family == socket.AF_INET or (
+            base_events._HAS_IPv6 and sock.family == socket.AF_INET6):
+        resolved = await loop._ensure_resolved(
+            address, family=sock.family, type=sock.type, proto=sock.proto,
+            loop=loop)
+        address = resolved[0][4]
+    return address
+
+
+# -- sendfile ----------------------------------------------------------------
+
+def sendfile_file(file, count):
+    """The descriptor of a file, and how much to send at most at a time."""
+    try:
+        fileno = file.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        raise exceptions.SendfileNotAvailableError('not a regular file')
+    try:
+        size = os.fstat(fileno).st_size
+    except OSError:
+        raise exceptions.SendfileNotAvailableError('not a regular file')
+    return fileno, min(count or size, sys.maxsize // 2 + 1)
+
+
+def sendfile_error(exc, sent, waited):
+    """The exception for an OSError of sendfile(2) after `sent` bytes."""
+    if not sent:
+        # Most likely a file that cannot be mapped: let the caller fall back.
+        return exceptions.SendfileNotAvailableError('os.sendfile call failed')
+    if waited and exc.errno == errno.ENOTCONN:
+        lost = ConnectionError('socket is not connected', errno.ENOTCONN)
+        lost.__cause__ = exc
+        return lost
+    return exc
+
+
+async def sendfile_native(loop, transport, file, offset, count):
+    """BaseEventLoop's hook under sendfile(): for our stream transports.
+
+    The bytes go through a duplicate of the descriptor, which is watched by
+    itself, so that the transport's own watcher keeps its state.
+    """
+    was_reading = transport.is_reading()
+    transport.pause_reading()
+    await transport._make_empty_waiter()
+    try:
+        with transport._sock.dup() as sock:
+            loop._check_sendfile_params(sock, file, offset, count)
+            return await loop._sock_sendfile_native(
+                sock, file, offset, count, transport)
+    finally:
+        transport._reset_empty_waiter()
+        if was_reading:
+            transport.resume_reading()

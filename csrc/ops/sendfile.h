@@ -1,0 +1,14 @@
+/* loop._sock_sendfile_native(): BaseEventLoop's hook under sock_sendfile()
+   and, through tidewire._sendfile, under sendfile().
+
+   With a `transport` (a stream, whose descriptor `sock` is a duplicate of)
+   the operation ends with an error when that stream goes away. */
+#pragma once
+
+#include "core/loop.h"
+
+PyObject *tw_sendfile_loop_sock_sendfile_native(PyObject *loop,
+                                                PyObject *const *args,
+                                                Py_ssize_t nargs,
+                                                PyObject *kwnames);
+extern const char tw_sendfile_doc_sock_sendfile_native[];

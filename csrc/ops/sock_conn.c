@@ -1,0 +1,254 @@
+/* sock_connect and sock_accept. */
+#include "ops/sock_io.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/addr.h"
+#include "base/errno.h"
+#include "core/call.h"
+#include "core/watcher.h"
+
+#define NAME(op, name) ((op)->loop->state->str.name)
+
+/* A plain socket in non-blocking mode?  Other ones may block, which is their
+   method's business.  1, 0, or -1 with an exception. */
+static int
+conn_is_ours(TwSockOp *op)
+{
+    PyObject *argv[] = {op->sock};
+    PyObject *timeout;
+    int is_zero;
+
+    if (!op->plain) {
+        return 0;
+    }
+    timeout = tw_call_plain_method(NAME(op, gettimeout), argv, 1);
+    if (timeout == NULL) {
+        return -1;
+    }
+    is_zero = PyFloat_Check(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0;
+    Py_DECREF(timeout);
+    return is_zero;
+}
+
+/* -- sock_connect ---------------------------------------------------------- */
+
+/* An address that needs no resolving, by asyncio's rules: 1, 0, or -1. */
+static int
+conn_is_literal(TwSockOp *op, TwAddr *addr)
+{
+    int family, type;
+
+    family = tw_sock_io_attr(op, NAME(op, family));
+    type = tw_sock_io_attr(op, NAME(op, type));
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    if (family == AF_INET6
+        && (!PyTuple_Check(op->args[0])
+            || PyTuple_GET_SIZE(op->args[0]) != 4)) {
+        return 0; /* it gets its four items, as asyncio's errors show them */
+    }
+    return (family == AF_UNIX || type == SOCK_STREAM || type == SOCK_DGRAM)
+           && tw_addr_from_python(family, op->args[0], addr) == 1;
+}
+
+static TwTry
+conn_errno(int err, PyObject **result)
+{
+    if (err == 0) {
+        *result = Py_NewRef(Py_None);
+        return TW_TRY_DONE;
+    }
+    if (err == EINPROGRESS || err == EALREADY) {
+        return TW_TRY_AGAIN;
+    }
+    return tw_sock_io_errno(err);
+}
+
+static TwTry
+conn_connect_literal(TwSockOp *op, const TwAddr *addr, PyObject **result)
+{
+    int status;
+
+    if (PySys_Audit("socket.connect", "OO", op->sock, op->args[0]) < 0) {
+        return TW_TRY_ERROR;
+    }
+    status = connect(tw_sock_op_fileno(op), &addr->u.any, addr->len);
+    return conn_errno(status < 0 ? errno : 0, result);
+}
+
+static TwTry
+conn_connect_resolved(TwSockOp *op, PyObject *address, PyObject **result)
+{
+    PyObject *argv[] = {op->sock, address};
+
+    Py_XSETREF(op->args[0], Py_NewRef(address));
+    return tw_sock_io_method(NAME(op, connect), argv, 2, result);
+}
+
+static TwTry
+conn_connect_begin(TwSockOp *op, PyObject **result)
+{
+    PyObject *argv[] = {(PyObject *)op->loop, op->sock, op->args[0]};
+    int ours = conn_is_ours(op);
+    TwAddr addr;
+
+    if (ours > 0) {
+        ours = conn_is_literal(op, &addr);
+    }
+    if (ours < 0) {
+        return TW_TRY_ERROR;
+    }
+    if (ours > 0) {
+        return conn_connect_literal(op, &addr, result);
+    }
+    op->inner = tw_seam_call(op->loop->state, "sock_address", argv, 3);
+    return op->inner == NULL ? TW_TRY_ERROR : TW_TRY_INNER;
+}
+
+static TwTry
+conn_connect_again(TwSockOp *op, PyObject **result)
+{
+    PyObject *argv[2] = {NULL, NULL};
+    PyObject *exc;
+    socklen_t len = sizeof(int);
+    int err = 0;
+    TwTry got;
+
+    if (getsockopt(op->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) {
+        return tw_sock_io_errno(errno);
+    }
+    got = conn_errno(err, result);
+    if (got != TW_TRY_ERROR) {
+        return got;
+    }
+    PyErr_Clear();
+    argv[0] = PyLong_FromLong(err);
+    argv[1] = PyUnicode_FromFormat("Connect call failed %S", op->args[0]);
+    exc = argv[0] == NULL || argv[1] == NULL
+              ? NULL
+              : tw_call_plain(PyExc_OSError, argv, 2);
+    Py_XDECREF(argv[0]);
+    Py_XDECREF(argv[1]);
+    if (exc != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        Py_DECREF(exc);
+    }
+    return TW_TRY_ERROR;
+}
+
+const TwSockKind tw_sock_conn_connect = {
+    .name = "sock_connect",
+    .event = TW_EV_WRITE,
+    .begin = conn_connect_begin,
+    .again = conn_connect_again,
+    .inner_done = conn_connect_resolved,
+};
+
+/* -- sock_accept ----------------------------------------------------------- */
+
+/* socket.socket on a new, non-blocking descriptor.  SOCK_NONBLOCK in the
+   type tells the object so without a system call. */
+static PyObject *
+conn_new_socket(TwSockOp *op, int family, int fd)
+{
+    int type = tw_sock_io_attr(op, NAME(op, type));
+    int proto = tw_sock_io_attr(op, NAME(op, proto));
+    PyObject *argv[4] = {NULL};
+    PyObject *conn = NULL;
+
+    if (!PyErr_Occurred()) {
+        argv[0] = PyLong_FromLong(family);
+        argv[1] = PyLong_FromLong(type | SOCK_NONBLOCK);
+        argv[2] = PyLong_FromLong(proto);
+        argv[3] = PyLong_FromLong(fd);
+    }
+    if (argv[0] != NULL && argv[1] != NULL && argv[2] != NULL
+        && argv[3] != NULL) {
+        conn = tw_call_plain(op->loop->state->socket_type, argv, 4);
+    }
+    for (int i = 0; i < 4; i++) {
+        Py_XDECREF(argv[i]);
+    }
+    return conn;
+}
+
+static TwTry
+conn_accept_fast(TwSockOp *op, int family, PyObject **result)
+{
+    TwAddr addr = {.len = sizeof(addr.u)};
+    PyObject *conn, *address;
+    int fd = accept4(tw_sock_op_fileno(op), &addr.u.any, &addr.len,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd < 0) {
+        return tw_sock_io_errno(errno);
+    }
+    conn = conn_new_socket(op, family, fd);
+    if (conn == NULL) {
+        close(fd);
+        return TW_TRY_ERROR;
+    }
+    address = tw_addr_to_python(&addr.u.any, addr.len);
+    if (address == NULL) {
+        Py_DECREF(conn);
+        return TW_TRY_ERROR;
+    }
+    *result = Py_BuildValue("(NN)", conn, address);
+    return *result == NULL ? TW_TRY_ERROR : TW_TRY_DONE;
+}
+
+/* sock.accept(), then conn.setblocking(False). */
+static TwTry
+conn_accept_method(TwSockOp *op, PyObject **result)
+{
+    PyObject *argv[] = {op->sock, Py_False};
+    TwTry got = tw_sock_io_method(NAME(op, accept), argv, 1, result);
+    PyObject *none;
+
+    if (got != TW_TRY_DONE) {
+        return got;
+    }
+    if (!PyTuple_Check(*result) || PyTuple_GET_SIZE(*result) != 2) {
+        PyErr_SetString(PyExc_TypeError,
+                        "accept() did not return (socket, address)");
+        Py_CLEAR(*result);
+        return TW_TRY_ERROR;
+    }
+    argv[0] = PyTuple_GET_ITEM(*result, 0);
+    none = tw_call_plain_method(NAME(op, setblocking), argv, 2);
+    if (none == NULL) {
+        Py_CLEAR(*result);
+        return TW_TRY_ERROR;
+    }
+    Py_DECREF(none);
+    return TW_TRY_DONE;
+}
+
+static TwTry
+conn_accept(TwSockOp *op, PyObject **result)
+{
+    int ours = conn_is_ours(op);
+    int family = -1;
+
+    if (ours > 0) {
+        family = tw_sock_io_attr(op, NAME(op, family));
+        ours = family == -1 && PyErr_Occurred() ? -1
+                                                : tw_sock_io_knows(family);
+    }
+    if (ours < 0) {
+        return TW_TRY_ERROR;
+    }
+    return ours ? conn_accept_fast(op, family, result)
+                : conn_accept_method(op, result);
+}
+
+const TwSockKind tw_sock_conn_accept = {
+    .name = "sock_accept",
+    .event = TW_EV_READ,
+    .begin = conn_accept,
+    .again = conn_accept,
+};

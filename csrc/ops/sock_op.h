@@ -1,0 +1,90 @@
+/* One awaitable socket operation: what loop.sock_recv() and its like return.
+
+   asyncio's are coroutines, so this is one too (collections.abc.Coroutine):
+   nothing happens before the first send(), which makes asyncio's checks and
+   tries the system call.  If that would block, the operation takes its place
+   in the poll slot of the descriptor (net/poll.h), makes a future and yields
+   it, as `await future` would.  When the descriptor is ready the turn tries
+   again and resolves the future: so cancel, close and completion come in the
+   order that asyncio's reader callback gives them.
+
+   States.  new -> (inner: another coroutine runs first, to resolve a name)
+   -> waiting -> done.  From every one of them throw() and close() lead to
+   done; a done operation holds nothing any more.
+
+   Ownership.  The operation owns loop, socket, arguments and future.  While
+   it waits the poll slot owns the operation, and the future's callbacks own
+   the task, as the Handle in asyncio's selector does. */
+#pragma once
+
+#include "core/loop.h"
+
+typedef struct TwSockOp TwSockOp;
+
+/* What one try gave.  Every try leaves the result (strong) in *result for
+   TW_TRY_DONE only, and an exception set for TW_TRY_ERROR only. */
+typedef enum {
+    TW_TRY_ERROR = -1,
+    TW_TRY_AGAIN = 0, /* would block: wait for kind->event */
+    TW_TRY_DONE = 1,
+    TW_TRY_INNER = 2, /* op->inner has to run first */
+} TwTry;
+
+typedef TwTry (*TwSockTry)(TwSockOp *op, PyObject **result);
+
+typedef struct {
+    const char *name;  /* "sock_recv" */
+    unsigned event;    /* TW_EV_READ or TW_EV_WRITE */
+    TwSockTry begin;   /* the first try, inside the first send() */
+    TwSockTry again;   /* when the descriptor is ready, in the turn */
+    /* op->inner returned `value` (borrowed); or NULL. */
+    TwTry (*inner_done)(TwSockOp *op, PyObject *value, PyObject **result);
+    void (*waits)(TwSockOp *op); /* op->future was made; or NULL */
+    void (*fini)(TwSockOp *op); /* leaving the last state but done; or NULL */
+} TwSockKind;
+
+typedef enum {
+    TW_OP_NEW,
+    TW_OP_INNER,
+    TW_OP_WAITING,
+    TW_OP_DONE,
+} TwSockOpState;
+
+/* The part that only sendfile has: see ops/sendfile.c. */
+typedef struct {
+    PyObject *stream;   /* strong or NULL: the transport being served */
+    long long offset;   /* in the file: of the next byte */
+    long long count;    /* 0: to the end of the file */
+    long long block;    /* the most that one call may send */
+    long long total;    /* bytes sent so far */
+    int file;           /* descriptor, of the program */
+} TwSockFile;
+
+struct TwSockOp {
+    PyObject_HEAD
+    TwLoop *loop;           /* strong */
+    const TwSockKind *kind; /* static */
+    PyObject *sock;         /* strong; NULL once done */
+    PyObject *args[2];      /* strong or NULL: what the method was given */
+    PyObject *future;       /* strong or NULL: made when we wait */
+    PyObject *value;        /* strong or NULL: what the future was given */
+    PyObject *inner;        /* strong or NULL: see TW_OP_INNER */
+    PyObject *weakrefs;
+    Py_ssize_t pos;         /* sock_sendall: bytes sent so far */
+    Py_buffer view;         /* sock_sendall: held while it waits */
+    TwSockFile file;        /* sendfile only */
+    int fd;                 /* while waiting: the one of the slot */
+    uint8_t state;          /* TwSockOpState */
+    bool running;           /* send() is on a stack */
+    bool plain;             /* sock is exactly a socket.socket */
+    bool placed;            /* the poll slot is ours, as far as we know */
+};
+
+/* A new operation.  The arguments are borrowed (a1, a2 may be NULL). */
+TwSockOp *tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
+                         PyObject *a1, PyObject *a2);
+
+/* sock.fileno(), or -1: closed, or no socket (never an exception). */
+int tw_sock_op_fileno(TwSockOp *op);
+
+TW_MUSTCHECK tw_status tw_sock_op_setup(tw_state *state, PyObject *module);
