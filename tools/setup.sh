@@ -38,6 +38,19 @@ apt_get() {
 
 has_header() { echo "#include <$1>" | ${CC:-cc} ${2:+"-I$2"} -E - >/dev/null 2>&1; }
 
+# The package of a Python that is new enough: python3 itself, unless it is there and too old.
+packaged_python() {
+    if command -v python3 >/dev/null && command -v apt-cache >/dev/null; then
+        for minor in 14 13 12 11; do
+            if apt-cache show "python3.$minor-venv" >/dev/null 2>&1; then
+                echo "python3.$minor"
+                return
+            fi
+        done
+    fi
+    echo python3
+}
+
 # One line for each thing that is missing, by its package's name on Debian.
 missing() {
     command -v "${CC:-cc}" >/dev/null || echo gcc libc6-dev
@@ -50,7 +63,8 @@ missing() {
     fi
     if [ -z "$python" ]; then
         case ${PYTHON:-} in *dbg) echo python3-dbg ;; esac
-        echo python3 python3-dev python3-venv
+        name=$(packaged_python)
+        echo "$name $name-dev $name-venv"
         return
     fi
     name=python3

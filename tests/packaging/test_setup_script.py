@@ -66,6 +66,16 @@ def test_apt_get_installs_what_is_missing(machine):
     assert len(log) == 2
 
 
+def test_a_newer_python_where_the_systems_is_too_old(machine):
+    program(machine, "id", "echo 0")
+    program(machine, "python3", "exit 1")
+    program(machine, "apt-get", f'echo "$@" >> {machine}/log')
+    program(machine, "apt-cache", 'test "$2" = python3.11-venv')
+    run(machine)
+    assert {"python3.11", "python3.11-dev", "python3.11-venv"} <= set(
+        (machine / "log").read_text().splitlines()[1].split())
+
+
 def test_sudo_only_where_it_asks_nothing(machine):
     program(machine, "id", "echo 1000")
     program(machine, "apt-get", f'echo "$@" >> {machine}/log')
