@@ -58,7 +58,7 @@ fmt: setup  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 
 stubs: setup  ## compare _core.pyi with the extension
-	$(PY) -m mypy.stubtest tidewire --allowlist tools/stubtest.allow
+	$(PY) -m mypy.stubtest tidewire._core --mypy-config-file pyproject.toml
 
 docs: setup  ## the documentation, in docs/_build/html
 	$(PY) -m sphinx -q -W -n -b html docs docs/_build/html

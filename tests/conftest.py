@@ -254,6 +254,12 @@ def loop_factory(loop_name):
     return support.factory(loop_name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def first_loop(loop_factory):
+    """libuv keeps a pipe from its first loop on: no test's leak."""
+    loop_factory().close()
+
+
 @pytest.fixture
 def is_stock(loop_name):
     return loop_name == "stock"

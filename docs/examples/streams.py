@@ -9,13 +9,14 @@ async def serve(reader, writer):
         writer.write(b"%d\n" % (int(left) + int(right)))
         await writer.drain()
     writer.close()
-    await writer.wait_closed()
 
 
 async def ask(port, left, right):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"%d + %d\n" % (left, right))
+    writer.write_eof()
     answer = await reader.readline()
+    assert await reader.read() == b""       # the server closed, too
     writer.close()
     await writer.wait_closed()
     return int(answer)

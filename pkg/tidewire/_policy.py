@@ -2,23 +2,21 @@
 
 Everything but the loop is inherited, so get_event_loop() makes a loop, warns
 or raises as this Python's does, and 3.11 to 3.13 keep their child watchers
-(which tidewire's subprocesses do not need).  The names of asyncio that are
-private here are public before 3.14 and deprecated after.
+(which tidewire's subprocesses do not need).
 """
 
-import asyncio
-import asyncio.unix_events
 import os
 import sys
 import warnings
 import weakref
 
-from tidewire._runners import new_event_loop
+from tidewire import _seam
+from tidewire._loop import new_event_loop
 
 _policies: "weakref.WeakSet[EventLoopPolicy]" = weakref.WeakSet()
 
 
-class EventLoopPolicy(asyncio.unix_events._UnixDefaultEventLoopPolicy):
+class EventLoopPolicy(_seam.DefaultEventLoopPolicy):
     """asyncio's default policy, whose loops are tidewire's."""
 
     _loop_factory = staticmethod(new_event_loop)
@@ -40,10 +38,7 @@ os.register_at_fork(after_in_child=_forget_loops)
 
 def set_policy() -> None:
     """Set the policy, silently in every version."""
-    if sys.version_info >= (3, 14):
-        asyncio.events._set_event_loop_policy(EventLoopPolicy())
-    else:
-        asyncio.set_event_loop_policy(EventLoopPolicy())
+    _seam.set_event_loop_policy(EventLoopPolicy())
 
 
 def warn_if_deprecated(name: str, stacklevel: int) -> None:

@@ -1,18 +1,13 @@
-"""asyncio.run() and new_event_loop(), with a tidewire loop."""
+"""asyncio.run() on a tidewire loop."""
 
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from tidewire._loop import Loop
+from tidewire._loop import new_event_loop
 
 T = TypeVar("T")
-
-
-def new_event_loop() -> Loop:
-    """Make a new event loop; a ``loop_factory`` for asyncio.run and asyncio.Runner."""
-    return Loop()
 
 
 def run(

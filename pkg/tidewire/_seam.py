@@ -32,6 +32,12 @@ remove_signal_handler = unix_events._UnixSelectorEventLoop.remove_signal_handler
 _handle_signal = unix_events._UnixSelectorEventLoop._handle_signal
 _check_signal = unix_events._UnixSelectorEventLoop._check_signal
 
+#: Policies: private from 3.14 on, where the public names warn; also used are a policy's
+#: _loop_factory, _local and _Local (_policy.py), and runpy._run_module_as_main (_program.py).
+DefaultEventLoopPolicy = unix_events._UnixDefaultEventLoopPolicy
+set_event_loop_policy = getattr(events, '_set_event_loop_policy',
+                                events.set_event_loop_policy)
+
 #: Server._attach(transport) and _detach(transport): from 3.13 on.
 server_takes_transport = (
     base_events.Server._attach.__code__.co_argcount == 2)
