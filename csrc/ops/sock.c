@@ -23,7 +23,7 @@ sock_make(PyObject *loop, const TwSockKind *kind, const TwArgs *spec,
     {                                                                         \
         static const char *const names[] = {__VA_ARGS__};                     \
         static const TwArgs spec = {                                          \
-            #fn, names, required, (int)Py_ARRAY_LENGTH(names)};               \
+            #fn, names, required, (int)(sizeof(names) / sizeof(*names))};               \
         return sock_make(loop, &kind, &spec, args, nargs, kwnames);           \
     }
 
