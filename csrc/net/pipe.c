@@ -1,0 +1,436 @@
+#include "net/pipe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/args.h"
+#include "base/errno.h"
+
+/* -- open ------------------------------------------------------------------ */
+
+static int
+pipe_fileno(TwLoop *loop, PyObject *pipe)
+{
+    PyObject *number;
+    int fd;
+
+    number = tw_call_plain_method(loop->state->str.fileno, &pipe, 1);
+    if (number == NULL) {
+        return -1;
+    }
+    fd = PyObject_AsFileDescriptor(number);
+    Py_DECREF(number);
+    return fd;
+}
+
+/* What kind of file it is; ValueError for one that cannot be a pipe. */
+static tw_status
+pipe_check_mode(int fd, bool writing, mode_t *mode)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        tw_errno_raise(-errno);
+        return -1;
+    }
+    if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)
+        && !S_ISCHR(st.st_mode)) {
+        PyErr_SetString(PyExc_ValueError,
+                        writing ? "Pipe transport is only for pipes, sockets "
+                                  "and character devices"
+                                : "Pipe transport is for pipes/sockets only.");
+        return -1;
+    }
+    *mode = st.st_mode;
+    return 0;
+}
+
+static tw_status
+pipe_set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0
+        || (!(flags & O_NONBLOCK)
+            && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) {
+        tw_errno_raise(-errno);
+        return -1;
+    }
+    return 0;
+}
+
+/* Does somebody on this loop watch that descriptor already? */
+static bool
+pipe_fd_is_watched(TwLoop *loop, int fd)
+{
+    TwWatcher *w = tw_watcher_of_fd(loop, fd);
+
+    return w != NULL && !(w->is_stale != NULL && w->is_stale(w->owner));
+}
+
+/* The file is the transport's from here on.  epoll takes a descriptor once,
+   so the second transport on it watches a duplicate. */
+static tw_status
+pipe_adopt(TwPipe *self, int fd, PyObject *pipe, TwOnReady on_ready)
+{
+    int watched = fd;
+
+    if (pipe_fd_is_watched(self->base.loop, fd)) {
+        watched = self->watch_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (watched < 0) {
+            tw_errno_raise(-errno);
+            return -1;
+        }
+    }
+    if (tw_transport_adopt(&self->base, watched, pipe, on_ready) < 0) {
+        return -1;
+    }
+    self->base.fd = self->fileno = fd;
+    return 0;
+}
+
+/* Give the file back to the caller, unclosed: the call failed. */
+static void
+pipe_disown(TwPipe *self)
+{
+    if (self->base.fd >= 0) {
+        self->base.fd = -1;
+        self->base.loop->stats.transports--;
+    }
+    tw_pipe_release(self);
+}
+
+/* A dict with `pipe` in it: the caller's own, as in asyncio. */
+static PyObject *
+pipe_extra(PyObject *extra, PyObject *pipe)
+{
+    PyObject *dict = extra == NULL || extra == Py_None ? PyDict_New() : Py_NewRef(extra);
+
+    if (dict != NULL && PyMapping_SetItemString(dict, "pipe", pipe) < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+/* The descriptor of `pipe`, checked and non-blocking. */
+static int
+pipe_prepare(TwLoop *loop, PyObject *pipe, bool writing, mode_t *mode)
+{
+    int fd = pipe_fileno(loop, pipe);
+
+    if (fd < 0 || pipe_check_mode(fd, writing, mode) < 0
+        || pipe_set_nonblocking(fd) < 0) {
+        return -1;
+    }
+    return fd;
+}
+
+static TwPipe *
+pipe_alloc(PyTypeObject *type)
+{
+    TwPipe *self = (TwPipe *)type->tp_alloc(type, 0);
+
+    if (self != NULL) {
+        self->base.fd = -1;
+        self->watch_fd = -1;
+    }
+    return self;
+}
+
+static PyObject *
+pipe_new(TwLoop *loop, PyTypeObject *type, const TwPipeKind *kind,
+         PyObject *const *argv)
+{
+    PyObject *pipe = argv[0], *protocol = argv[1], *extra = argv[3];
+    TwPipe *self;
+    mode_t mode = 0;
+    int fd = pipe_prepare(loop, pipe, kind->writing, &mode);
+
+    self = fd < 0 ? NULL : pipe_alloc(type);
+    if (self == NULL) {
+        return NULL;
+    }
+    if (tw_transport_init(&self->base, loop, kind->ops, protocol, NULL, NULL,
+                          argv[2]) < 0) {
+        goto error;
+    }
+    Py_XSETREF(self->base.extra, pipe_extra(extra, pipe));
+    if (self->base.extra == NULL
+        || pipe_adopt(self, fd, pipe, kind->on_ready) < 0
+        || tw_transport_start(&self->base) < 0) {
+        goto error;
+    }
+    self->ends_on_read = S_ISSOCK(mode) || S_ISFIFO(mode);
+    return (PyObject *)self;
+
+error:
+    pipe_disown(self);
+    Py_DECREF(self);
+    return NULL;
+}
+
+static const char *const pipe_make_names[] = {"pipe", "protocol", "waiter",
+                                              "extra"};
+
+PyObject *
+tw_pipe_loop_make_read(PyObject *loop, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *kwnames)
+{
+    static const TwArgs spec = {"_make_read_pipe_transport", pipe_make_names,
+                                2, 4};
+    TwLoop *self = (TwLoop *)loop;
+    PyObject *argv[4];
+
+    if (tw_args_bind(&spec, args, nargs, kwnames, argv) < 0) {
+        return NULL;
+    }
+    return pipe_new(self, self->state->read_pipe_type, &tw_pipe_read_kind,
+                    argv);
+}
+
+PyObject *
+tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const TwArgs spec = {"_make_write_pipe_transport", pipe_make_names,
+                                2, 4};
+    TwLoop *self = (TwLoop *)loop;
+    PyObject *argv[4];
+
+    if (tw_args_bind(&spec, args, nargs, kwnames, argv) < 0) {
+        return NULL;
+    }
+    return pipe_new(self, self->state->write_pipe_type, &tw_pipe_write_kind,
+                    argv);
+}
+
+/* -- what both sides say --------------------------------------------------- */
+
+tw_status
+tw_pipe_log(TwPipe *self, const char *level, const char *format)
+{
+    TwLoop *loop = self->base.loop;
+    PyObject *argv[3], *done = NULL;
+
+    if (!loop->debug) {
+        return 0;
+    }
+    argv[0] = PyUnicode_FromString(level);
+    argv[1] = PyUnicode_FromString(format);
+    argv[2] = (PyObject *)self;
+    if (argv[0] != NULL && argv[1] != NULL) {
+        done = tw_seam_call(loop->state, "log", argv, 3);
+    }
+    Py_XDECREF(argv[0]);
+    Py_XDECREF(argv[1]);
+    if (done == NULL) {
+        return tw_pipe_report(self, "_log");
+    }
+    Py_DECREF(done);
+    return 0;
+}
+
+tw_status
+tw_pipe_report(TwPipe *self, const char *what)
+{
+    TwTransport *base = &self->base;
+    char message[128];
+
+    PyOS_snprintf(message, sizeof(message), "Exception in callback %s.%s()",
+                  tw_pipe_name(self), what);
+    return tw_call_report(base->loop, message, (PyObject *)self,
+                          base->protocol);
+}
+
+const char *
+tw_pipe_name(const TwPipe *self)
+{
+    const char *name = Py_TYPE(self)->tp_name, *dot = strrchr(name, '.');
+
+    return dot == NULL ? name : dot + 1;
+}
+
+const char *
+tw_pipe_state(const TwPipe *self)
+{
+    if (self->base.fd < 0) {
+        return "closed ";
+    }
+    return self->base.flags & TW_F_CLOSING ? "closing " : "";
+}
+
+/* -- close ----------------------------------------------------------------- */
+
+void
+tw_pipe_release(TwPipe *self)
+{
+    TwWatcher *w = TW_TAKE(self->base.watcher);
+
+    if (w != NULL) {
+        tw_watcher_close(w);
+    }
+    if (self->watch_fd >= 0) {
+        close(self->watch_fd);
+        self->watch_fd = -1;
+    }
+}
+
+int
+tw_pipe_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    return tw_transport_traverse((TwTransport *)self, visit, arg);
+}
+
+int
+tw_pipe_clear(PyObject *self)
+{
+    tw_bufq_clear(&((TwPipe *)self)->queue);
+    return tw_transport_clear((TwTransport *)self);
+}
+
+void
+tw_pipe_dealloc(PyObject *op)
+{
+    TwPipe *self = (TwPipe *)op;
+    PyTypeObject *type = Py_TYPE(op);
+
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(op);
+    tw_pipe_release(self);
+    if (self->base.weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    tw_pipe_clear(op);
+    Py_CLEAR(self->base.sock);
+    Py_CLEAR(self->base.loop);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* -- Python's side --------------------------------------------------------- */
+
+/* asyncio's: what stands in the dict, no socket and no addresses. */
+PyObject *
+tw_pipe_meth_get_extra_info(PyObject *op, PyObject *const *args,
+                            Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"name", "default"};
+    static const TwArgs spec = {"get_extra_info", names, 1, 2};
+    TwTransport *base = (TwTransport *)op;
+    PyObject *argv[2], *value;
+
+    if (tw_args_bind(&spec, args, nargs, kwnames, argv) < 0) {
+        return NULL;
+    }
+    value = PyDict_GetItemWithError(base->extra, argv[0]);
+    if (value == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (value == NULL) {
+        value = argv[1] == NULL ? Py_None : argv[1];
+    }
+    return Py_NewRef(value);
+}
+
+static PyObject *
+pipe_or_none(PyObject *value)
+{
+    return Py_NewRef(value == NULL ? Py_None : value);
+}
+
+static PyObject *
+pipe_get_pipe(PyObject *op, void *Py_UNUSED(closure))
+{
+    TwTransport *base = (TwTransport *)op;
+
+    return pipe_or_none(base->fd < 0 ? NULL : base->sock);
+}
+
+static PyObject *
+pipe_get_fileno(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(((TwPipe *)op)->fileno);
+}
+
+static PyObject *
+pipe_get_protocol(PyObject *op, void *Py_UNUSED(closure))
+{
+    return pipe_or_none(((TwTransport *)op)->protocol);
+}
+
+/* asyncio's transports forget their loop when they are closed. */
+static PyObject *
+pipe_get_loop(PyObject *op, void *Py_UNUSED(closure))
+{
+    TwTransport *base = (TwTransport *)op;
+
+    return pipe_or_none(base->flags & TW_F_LOST ? NULL
+                                                : (PyObject *)base->loop);
+}
+
+static PyObject *
+pipe_get_conn_lost(PyObject *op, void *Py_UNUSED(closure))
+{
+    TwPipe *self = (TwPipe *)op;
+
+    return PyLong_FromLong(self->base.conn_lost + self->refused);
+}
+
+static PyObject *
+pipe_get_high(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(((TwTransport *)op)->high);
+}
+
+static PyObject *
+pipe_get_low(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(((TwTransport *)op)->low);
+}
+
+/* `closure` is the flag itself. */
+static PyObject *
+pipe_get_flag(PyObject *op, void *closure)
+{
+    unsigned flag = (unsigned)(uintptr_t)closure;
+
+    return PyBool_FromLong((((TwTransport *)op)->flags & flag) != 0);
+}
+
+#define PIPE_FLAG(name, flag)                                                 \
+    {name, pipe_get_flag, NULL, NULL, (void *)(uintptr_t)(flag)}
+#define PIPE_COMMON_GETSET                                                    \
+    {"_pipe", pipe_get_pipe}, {"_fileno", pipe_get_fileno},                   \
+        {"_protocol", pipe_get_protocol}, {"_loop", pipe_get_loop},           \
+        PIPE_FLAG("_closing", TW_F_CLOSING)
+
+PyGetSetDef tw_pipe_read_getset[] = {
+    PIPE_COMMON_GETSET,
+    PIPE_FLAG("_paused", TW_F_READ_PAUSED),
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
+    {NULL},
+};
+
+PyGetSetDef tw_pipe_write_getset[] = {
+    PIPE_COMMON_GETSET,
+    PIPE_FLAG("_protocol_paused", TW_F_WRITE_PAUSED),
+    {"_conn_lost", pipe_get_conn_lost},
+    {"_high_water", pipe_get_high},
+    {"_low_water", pipe_get_low},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
+    {NULL},
+};
+
+tw_status
+tw_pipe_setup(tw_state *state, PyObject *Py_UNUSED(module))
+{
+    if (tw_pipe_read_setup(state) < 0) {
+        return -1;
+    }
+    return tw_pipe_write_setup(state);
+}

@@ -1,0 +1,91 @@
+/* Pipe transports: connect_read_pipe() and connect_write_pipe().
+
+   What they take: pipes, FIFOs, sockets and character devices, in a file
+   object.  The two types share this struct; their methods are in
+   pipe_read.c and pipe_write.c, what is common in pipe.c.
+
+   Ownership.  The file object (`base.sock`, which Python sees as `_pipe`)
+   owns the descriptor, and its close() is called once, after
+   connection_lost.  The watcher usually watches that descriptor itself; if
+   the loop watches it already (one terminal, read and written through one
+   file) it watches a duplicate, which is ours.  A device that cannot be
+   polled (/dev/null) has no watcher at all: writing works, reading does not.
+
+   The writing side wants to read as well, on pipes and sockets: a readable
+   writing end means that the peer has gone. */
+#pragma once
+
+#include "base/bufq.h"
+#include "net/transport.h"
+
+typedef struct {
+    TwTransport base;
+    TwBufq queue;       /* writing: refused by the kernel so far */
+    int fileno;         /* the descriptor's number, kept after the end */
+    int watch_fd;       /* ours: the duplicate that is watched; or -1 */
+    int refused;        /* writing: writes after the end */
+    uint32_t chunk;     /* reading: what the pipe holds; 0: not known yet */
+    uint32_t last_read; /* reading: bytes that the last read brought */
+    bool eof_due;       /* reading: eof_received is to be called */
+    bool ends_on_read;  /* writing: readable means that the peer has gone */
+} TwPipe;
+
+/* What differs when one is made. */
+typedef struct {
+    const TwTransportOps *ops;
+    TwOnReady on_ready;
+    bool writing;
+} TwPipeKind;
+
+/* -- pipe.c -------------------------------------------------------------- */
+
+/* loop._make_read_pipe_transport(pipe, protocol, waiter=None, extra=None),
+   and the same for writing.  METH_FASTCALL | METH_KEYWORDS. */
+PyObject *tw_pipe_loop_make_read(PyObject *loop, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames);
+PyObject *tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
+                                  Py_ssize_t nargs, PyObject *kwnames);
+
+/* Close the watcher and the duplicate; the file object is not touched. */
+void tw_pipe_release(TwPipe *self);
+
+/* If loop.get_debug(): logger.<level>(format, self).  -1 leaves the loop. */
+TW_MUSTCHECK tw_status tw_pipe_log(TwPipe *self, const char *level,
+                                   const char *format);
+
+/* Report the exception that is set as asyncio's handles do: "Exception in
+   callback <type>.<what>()".  -1 leaves the loop. */
+TW_MUSTCHECK tw_status tw_pipe_report(TwPipe *self, const char *what);
+
+/* For repr(): the type's name; "closed ", "closing " or "". */
+const char *tw_pipe_name(const TwPipe *self);
+const char *tw_pipe_state(const TwPipe *self);
+
+/* Slots, methods and attributes of both types. */
+int tw_pipe_traverse(PyObject *self, visitproc visit, void *arg);
+int tw_pipe_clear(PyObject *self);
+void tw_pipe_dealloc(PyObject *self);
+PyObject *tw_pipe_meth_get_extra_info(PyObject *self, PyObject *const *args,
+                                      Py_ssize_t nargs, PyObject *kwnames);
+extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
+
+#define TW_PIPE_METHODS                                                       \
+    {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,                 \
+     tw_transport_doc_is_closing},                                            \
+        {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
+         tw_transport_doc_get_protocol},                                      \
+        {"set_protocol", tw_transport_meth_set_protocol, METH_O,              \
+         tw_transport_doc_set_protocol},                                      \
+    {                                                                         \
+        "get_extra_info",                                                     \
+            (PyCFunction)(void (*)(void))tw_pipe_meth_get_extra_info,         \
+            METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info    \
+    }
+
+TW_MUSTCHECK tw_status tw_pipe_setup(tw_state *state, PyObject *module);
+
+/* -- pipe_read.c, pipe_write.c: what differs ------------------------------ */
+
+extern const TwPipeKind tw_pipe_read_kind, tw_pipe_write_kind;
+TW_MUSTCHECK tw_status tw_pipe_read_setup(tw_state *state);
+TW_MUSTCHECK tw_status tw_pipe_write_setup(tw_state *state);

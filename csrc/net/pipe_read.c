@@ -1,0 +1,406 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/compat.h"
+#include "base/errno.h"
+#include "net/pipe.h"
+
+#define PIPE_FATAL_READ "Fatal read error on pipe transport"
+
+/* A read of this size or more says that the next one should go straight
+   into a bytes object: copying it would cost more than a second object. */
+#define PIPE_DIRECT_READ (16 * 1024)
+
+static bool
+pipe_is_reading(const TwPipe *self)
+{
+    return !(self->base.flags & (TW_F_READ_PAUSED | TW_F_CLOSING | TW_F_LOST));
+}
+
+/* Watch it, if reading is wanted.  Fails for lack of memory only. */
+static tw_status
+pipe_watch_reading(TwPipe *self)
+{
+    TwWatcher *w = self->base.watcher;
+
+    if (w == NULL || !(self->base.flags & TW_F_MADE)) {
+        return 0;
+    }
+    return tw_watcher_want(w, pipe_is_reading(self) ? TW_EV_READ : 0);
+}
+
+static tw_status
+pipe_read_started(TwTransport *base)
+{
+    TwPipe *self = (TwPipe *)base;
+
+    if (pipe_watch_reading(self) < 0) {
+        return tw_pipe_report(self, "_add_reader");
+    }
+    return 0;
+}
+
+/* -- read ------------------------------------------------------------------ */
+
+/* How much a direct read should make room for: what the pipe can hold. */
+static Py_ssize_t
+pipe_chunk(TwPipe *self)
+{
+    if (self->chunk == 0) {
+        int size = 64 * 1024;
+#ifdef F_GETPIPE_SZ
+        int capacity = fcntl(self->base.fd, F_GETPIPE_SZ);
+        if (capacity > 0) {
+            size = capacity;
+        }
+#endif
+        self->chunk = (uint32_t)Py_MIN(size, TW_READ_BUFFER_SIZE);
+    }
+    return self->chunk;
+}
+
+static tw_uverr
+pipe_read_once(int fd, void *p, size_t n)
+{
+    ssize_t got = read(fd, p, n);
+
+    return got < 0 ? -errno : got;
+}
+
+/* Read into a bytes object.  `*n` is the count, 0 at the end, or the
+   negative errno; the object is NULL unless something was read, or with an
+   exception (MemoryError). */
+static PyObject *
+pipe_read_direct(TwPipe *self, tw_uverr *n)
+{
+    PyObject *data = PyBytes_FromStringAndSize(NULL, pipe_chunk(self));
+
+    if (data == NULL) {
+        return NULL;
+    }
+    *n = pipe_read_once(self->base.fd, PyBytes_AS_STRING(data),
+                        (size_t)PyBytes_GET_SIZE(data));
+    if (*n <= 0) {
+        Py_DECREF(data);
+        return NULL;
+    }
+    if (*n < PyBytes_GET_SIZE(data) && _PyBytes_Resize(&data, *n) < 0) {
+        return NULL;
+    }
+    return data;
+}
+
+/* The same, through the loop's buffer. */
+static PyObject *
+pipe_read_copied(TwPipe *self, tw_uverr *n)
+{
+    char *buffer = tw_loop_read_buffer(self->base.loop);
+
+    if (buffer == NULL) {
+        return NULL;
+    }
+    *n = pipe_read_once(self->base.fd, buffer, TW_READ_BUFFER_SIZE);
+    return *n <= 0 ? NULL : PyBytes_FromStringAndSize(buffer, *n);
+}
+
+/* asyncio's _fatal_error of the reading side: EIO is how a terminal ends. */
+static tw_status
+pipe_read_fatal(TwPipe *self, tw_uverr err)
+{
+    PyObject *exc = tw_errno_exception(err);
+    tw_status status;
+
+    if (exc == NULL) {
+        return tw_pipe_report(self, "_read_ready");
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    if (err == -EIO) {
+        status = tw_transport_fatal(&self->base, PIPE_FATAL_READ);
+    }
+    else {
+        status = tw_call_report(self->base.loop, PIPE_FATAL_READ,
+                                (PyObject *)self, self->base.protocol);
+    }
+    if (status == 0) {
+        status = tw_transport_force_close(&self->base, exc);
+    }
+    Py_DECREF(exc);
+    return status;
+}
+
+/* The peer closed: eof_received, then connection_lost, in the queue. */
+static tw_status
+pipe_read_end(TwPipe *self)
+{
+    if (tw_pipe_log(self, "info", "%r was closed by peer") < 0) {
+        return -1;
+    }
+    if (self->base.flags & (TW_F_CLOSING | TW_F_LOST)) {
+        return 0;
+    }
+    self->base.flags |= TW_F_EOF_GOT;
+    self->eof_due = true;
+    return tw_transport_force_close(&self->base, NULL);
+}
+
+static tw_status
+pipe_deliver(TwPipe *self, PyObject *data_steal)
+{
+    TwTransport *base = &self->base;
+    PyObject *done;
+
+    base->loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(data_steal);
+    done = tw_transport_call_protocol(base, base->loop->state->str.data_received,
+                                      data_steal);
+    Py_DECREF(data_steal);
+    if (done == NULL) {
+        return tw_pipe_report(self, "_read_ready");
+    }
+    Py_DECREF(done);
+    return 0;
+}
+
+static tw_status
+pipe_read_ready(TwPipe *self)
+{
+    bool direct = self->last_read >= PIPE_DIRECT_READ;
+    tw_uverr n = 0;
+    PyObject *data =
+        direct ? pipe_read_direct(self, &n) : pipe_read_copied(self, &n);
+
+    if (data != NULL) {
+        self->last_read = (uint32_t)n;
+        return pipe_deliver(self, data);
+    }
+    if (PyErr_Occurred()) {
+        return tw_pipe_report(self, "_read_ready");
+    }
+    if (n == 0) {
+        return pipe_read_end(self);
+    }
+    if (n == -EAGAIN || n == -EINTR) {
+        return 0;
+    }
+    return pipe_read_fatal(self, n);
+}
+
+/* The loop cannot watch it: closed by the program (EBADF), or a device that
+   has no poll (EPERM, and asyncio's transport stays open then, deaf). */
+static tw_status
+pipe_read_unwatchable(TwPipe *self)
+{
+    if (fcntl(self->base.fd, F_GETFD) < 0) {
+        return pipe_read_fatal(self, -errno);
+    }
+    if (tw_watcher_want(self->base.watcher, 0) == 0) {
+        tw_errno_raise(-EPERM);
+    }
+    return tw_pipe_report(self, "_add_reader");
+}
+
+static tw_status
+pipe_read_on_ready(PyObject *op, unsigned events)
+{
+    TwPipe *self = (TwPipe *)op;
+
+    if (!pipe_is_reading(self)) {
+        return 0;
+    }
+    if (events & TW_EV_BAD) {
+        return pipe_read_unwatchable(self);
+    }
+    return pipe_read_ready(self);
+}
+
+/* -- end ------------------------------------------------------------------- */
+
+/* Called in the queue's turn: eof_received comes right before
+   connection_lost, in asyncio as two handles. */
+static tw_status
+pipe_read_step(PyObject *op)
+{
+    TwPipe *self = (TwPipe *)op;
+    TwTransport *base = &self->base;
+    PyObject *done;
+
+    if (!self->eof_due || !(base->flags & TW_F_MADE)) {
+        return tw_transport_step(op);
+    }
+    self->eof_due = false;
+    done = tw_transport_call_protocol(base, base->loop->state->str.eof_received,
+                                      NULL);
+    if (done == NULL && tw_pipe_report(self, "eof_received") < 0) {
+        /* It leaves the loop: connection_lost follows when that runs again. */
+        PyObject *exc = tw_err_take();
+        if (tw_loop_push_step(base->loop, op) < 0) {
+            PyErr_Clear();
+        }
+        tw_err_restore_steal(exc);
+        return -1;
+    }
+    Py_XDECREF(done);
+    return tw_transport_step(op);
+}
+
+static size_t
+pipe_read_buffer_size(TwTransport *Py_UNUSED(base))
+{
+    return 0;
+}
+
+static void
+pipe_read_buffer_clear(TwTransport *Py_UNUSED(base))
+{
+}
+
+static void
+pipe_read_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
+{
+    tw_pipe_release((TwPipe *)base);
+}
+
+static const TwTransportOps pipe_read_ops = {
+    .step = {pipe_read_step},
+    .buffer_size = pipe_read_buffer_size,
+    .buffer_clear = pipe_read_buffer_clear,
+    .started = pipe_read_started,
+    .lost = pipe_read_lost,
+};
+
+const TwPipeKind tw_pipe_read_kind = {
+    .ops = &pipe_read_ops,
+    .on_ready = pipe_read_on_ready,
+    .writing = false,
+};
+
+/* -- Python's side --------------------------------------------------------- */
+
+PyDoc_STRVAR(doc_is_reading, "is_reading($self, /)\n--\n\n"
+                             "Return True if the transport is receiving.");
+PyDoc_STRVAR(doc_pause_reading,
+             "pause_reading($self, /)\n--\n\n"
+             "Call no data_received() until resume_reading().");
+PyDoc_STRVAR(doc_resume_reading, "resume_reading($self, /)\n--\n\n"
+                                 "Receive again.");
+
+static PyObject *
+read_pipe_meth_is_reading(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(pipe_is_reading((TwPipe *)op));
+}
+
+static PyObject *
+read_pipe_meth_close(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    TwTransport *base = (TwTransport *)op;
+
+    if (base->flags & (TW_F_CLOSING | TW_F_LOST)) {
+        Py_RETURN_NONE;
+    }
+    if (tw_loop_check_open(base->loop) < 0) {
+        base->flags |= TW_F_CLOSING;
+        return NULL;
+    }
+    if (tw_transport_close(base) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+read_pipe_meth_pause_reading(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    TwPipe *self = (TwPipe *)op;
+
+    if (!pipe_is_reading(self)) {
+        Py_RETURN_NONE;
+    }
+    self->base.flags |= TW_F_READ_PAUSED;
+    if (pipe_watch_reading(self) < 0
+        || tw_pipe_log(self, "debug", "%r pauses reading") < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+read_pipe_meth_resume_reading(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    TwPipe *self = (TwPipe *)op;
+    unsigned flags = self->base.flags;
+
+    if (flags & (TW_F_CLOSING | TW_F_LOST) || !(flags & TW_F_READ_PAUSED)) {
+        Py_RETURN_NONE;
+    }
+    self->base.flags &= ~TW_F_READ_PAUSED;
+    if (pipe_watch_reading(self) < 0
+        || tw_pipe_log(self, "debug", "%r resumes reading") < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+read_pipe_repr(PyObject *op)
+{
+    TwPipe *self = (TwPipe *)op;
+    TwWatcher *w = self->base.watcher;
+    const char *state = tw_pipe_state(self);
+    const char *last = "closed";
+
+    if (self->base.fd >= 0) {
+        last = w != NULL && w->want & TW_EV_READ ? "polling" : "idle";
+    }
+    return PyUnicode_FromFormat("<%s %sfd=%d %s>", tw_pipe_name(self), state,
+                                self->fileno, last);
+}
+
+static PyMethodDef read_pipe_methods[] = {
+    TW_PIPE_METHODS,
+    {"close", read_pipe_meth_close, METH_NOARGS, tw_transport_doc_close},
+    {"is_reading", read_pipe_meth_is_reading, METH_NOARGS, doc_is_reading},
+    {"pause_reading", read_pipe_meth_pause_reading, METH_NOARGS,
+     doc_pause_reading},
+    {"resume_reading", read_pipe_meth_resume_reading, METH_NOARGS,
+     doc_resume_reading},
+    {NULL},
+};
+
+PyDoc_STRVAR(doc_read_pipe, "The reading end of a pipe: connect_read_pipe().");
+
+static PyType_Slot read_pipe_slots[] = {
+    {Py_tp_doc, (void *)doc_read_pipe},
+    {Py_tp_dealloc, tw_pipe_dealloc},
+    {Py_tp_finalize, tw_transport_finalize},
+    {Py_tp_traverse, tw_pipe_traverse},
+    {Py_tp_clear, tw_pipe_clear},
+    {Py_tp_repr, read_pipe_repr},
+    {Py_tp_methods, read_pipe_methods},
+    {Py_tp_getset, tw_pipe_read_getset},
+    {Py_tp_members, tw_transport_members},
+    {0, NULL},
+};
+
+static PyType_Spec read_pipe_spec = {
+    .name = "tidewire._core.ReadPipeTransport",
+    .basicsize = sizeof(TwPipe),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = read_pipe_slots,
+};
+
+tw_status
+tw_pipe_read_setup(tw_state *state)
+{
+    PyObject *bases = tw_transport_bases("ReadTransport", false);
+    tw_status status;
+
+    if (bases == NULL) {
+        return -1;
+    }
+    status = tw_state_add_type(state, &state->read_pipe_type, &read_pipe_spec,
+                               bases, true);
+    Py_DECREF(bases);
+    return status;
+}
