@@ -3,7 +3,9 @@
 
 #include "core/loop_type.h"
 #include "net/accept.h"
+#include "net/pipe.h"
 #include "net/poll.h"
+#include "net/process.h"
 #include "net/stream.h"
 #include "ops/sendfile.h"
 #include "ops/sock.h"
@@ -60,6 +62,12 @@ static PyMethodDef loop_methods[] = {
     {"_remove_writer", tw_poll_loop_remove_writer, METH_O, NULL},
     {"_ensure_fd_no_transport", tw_poll_loop_ensure_no_transport, METH_O,
      NULL},
+    {"_make_read_pipe_transport", FAST(tw_pipe_loop_make_read), FASTKW,
+     tw_pipe_doc_make_read},
+    {"_make_write_pipe_transport", FAST(tw_pipe_loop_make_write), FASTKW,
+     tw_pipe_doc_make_write},
+    {"_watch_child", FAST(tw_process_loop_watch_child), METH_FASTCALL,
+     tw_process_doc_watch_child},
 
     /* tls */
 

@@ -4,7 +4,9 @@
 #include "core/handle.h"
 #include "loop_type.h"
 #include "net/accept.h"
+#include "net/pipe.h"
 #include "net/poll.h"
+#include "net/process.h"
 #include "net/stream.h"
 #include "ops/sock_op.h"
 
@@ -37,6 +39,8 @@ static const TwSetup module_setups[] = {
     tw_poll_setup,
     tw_accept_setup,
     tw_stream_setup,
+    tw_pipe_setup,
+    tw_process_setup,
     /* ops */
     tw_sock_op_setup,
 };

@@ -1,3 +1,4 @@
+/* What both pipe transports share: making, attributes, end. */
 #include "net/pipe.h"
 
 #include <errno.h>
@@ -107,7 +108,8 @@ pipe_disown(TwPipe *self)
 static PyObject *
 pipe_extra(PyObject *extra, PyObject *pipe)
 {
-    PyObject *dict = extra == NULL || extra == Py_None ? PyDict_New() : Py_NewRef(extra);
+    bool none = extra == NULL || extra == Py_None;
+    PyObject *dict = none ? PyDict_New() : Py_NewRef(extra);
 
     if (dict != NULL && PyMapping_SetItemString(dict, "pipe", pipe) < 0) {
         Py_CLEAR(dict);
@@ -171,6 +173,15 @@ error:
     Py_DECREF(self);
     return NULL;
 }
+
+const char tw_pipe_doc_make_read[] =
+    "_make_read_pipe_transport($self, pipe, protocol, waiter=None, "
+    "extra=None)\n--\n\n"
+    "The hook that asyncio's connect_read_pipe() calls.";
+const char tw_pipe_doc_make_write[] =
+    "_make_write_pipe_transport($self, pipe, protocol, waiter=None, "
+    "extra=None)\n--\n\n"
+    "The hook that asyncio's connect_write_pipe() calls.";
 
 static const char *const pipe_make_names[] = {"pipe", "protocol", "waiter",
                                               "extra"};
@@ -297,7 +308,7 @@ tw_pipe_dealloc(PyObject *op)
     TwPipe *self = (TwPipe *)op;
     PyTypeObject *type = Py_TYPE(op);
 
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) { /* allow: tp_finalize */
         return;
     }
     PyObject_GC_UnTrack(op);

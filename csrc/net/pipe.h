@@ -46,6 +46,8 @@ PyObject *tw_pipe_loop_make_read(PyObject *loop, PyObject *const *args,
 PyObject *tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
                                   Py_ssize_t nargs, PyObject *kwnames);
 
+extern const char tw_pipe_doc_make_read[], tw_pipe_doc_make_write[];
+
 /* Close the watcher and the duplicate; the file object is not touched. */
 void tw_pipe_release(TwPipe *self);
 

@@ -1,3 +1,4 @@
+/* The reading end of a pipe. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -147,12 +148,12 @@ pipe_read_end(TwPipe *self)
 static tw_status
 pipe_deliver(TwPipe *self, PyObject *data_steal)
 {
-    TwTransport *base = &self->base;
+    TwLoop *loop = self->base.loop;
     PyObject *done;
 
-    base->loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(data_steal);
-    done = tw_transport_call_protocol(base, base->loop->state->str.data_received,
-                                      data_steal);
+    loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(data_steal);
+    done = tw_transport_call_protocol(
+        &self->base, loop->state->str.data_received, data_steal);
     Py_DECREF(data_steal);
     if (done == NULL) {
         return tw_pipe_report(self, "_read_ready");
@@ -228,8 +229,8 @@ pipe_read_step(PyObject *op)
         return tw_transport_step(op);
     }
     self->eof_due = false;
-    done = tw_transport_call_protocol(base, base->loop->state->str.eof_received,
-                                      NULL);
+    done = tw_transport_call_protocol(
+        base, base->loop->state->str.eof_received, NULL);
     if (done == NULL && tw_pipe_report(self, "eof_received") < 0) {
         /* It leaves the loop: connection_lost follows when that runs again. */
         PyObject *exc = tw_err_take();

@@ -1,3 +1,4 @@
+/* The writing end of a pipe. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/uio.h>

@@ -69,6 +69,11 @@ child_new_steal(TwLoop *loop, int pidfd, PyObject *callback)
     return self;
 }
 
+const char tw_process_doc_watch_child[] =
+    "_watch_child($self, pid, callback, /)\n--\n\n"
+    "Call callback(returncode) when the child has ended; the code is None if\n"
+    "somebody else waited for it.  False: no pidfd, use a thread.";
+
 PyObject *
 tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
                             Py_ssize_t nargs)

@@ -28,4 +28,6 @@ typedef struct {
 PyObject *tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
                                       Py_ssize_t nargs);
 
+extern const char tw_process_doc_watch_child[];
+
 TW_MUSTCHECK tw_status tw_process_setup(tw_state *state, PyObject *module);

@@ -10,7 +10,7 @@ import weakref
 from asyncio import events, sslproto
 from asyncio.log import logger
 
-from . import _core, _seam
+from . import _core, _process, _seam
 
 _live = weakref.WeakSet()
 
@@ -151,6 +151,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     create_unix_connection = _seam.create_unix_connection
     create_unix_server = _seam.create_unix_server
+
+    _make_subprocess_transport = _process._make_subprocess_transport
 
     def _stop_serving(self, sock):
         path = None

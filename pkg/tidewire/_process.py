@@ -10,14 +10,13 @@ waits for each child, as asyncio's ThreadedChildWatcher does.  The environment
 variable ``TIDEWIRE_CHILD_WATCHER=thread`` asks for that.
 """
 
-import asyncio
 import itertools
 import os
 import sys
 import threading
-from asyncio import unix_events
+from asyncio.log import logger
 
-logger = asyncio.log.logger
+from . import _seam
 
 _thread_numbers = itertools.count()
 
@@ -25,7 +24,7 @@ _thread_numbers = itertools.count()
 _ONE_MORE_TURN = sys.version_info < (3, 12)
 
 
-class SubprocessTransport(unix_events._UnixSubprocessTransport):
+class SubprocessTransport(_seam.SubprocessTransport):
     """The transport of a child process: loop.subprocess_exec() and subprocess_shell()."""
 
     def _child_ended(self, returncode):
@@ -73,14 +72,14 @@ def _watch(loop, transport):
         name=f"tidewire-waitpid-{next(_thread_numbers)}", daemon=True).start()
 
 
-async def make_subprocess_transport(loop, protocol, args, shell, stdin, stdout, stderr,
-                                    bufsize, extra=None, **kwargs):
-    """BaseEventLoop._make_subprocess_transport()."""
-    waiter = loop.create_future()
+async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr,
+                                     bufsize, extra=None, **kwargs):
+    """The hook that asyncio's subprocess_exec() and subprocess_shell() call."""
+    waiter = self.create_future()
     transport = SubprocessTransport(
-        loop, protocol, args, shell, stdin, stdout, stderr, bufsize,
+        self, protocol, args, shell, stdin, stdout, stderr, bufsize,
         waiter=waiter, extra=extra, **kwargs)
-    _watch(loop, transport)
+    _watch(self, transport)
     try:
         await waiter
     except (SystemExit, KeyboardInterrupt):

@@ -26,6 +26,7 @@ PY = sys.version_info[:2]
 
 #: Taken over as functions: cold, and right for the running Python.
 create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connection
+SubprocessTransport = unix_events._UnixSubprocessTransport
 create_unix_server = unix_events._UnixSelectorEventLoop.create_unix_server
 add_signal_handler = unix_events._UnixSelectorEventLoop.add_signal_handler
 remove_signal_handler = unix_events._UnixSelectorEventLoop.remove_signal_handler
@@ -89,6 +90,11 @@ def report_step(loop, protocol, name, arg, exc, context):
 def log_fatal(transport, message, exc):
     """Debug mode: an OSError that closed a transport."""
     logger.debug('%r: %s', transport, message, exc_info=exc)
+
+
+def log(level, message, *args):
+    """logger.debug() and its like."""
+    getattr(logger, level)(message, *args)
 
 
 def warn_lost_write():

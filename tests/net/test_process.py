@@ -1,0 +1,690 @@
+"""Subprocess transports, and programs through pipes."""
+import asyncio
+import asyncio.subprocess
+import contextlib
+import gc
+import gzip
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import support
+
+PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
+
+# A child that starts fast: no site, no environment, no warnings.
+PYTHON = (sys.executable, "-I", "-S", "-c")
+
+
+class Child(asyncio.SubprocessProtocol):
+    """Remembers its events; data of one descriptor is joined."""
+
+    def __init__(self):
+        self.events = []
+        self.data = {1: b"", 2: b""}
+        self.transport = None
+        self.done = asyncio.get_running_loop().create_future()
+        self.exited = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.events.append("made")
+
+    def pipe_data_received(self, fd, data):
+        self.data[fd] += data
+        if self.events[-1] != ("data", fd):
+            self.events.append(("data", fd))
+
+    def pipe_connection_lost(self, fd, exc):
+        self.events.append(("pipe lost", fd, exc))
+
+    def process_exited(self):
+        self.events.append("exited")
+        self.exited.set_result(None)
+
+    def connection_lost(self, exc):
+        self.events.append(("lost", exc))
+        self.done.set_result(None)
+
+
+async def spawn(*args, **options):
+    loop = asyncio.get_running_loop()
+    _, child = await loop.subprocess_exec(Child, *args, **options)
+    return child
+
+
+def is_zombie_or_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def no_children_left():
+    yield
+    gc.collect()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.fixture(params=["pidfd", "thread"])
+def watcher(request, monkeypatch):
+    """Both ways to wait for a child."""
+    if request.param == "thread":
+        monkeypatch.setenv("TIDEWIRE_CHILD_WATCHER", "thread")
+    else:
+        monkeypatch.delenv("TIDEWIRE_CHILD_WATCHER", raising=False)
+    return request.param
+
+
+# -- the transport ------------------------------------------------------------
+
+def test_transport(run, watcher):
+    async def main():
+        child = await spawn("cat")
+        transport = child.transport
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        popen = transport.get_extra_info("subprocess")
+        assert isinstance(popen, subprocess.Popen)
+        assert transport.get_pid() == popen.pid
+        assert transport.get_returncode() is None
+        assert transport.get_protocol() is child
+        assert not transport.is_closing()
+        assert "running" in repr(transport)
+        for fd, kind in ((0, asyncio.WriteTransport), (1, asyncio.ReadTransport),
+                         (2, asyncio.ReadTransport)):
+            assert isinstance(transport.get_pipe_transport(fd), kind)
+        assert transport.get_pipe_transport(3) is None
+        stdin = transport.get_pipe_transport(0)
+        stdin.write(b"meow")
+        stdin.close()
+        await child.done
+        assert transport.get_returncode() == popen.returncode == 0
+        assert child.data == {1: b"meow", 2: b""}
+        assert "returncode=0" in repr(transport)
+        transport.close()
+
+    run(main())
+
+
+def test_order_of_callbacks(run, watcher):
+    async def main():
+        child = await spawn("sh", "-c", "echo out; echo err >&2; exit 7",
+                            stdin=None)
+        await child.done
+        assert child.transport.get_returncode() == 7
+        assert child.data == {1: b"out\n", 2: b"err\n"}
+        events = child.events
+        assert events[0] == "made"
+        assert events[-1] == ("lost", None)
+        assert sorted(map(str, events[1:-1])) == sorted(map(str, [
+            ("data", 1), ("data", 2), ("pipe lost", 1, None),
+            ("pipe lost", 2, None), "exited"]))
+        for fd in 1, 2:
+            assert (events.index(("data", fd))
+                    < events.index(("pipe lost", fd, None)))
+        child.transport.close()
+
+    run(main())
+
+
+def test_exited_before_the_end_of_the_pipe(run, watcher):
+    """A grandchild keeps the pipe: process_exited comes first."""
+    async def main():
+        r, w = os.pipe()
+        child = await spawn("sh", "-c", f"(read line </dev/fd/{r}; echo late) & exit 3",
+                            stdin=None, stderr=None, pass_fds=[r])
+        os.close(r)
+        await child.exited
+        assert child.events == ["made", "exited"]
+        assert child.transport.get_returncode() == 3
+        os.write(w, b"now\n")
+        os.close(w)
+        await child.done
+        assert child.data[1] == b"late\n"
+        assert child.events == ["made", "exited", ("data", 1),
+                                ("pipe lost", 1, None), ("lost", None)]
+        child.transport.close()
+
+    run(main())
+
+
+def test_date_protocol(run, watcher):
+    """The page's example: it waits for the exit and for the pipe's end."""
+    class DateProtocol(asyncio.SubprocessProtocol):
+        def __init__(self, exit_future):
+            self.exit_future = exit_future
+            self.output = bytearray()
+            self.pipe_closed = False
+            self.exited = False
+
+        def pipe_connection_lost(self, fd, exc):
+            self.pipe_closed = True
+            self.check_for_exit()
+
+        def pipe_data_received(self, fd, data):
+            self.output.extend(data)
+
+        def process_exited(self):
+            self.exited = True
+            self.check_for_exit()
+
+        def check_for_exit(self):
+            if self.pipe_closed and self.exited:
+                self.exit_future.set_result(True)
+
+    async def get_date():
+        loop = asyncio.get_running_loop()
+        code = "import datetime as dt; print(dt.datetime.now())"
+        exit_future = asyncio.Future(loop=loop)
+        transport, protocol = await loop.subprocess_exec(
+            lambda: DateProtocol(exit_future),
+            sys.executable, "-c", code, stdin=None, stderr=None)
+        await exit_future
+        transport.close()
+        await support.turns()
+        return bytes(protocol.output).decode("ascii").rstrip()
+
+    assert run(get_date()).startswith("20")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGHUP"])
+def test_signals(run, watcher, name):
+    async def main():
+        number = getattr(signal, name)
+        child = await spawn("sleep", "1000", stdin=None, stdout=None, stderr=None)
+        transport = child.transport
+        if name == "SIGTERM":
+            transport.terminate()
+        elif name == "SIGKILL":
+            transport.kill()
+        else:
+            transport.send_signal(number)
+        await child.done
+        assert transport.get_returncode() == -number
+        assert child.events == ["made", "exited", ("lost", None)]
+        for method in transport.terminate, transport.kill:
+            with pytest.raises(ProcessLookupError):
+                method()
+        with pytest.raises(ProcessLookupError):
+            transport.send_signal(number)
+        transport.close()
+
+    run(main())
+
+
+def test_close_kills(run, watcher):
+    async def main():
+        child = await spawn("sleep", "1000")
+        pid = child.transport.get_pid()
+        child.transport.close()
+        assert child.transport.is_closing()
+        child.transport.close()
+        await child.done
+        assert child.transport.get_returncode() == -signal.SIGKILL
+        assert not is_zombie_or_running(pid)
+
+    run(main())
+
+
+def test_close_in_callbacks(run, watcher):
+    async def main():
+        for when in "connection_made", "pipe_data_received", "process_exited":
+            class Closing(Child):
+                pass
+
+            def close(self, *args):
+                getattr(Child, when)(self, *args)
+                self.transport.close()
+
+            setattr(Closing, when, close)
+            loop = asyncio.get_running_loop()
+            _, child = await loop.subprocess_exec(
+                Closing, "sh", "-c", "echo x; read y; exit 0")
+            if when == "process_exited":
+                child.transport.get_pipe_transport(0).close()
+            await child.done
+            code = child.transport.get_returncode()
+            assert code == (0 if when == "process_exited" else -signal.SIGKILL)
+
+    run(main())
+
+
+# -- Popen's side ---------------------------------------------------------------
+
+def test_errors_of_popen(loop, run):
+    async def main():
+        with pytest.raises(FileNotFoundError):
+            await spawn("/no/such/program")
+        with pytest.raises(PermissionError):
+            await spawn("/etc/passwd")
+        with pytest.raises(NotADirectoryError):
+            await spawn("true", cwd="/etc/passwd")
+        with pytest.raises(TypeError):
+            await spawn("true", no_such_option=1)
+        with pytest.raises(TypeError):
+            await spawn(7)
+        with pytest.raises(ValueError):
+            await spawn("true", universal_newlines=True)
+        with pytest.raises(ValueError):
+            await spawn("true", bufsize=10)
+        with pytest.raises(ValueError):
+            await loop.subprocess_exec(Child, "true", shell=True)
+        with pytest.raises(ValueError):
+            await loop.subprocess_shell(Child, ["true"])
+        with pytest.raises(ValueError):
+            await spawn("tr\0ue")
+
+    run(main())
+
+
+def test_options_of_popen(run, tmp_path):
+    async def main():
+        program = ("import os, sys; print(os.getcwd(), os.environ.get('TW'), "
+                   "os.getsid(0) == os.getpid(), os.umask(0))")
+        child = await spawn(*PYTHON, program, cwd=tmp_path, env={"TW": "yes"},
+                            start_new_session=True, umask=0o27)
+        await child.done
+        assert child.data == {1: f"{tmp_path} yes True {0o27}\n".encode(),
+                              2: b""}
+        child.transport.close()
+        child = await spawn("true", env=os.environ, close_fds=True,
+                            restore_signals=True, process_group=0, pipesize=8192)
+        await child.done
+        child.transport.close()
+
+    run(main())
+
+
+def test_user_and_group(run):
+    if os.getuid() != 0:
+        pytest.skip("for root")
+
+    async def main():
+        child = await spawn("id", "-u", user=65534, group=65534, extra_groups=[])
+        await child.done
+        assert child.data[1] == b"65534\n"
+        child.transport.close()
+
+    run(main())
+
+
+def test_stdin_can_be_opened_again(run):
+    """It is a pipe, not a socket: /dev/stdin works."""
+    async def main():
+        child = await spawn("sh", "-c", "cat /dev/stdin")
+        stdin = child.transport.get_pipe_transport(0)
+        stdin.write(b"again")
+        stdin.write_eof()
+        await child.done
+        assert child.data == {1: b"again", 2: b""}
+        child.transport.close()
+
+    run(main())
+
+
+def test_stderr_to_stdout_and_devnull(run):
+    async def main():
+        child = await spawn("sh", "-c", "echo a; echo b >&2", stdin=DEVNULL,
+                            stderr=subprocess.STDOUT)
+        await child.done
+        assert child.data == {1: b"a\nb\n", 2: b""}
+        child.transport.close()
+
+    run(main())
+
+
+def test_shell(loop, run):
+    async def main():
+        _, child = await loop.subprocess_shell(Child, "echo $((6 * 7)); exit 9")
+        await child.done
+        assert child.data[1] == b"42\n"
+        assert child.transport.get_returncode() == 9
+        child.transport.close()
+
+    run(main())
+
+
+# -- waiting ----------------------------------------------------------------------
+
+@pytest.mark.tidewire
+def test_fallback_uses_a_thread(run, watcher):
+    async def main():
+        child = await spawn("cat")
+        names = [t.name for t in threading.enumerate()]
+        waiting = [n for n in names if n.startswith("tidewire-waitpid-")]
+        assert len(waiting) == (watcher == "thread")
+        child.transport.close()
+        await child.done
+
+    run(main())
+
+
+@pytest.mark.tidewire        # asyncio says 255 here
+def test_waited_for_by_popen(run):
+    """The program asks the Popen itself: its code is the one that counts."""
+    async def main():
+        child = await spawn("cat")
+        popen = child.transport.get_extra_info("subprocess")
+        os.kill(popen.pid, signal.SIGTERM)
+        assert popen.wait() == -signal.SIGTERM
+        await child.done
+        assert child.transport.get_returncode() == -signal.SIGTERM
+        child.transport.close()
+
+    run(main())
+
+
+@pytest.mark.tidewire        # before 3.12 asyncio's text is another one
+def test_waited_for_by_others(run, logs):
+    """Somebody reaped it: 255 and asyncio's warning, nothing hangs."""
+    async def main():
+        child = await spawn("cat")
+        child.transport.kill()
+        os.waitpid(child.transport.get_pid(), 0)
+        await child.done
+        assert child.transport.get_returncode() == 255
+        child.transport.close()
+
+    run(main())
+    (record,) = logs.take()
+    assert "will report returncode 255" in record.getMessage()
+
+
+@pytest.mark.tidewire
+def test_no_child_watcher_is_started(script):
+    assert script("""
+        async def main():
+            process = await asyncio.create_subprocess_exec("true")
+            await process.wait()
+            print(threading.active_count())
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+        policy = asyncio.get_event_loop_policy()
+        print(getattr(policy, "_watcher", None))
+        print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL)
+    """, env={"TIDEWIRE_CHILD_WATCHER": ""}) == ["1", "None", "True"]
+
+
+def test_loops_in_threads(loop_factory, watcher):
+    """Several loops in several threads spawn at the same time."""
+    outcome = []
+
+    async def main(n):
+        for i in range(10):
+            process = await asyncio.create_subprocess_exec(
+                "cat", stdin=PIPE, stdout=PIPE)
+            text = f"{n}.{i}".encode()
+            out, _ = await process.communicate(text)
+            assert out == text
+            outcome.append(process.returncode)
+
+    def thread(n):
+        loop = loop_factory()
+        try:
+            loop.run_until_complete(main(n))
+        finally:
+            loop.close()
+
+    threads = [threading.Thread(target=thread, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(25)
+    assert outcome == [0] * 40
+
+
+# -- data -------------------------------------------------------------------------
+
+@pytest.mark.timeout(90)
+def test_hundred_children(run):
+    """100 children at once, 1 MiB through each of them."""
+    async def one(i):
+        data = random.Random(i).randbytes(1 << 20)
+        process = await asyncio.create_subprocess_exec(
+            "cat", stdin=PIPE, stdout=PIPE)
+        out, err = await process.communicate(data)
+        assert err is None
+        assert support.same(out, data)
+        return process.returncode
+
+    async def main():
+        return await asyncio.gather(*map(one, range(100)))
+
+    assert run(main(), timeout=60) == [0] * 100
+
+
+def test_stdin_closed_early(run):
+    """The child does not read: writing ends without an error of ours."""
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            "sh", "-c", "exec <&-; echo closed; exit 4", stdin=PIPE, stdout=PIPE)
+        out, _ = await process.communicate(b"x" * (8 << 20))
+        assert out == b"closed\n"
+        assert process.returncode == 4
+
+    run(main())
+
+
+def test_write_to_child_that_closed_stdin(run):
+    async def main():
+        child = await spawn("sh", "-c", "exec <&-; echo ready; sleep 1000")
+        while not child.data[1]:
+            await asyncio.sleep(0.001)
+        stdin = child.transport.get_pipe_transport(0)
+        while ("pipe lost", 0, None) not in child.events:
+            await asyncio.sleep(0.001)
+        assert stdin.is_closing()
+        child.transport.close()
+        await child.done
+
+    run(main())
+
+
+def program(name):
+    return pytest.param(name, marks=pytest.mark.skipif(
+        not shutil.which(name), reason=f"no {name} here"))
+
+
+DATA = random.Random(1).randbytes(1 << 20) + b"text " * 500000
+
+PROGRAMS = {
+    "cat": (["cat"], lambda out: out == DATA),
+    "gzip": (["gzip", "-1c"], lambda out: gzip.decompress(out) == DATA),
+    "rev": (["tac", "-b"], None),
+    "openssl": (["openssl", "base64", "-e"], None),
+    "sort": (["sort"], None),
+    "sha256sum": (["sha256sum"], None),
+}
+
+
+@pytest.mark.parametrize("name", [program(name) for name in PROGRAMS])
+def test_real_programs(run, name):
+    """What comes out is what subprocess.run() gives."""
+    command, check = PROGRAMS[name]
+
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE)
+        out, _ = await process.communicate(DATA)
+        return process.returncode, out
+
+    code, out = run(main(), timeout=25)
+    assert code == 0
+    if check is not None:
+        assert check(out)
+    else:
+        known = subprocess.run(command, input=DATA, stdout=PIPE).stdout
+        assert support.same(out, known)
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen here")
+def test_ssh_keygen(run, tmp_path):
+    """A dialogue: it asks for the file and the passphrase on its terminal."""
+    key = tmp_path / "key"
+
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tide", "-f", key,
+            stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+        assert await process.communicate() == (b"", b"")
+        process = await asyncio.create_subprocess_exec(
+            "ssh-keygen", "-y", "-f", "/dev/stdin", stdin=PIPE, stdout=PIPE)
+        out, _ = await process.communicate(key.read_bytes())
+        return out
+
+    public = run(main()).split()[:2]
+    assert public == (tmp_path / "key.pub").read_bytes().split()[:2]
+
+
+def test_lines_back_and_forth(run):
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            *PYTHON, "import sys\n"
+            "for line in sys.stdin: print(int(line) + 1, flush=True)",
+            stdin=PIPE, stdout=PIPE)
+        for i in range(200):
+            process.stdin.write(b"%d\n" % i)
+            await process.stdin.drain()
+            assert await process.stdout.readline() == b"%d\n" % (i + 1)
+        process.stdin.close()
+        assert await process.wait() == 0
+
+    run(main())
+
+
+def test_pausing_a_childs_output(run):
+    """The limit of the StreamReader holds the child back."""
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            "dd", "if=/dev/zero", "bs=65536", "count=64", "status=none",
+            stdout=PIPE, limit=1024)
+        await asyncio.sleep(0.05)
+        assert process.returncode is None
+        assert len(process.stdout._buffer) < 1 << 20
+        out = await process.stdout.read(-1)
+        assert len(out) == 4 << 20
+        assert await process.wait() == 0
+
+    run(main())
+
+
+# -- ends of everything -----------------------------------------------------------
+
+def test_cancelled_spawn(loop, run, watcher):
+    async def main():
+        seen = []
+
+        def factory():
+            seen.append(Child())
+            return seen[0]
+
+        task = loop.create_task(loop.subprocess_exec(factory, "sleep", "1000"))
+        while not seen:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await support.turns(5)
+
+    run(main())
+
+
+def test_cancelled_communicate(run):
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            "sleep", "1000", stdin=PIPE, stdout=PIPE)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(process.communicate(b"x"), 0.01)
+        process.kill()
+        await process.wait()
+        assert process.returncode == -signal.SIGKILL
+
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_loop_closed_with_running_children(script):
+    """What is left is killed when it is collected, as asyncio's pidfds do."""
+    assert script("""
+        warnings.simplefilter("ignore")
+        async def main():
+            return await asyncio.create_subprocess_exec("sleep", "1000")
+        loop = new_loop()
+        process = loop.run_until_complete(main())
+        popen = process._transport.get_extra_info("subprocess")
+        fds = len(os.listdir("/proc/self/fd"))
+        loop.close()
+        del process
+        gc.collect()
+        print(popen.wait(10))
+        del popen
+        print(len(os.listdir("/proc/self/fd")) < fds)
+    """) == [str(-signal.SIGKILL), "True"]
+
+
+def test_dropped_transport_is_kept_while_the_child_runs(run, unraisable):
+    async def main():
+        child = await spawn("cat")
+        stdin = child.transport.get_pipe_transport(0)
+        child.transport = None
+        gc.collect()
+        stdin.close()
+        await child.done
+        assert "exited" in child.events
+
+    run(main())
+    gc.collect()
+    (text,) = unraisable.take()         # nobody closed it
+    assert "unclosed transport" in text
+
+
+@pytest.mark.timeout(60)
+def test_children_killed_at_random(run, watcher):
+    async def one(seed):
+        rng = random.Random(seed)
+        child = await spawn("cat")
+        stdin = child.transport.get_pipe_transport(0)
+        for _ in range(rng.randrange(6)):
+            stdin.write(rng.randbytes(rng.choice([1, 5000, 300000])))
+            action = rng.randrange(4)
+            if action == 0:
+                await asyncio.sleep(rng.random() * 0.003)
+            elif action == 1:
+                await asyncio.sleep(0)
+        how = rng.randrange(5)
+        with contextlib.suppress(ProcessLookupError):
+            if how == 0:
+                child.transport.kill()
+            elif how == 1:
+                os.kill(child.transport.get_pid(), signal.SIGKILL)
+            elif how == 2:
+                stdin.abort()
+            elif how == 3:
+                child.transport.close()
+            else:
+                stdin.close()
+        await child.done
+        child.transport.close()
+        assert child.events[-1] == ("lost", None)
+        assert child.events.count("exited") == 1
+        for fd in range(3):
+            assert sum(e[:2] == ("pipe lost", fd) for e in child.events) == 1
+        return child.transport.get_returncode()
+
+    async def main():
+        for start in range(0, 60, 10):
+            codes = await asyncio.gather(*map(one, range(start, start + 10)))
+            assert set(codes) <= {0, -signal.SIGKILL}
+
+    run(main(), timeout=50)
