@@ -10,7 +10,7 @@
 #include "base/args.h"
 #include "base/errno.h"
 
-/* -- open ------------------------------------------------------------------ */
+/* -- open ----------------------------------------------------------------- */
 
 static int
 pipe_fileno(TwLoop *loop, PyObject *pipe)
@@ -218,7 +218,7 @@ tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
                     argv);
 }
 
-/* -- what both sides say --------------------------------------------------- */
+/* -- what both sides say -------------------------------------------------- */
 
 tw_status
 tw_pipe_log(TwPipe *self, const char *level, const char *format)
@@ -273,7 +273,7 @@ tw_pipe_state(const TwPipe *self)
     return self->base.flags & TW_F_CLOSING ? "closing " : "";
 }
 
-/* -- close ----------------------------------------------------------------- */
+/* -- close ---------------------------------------------------------------- */
 
 void
 tw_pipe_release(TwPipe *self)
@@ -323,7 +323,7 @@ tw_pipe_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-/* -- Python's side --------------------------------------------------------- */
+/* -- Python's side -------------------------------------------------------- */
 
 /* asyncio's: what stands in the dict, no socket and no addresses. */
 PyObject *

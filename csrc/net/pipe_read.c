@@ -42,7 +42,7 @@ pipe_read_started(TwTransport *base)
     return 0;
 }
 
-/* -- read ------------------------------------------------------------------ */
+/* -- read ----------------------------------------------------------------- */
 
 /* How much a direct read should make room for: what the pipe can hold. */
 static Py_ssize_t
@@ -214,7 +214,7 @@ pipe_read_on_ready(PyObject *op, unsigned events)
     return pipe_read_ready(self);
 }
 
-/* -- end ------------------------------------------------------------------- */
+/* -- end ------------------------------------------------------------------ */
 
 /* Called in the queue's turn: eof_received comes right before
    connection_lost, in asyncio as two handles. */
@@ -275,7 +275,7 @@ const TwPipeKind tw_pipe_read_kind = {
     .writing = false,
 };
 
-/* -- Python's side --------------------------------------------------------- */
+/* -- Python's side -------------------------------------------------------- */
 
 PyDoc_STRVAR(doc_is_reading, "is_reading($self, /)\n--\n\n"
                              "Return True if the transport is receiving.");

@@ -47,7 +47,7 @@ pipe_write_started(TwTransport *base)
     return 0;
 }
 
-/* -- write ----------------------------------------------------------------- */
+/* -- write ---------------------------------------------------------------- */
 
 static tw_uverr
 pipe_write_once(TwPipe *self, const void *p, size_t n)
@@ -153,7 +153,7 @@ pipe_write(TwPipe *self, PyObject *data, const Py_buffer *view)
     return pipe_write_later(self, data, view, (size_t)sent);
 }
 
-/* -- what the loop says ---------------------------------------------------- */
+/* -- what the loop says --------------------------------------------------- */
 
 static tw_status
 pipe_write_finished(TwPipe *self)
@@ -228,7 +228,7 @@ pipe_write_on_ready(PyObject *op, unsigned events)
     return 0;
 }
 
-/* -- end ------------------------------------------------------------------- */
+/* -- end ------------------------------------------------------------------ */
 
 static size_t
 pipe_write_buffer_size(TwTransport *base)
@@ -280,7 +280,7 @@ pipe_write_eof(TwPipe *self)
     return tw_transport_force_close(&self->base, NULL);
 }
 
-/* -- Python's side --------------------------------------------------------- */
+/* -- Python's side -------------------------------------------------------- */
 
 PyDoc_STRVAR(doc_write, "write($self, data, /)\n--\n\n"
                         "Write bytes; never blocks.");

@@ -9,7 +9,7 @@
 /* P_PIDFD of waitid(2), which glibc names since 2.36. */
 #define CHILD_P_PIDFD ((idtype_t)3)
 
-/* -- open ------------------------------------------------------------------ */
+/* -- open ----------------------------------------------------------------- */
 
 static int
 child_open_pidfd(pid_t pid)
@@ -103,7 +103,7 @@ tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
     Py_RETURN_TRUE;
 }
 
-/* -- end ------------------------------------------------------------------- */
+/* -- end ------------------------------------------------------------------ */
 
 static void
 child_release(TwChild *self)
@@ -173,7 +173,7 @@ child_on_ready(PyObject *op, unsigned Py_UNUSED(events))
     return 0;
 }
 
-/* -- type ------------------------------------------------------------------ */
+/* -- type ----------------------------------------------------------------- */
 
 static int
 child_traverse(PyObject *op, visitproc visit, void *arg)
