@@ -7,6 +7,7 @@
 #include "net/poll.h"
 #include "net/process.h"
 #include "net/stream.h"
+#include "net/udp.h"
 #include "ops/sendfile.h"
 #include "ops/sock.h"
 
@@ -43,6 +44,8 @@ static PyMethodDef loop_methods[] = {
 
     /* net */
     {"_make_socket_transport", FAST(tw_stream_loop_make_socket), VARKW, NULL},
+    {"_make_datagram_transport", FAST(tw_udp_loop_make), VARKW,
+     NULL},
     {"_start_serving", FAST(tw_accept_loop_start_serving), VARKW,
      tw_accept_doc_start_serving},
     {"_stop_accepting", tw_accept_loop_stop, METH_O, NULL},

@@ -8,6 +8,7 @@
 #include "net/poll.h"
 #include "net/process.h"
 #include "net/stream.h"
+#include "net/udp.h"
 #include "ops/sock_op.h"
 
 PyModuleDef tw_module_def;
@@ -41,6 +42,7 @@ static const TwSetup module_setups[] = {
     tw_stream_setup,
     tw_pipe_setup,
     tw_process_setup,
+    tw_udp_setup,
     /* ops */
     tw_sock_op_setup,
 };

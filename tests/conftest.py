@@ -251,10 +251,7 @@ def loop_name(request):
 
 @pytest.fixture(scope="session")
 def loop_factory(loop_name):
-    factory = support.factory(loop_name)
-    # What a library keeps for the process it makes with the first loop.
-    factory().close()
-    return factory
+    return support.factory(loop_name)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,6 +21,16 @@
 #define TW_FREE_THREADED 0
 #endif
 
+/* asyncio's datagram transports: empty datagrams are sent, and 8 bytes are
+   counted for the header of each that waits, from 3.13 on. */
+#if PY_VERSION_HEX >= 0x030D0000
+#define TW_DATAGRAM_EMPTY 1
+#define TW_DATAGRAM_HEADER 8
+#else
+#define TW_DATAGRAM_EMPTY 0
+#define TW_DATAGRAM_HEADER 0
+#endif
+
 /* The exception that is set, normalised and taken: a strong reference, or
    NULL if none is set. */
 static inline PyObject *

@@ -93,6 +93,7 @@ struct TwLoop {
     TwCork *cork_free;
     size_t sock_hint;       /* bytes that the last sock_recv() gave */
     char *read_buffer;      /* TW_READ_BUFFER_SIZE, or NULL: not yet needed */
+    void *dgram_batch;      /* net/udp_read.c's, raw memory or NULL */
     char *chunks;           /* free ones of room tls, linked; see tls/chunk.h */
     int chunk_count;
     uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */

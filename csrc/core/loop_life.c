@@ -119,6 +119,7 @@ tw_loop_shut(TwLoop *loop)
     tw_ring_fini(&loop->ready);
     tw_heap_fini(&loop->timers);
     PyMem_RawFree(TW_TAKE(loop->read_buffer));
+    PyMem_RawFree(TW_TAKE(loop->dgram_batch));
 }
 
 /* -- the collector --------------------------------------------------------- */

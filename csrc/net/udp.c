@@ -1,0 +1,444 @@
+/* The datagram transport type: making it, pausing, the method table. */
+#include "net/udp.h"
+
+#include <errno.h>
+#include <string.h>
+#include <structmember.h>
+
+#include "base/errno.h"
+
+/* -- what the room's common part asks of us ---------------------------------- */
+
+tw_status
+tw_udp_update_watch(TwUdp *self)
+{
+    TwTransport *base = &self->base;
+    unsigned want = 0;
+
+    if (base->watcher == NULL || base->conn_lost > 0) {
+        return 0;
+    }
+    if (base->flags & TW_F_MADE && tw_udp_is_reading(self)) {
+        want |= TW_EV_READ;
+    }
+    if (self->waiting) {
+        want |= TW_EV_WRITE;
+    }
+    return tw_watcher_want(base->watcher, want);
+}
+
+static tw_status
+udp_started(TwTransport *base)
+{
+    return tw_udp_update_watch((TwUdp *)base);
+}
+
+static void
+udp_lost(TwTransport *base, PyObject *exc)
+{
+    TwUdp *self = (TwUdp *)base;
+
+    /* Sent by connection_lost() itself: the descriptor is still open. */
+    if (tw_udp_uncork(self) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    tw_udp_buffer_clear(base);
+    tw_dgramq_clear(&self->in);
+}
+
+static const TwTransportOps udp_ops = {
+    .step = {tw_transport_step},
+    .buffer_size = tw_udp_buffer_size,
+    .buffer_clear = tw_udp_buffer_clear,
+    .started = udp_started,
+    .lost = udp_lost,
+};
+
+tw_status
+tw_udp_tell_error(TwUdp *self, PyObject *exc)
+{
+    TwTransport *base = &self->base;
+    PyObject *result;
+
+    if (base->protocol == NULL) {
+        return 0;
+    }
+    result = tw_transport_call_protocol(
+        base, base->loop->state->str.error_received, exc);
+    if (result == NULL) {
+        return tw_call_report(base->loop,
+                              "Exception in callback error_received()",
+                              (PyObject *)self, base->protocol);
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+static tw_status
+udp_on_ready(PyObject *op, unsigned events)
+{
+    TwUdp *self = (TwUdp *)op;
+
+    if (TW_UNLIKELY(events & TW_EV_BAD)) {
+        return tw_transport_fatal_errno(
+            &self->base, -EBADF, "Fatal read error on datagram transport");
+    }
+    if (events & TW_EV_READ && tw_udp_is_reading(self)
+        && tw_udp_read(self) < 0) {
+        return -1;
+    }
+    if (events & TW_EV_WRITE) {
+        return tw_udp_on_writable(self);
+    }
+    return 0;
+}
+
+/* -- making ------------------------------------------------------------------ */
+
+/* Family and peer, from the addresses that were just kept. */
+static void
+udp_learn(TwUdp *self)
+{
+    const unsigned char *local = self->base.addrs;
+    const unsigned char *peer = local + 1 + local[0];
+    sa_family_t family = AF_UNSPEC;
+
+    if (local[0] >= sizeof(family)) {
+        memcpy(&family, local + 1 + offsetof(struct sockaddr, sa_family),
+               sizeof(family));
+    }
+    self->family = family;
+    self->connected = peer[0] > 0;
+    self->named = peer[0] > sizeof(family);
+}
+
+static PyObject *
+udp_make(TwLoop *loop, int fd, PyObject *sock, PyObject *protocol,
+         PyObject *address, PyObject *waiter, PyObject *extra)
+{
+    PyTypeObject *type = loop->state->udp_type;
+    TwUdp *self = (TwUdp *)type->tp_alloc(type, 0);
+
+    if (self == NULL
+        || tw_transport_init(&self->base, loop, &udp_ops, protocol, NULL,
+                             extra, waiter)
+               < 0
+        || tw_transport_adopt(&self->base, fd, sock, udp_on_ready) < 0) {
+        Py_XDECREF(self);
+        return NULL;
+    }
+    if (address != NULL && PyObject_IsTrue(address) > 0) {
+        self->address = Py_NewRef(address);
+    }
+    if (tw_transport_keep_addrs(&self->base, NULL) < 0
+        || tw_transport_start(&self->base) < 0) {
+        tw_transport_release(&self->base);
+        Py_DECREF(self);
+        return NULL;
+    }
+    udp_learn(self);
+    return (PyObject *)self;
+}
+
+PyDoc_STRVAR(loop_make_doc,
+"_make_datagram_transport($self, sock, protocol, address=None, waiter=None,\n"
+"                         extra=None)\n--\n\n"
+"The hook that asyncio's create_datagram_endpoint() calls.");
+
+const char *const tw_udp_doc_make = loop_make_doc;
+
+PyObject *
+tw_udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs)
+{
+    static const char *const names[] = {"sock",   "protocol", "address",
+                                        "waiter", "extra",    NULL};
+    PyObject *sock, *protocol, *address = NULL, *waiter = NULL, *extra = NULL;
+    int fd;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs,
+                                     "OO|OOO:_make_datagram_transport",
+                                     (char **)names, &sock, &protocol, &address,
+                                     &waiter, &extra)) {
+        return NULL;
+    }
+    fd = PyObject_AsFileDescriptor(sock);
+    if (fd < 0 || tw_loop_check_open((TwLoop *)loop) < 0) {
+        return NULL;
+    }
+    return udp_make((TwLoop *)loop, fd, sock, protocol, address, waiter,
+                    extra);
+}
+
+/* -- reading on and off ------------------------------------------------------ */
+
+static PyObject *
+udp_meth_is_reading(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(tw_udp_is_reading((TwUdp *)self));
+}
+
+static PyObject *
+udp_meth_pause_reading(PyObject *op, PyObject *unused)
+{
+    TwUdp *self = (TwUdp *)op;
+
+    if (tw_udp_is_reading(self)) {
+        self->base.flags |= TW_F_READ_PAUSED;
+        if (tw_udp_update_watch(self) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+udp_meth_resume_reading(PyObject *op, PyObject *unused)
+{
+    TwUdp *self = (TwUdp *)op;
+
+    if (self->base.flags & TW_F_CLOSING
+        || !(self->base.flags & TW_F_READ_PAUSED)) {
+        Py_RETURN_NONE;
+    }
+    self->base.flags &= ~TW_F_READ_PAUSED;
+    if (tw_udp_update_watch(self) < 0
+        || (self->in.count > 0 && tw_udp_schedule_backlog(self) < 0)) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+udp_meth_read_backlog(PyObject *op, PyObject *unused)
+{
+    if (tw_udp_read_backlog((TwUdp *)op) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- methods ----------------------------------------------------------------- */
+
+/* The shared methods, with what is held back sent first: the program must
+   not be able to tell that it was. */
+#define UNCORKED(name)                                                        \
+    static PyObject *udp_meth_##name(PyObject *self, PyObject *arg)           \
+    {                                                                         \
+        if (tw_udp_uncork((TwUdp *)self) < 0) {                               \
+            return NULL;                                                      \
+        }                                                                     \
+        return tw_transport_meth_##name(self, arg);                           \
+    }
+
+UNCORKED(close)
+UNCORKED(abort)
+UNCORKED(force_close)
+UNCORKED(is_closing)
+UNCORKED(set_protocol)
+UNCORKED(get_write_buffer_size)
+
+static PyObject *
+udp_meth_get_extra_info(PyObject *self, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (tw_udp_uncork((TwUdp *)self) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_get_extra_info(self, args, nargs, kwnames);
+}
+
+static PyObject *
+udp_meth_set_write_buffer_limits(PyObject *self, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (tw_udp_uncork((TwUdp *)self) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_set_write_buffer_limits(self, args, nargs,
+                                                     kwnames);
+}
+
+static PyObject *
+udp_get_buffer_size(PyObject *self, void *unused)
+{
+    return udp_meth_get_write_buffer_size(self, NULL);
+}
+
+static PyObject *
+udp_repr(PyObject *op)
+{
+    TwUdp *self = (TwUdp *)op;
+    unsigned want = self->base.watcher ? self->base.watcher->want : 0;
+    const char *life = self->base.flags & TW_F_LOST      ? "closed "
+                       : self->base.flags & TW_F_CLOSING ? "closing "
+                                                         : "";
+
+    return PyUnicode_FromFormat(
+        "<%s %sfd=%d read=%s write=<%s, bufsize=%zu>>",
+        Py_TYPE(op)->tp_name + sizeof("tidewire._core.") - 1, life,
+        self->base.fd, want & TW_EV_READ ? "polling" : "idle",
+        want & TW_EV_WRITE ? "polling" : "idle",
+        tw_udp_buffer_size(&self->base));
+}
+
+/* -- the type ---------------------------------------------------------------- */
+
+static int
+udp_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    TwUdp *self = (TwUdp *)op;
+    int stop = tw_dgramq_traverse(&self->out, visit, arg);
+
+    if (stop == 0) {
+        stop = tw_dgramq_traverse(&self->in, visit, arg);
+    }
+    if (stop == 0) {
+        stop = tw_peers_traverse(self->peers, visit, arg);
+    }
+    if (stop != 0) {
+        return stop;
+    }
+    Py_VISIT(self->address);
+    return tw_transport_traverse(&self->base, visit, arg);
+}
+
+static int
+udp_clear(PyObject *op)
+{
+    TwUdp *self = (TwUdp *)op;
+
+    Py_CLEAR(self->address);
+    tw_dgramq_clear(&self->in);
+    tw_peers_clear(&self->peers);
+    return tw_transport_clear(&self->base);
+}
+
+static void
+udp_dealloc(PyObject *op)
+{
+    TwUdp *self = (TwUdp *)op;
+    PyTypeObject *type = Py_TYPE(op);
+
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(op);
+    if (self->base.weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    if (self->base.fd >= 0) {
+        tw_transport_release(&self->base);
+    }
+    udp_clear(op);
+    tw_dgramq_clear(&self->out);
+    Py_CLEAR(self->base.sock);
+    PyMem_Free(self->base.addrs);
+    Py_CLEAR(self->base.loop);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef udp_methods[] = {
+    {"sendto", (PyCFunction)(void (*)(void))tw_udp_meth_sendto,
+     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(
+"sendto($self, /, data, addr=None)\n--\n\n"
+"Send a datagram to addr, or to the peer that was given when the endpoint\n"
+"was made; never blocks.\n\n"
+"What cannot be sent at once waits (see set_write_buffer_limits).  TypeError\n"
+"for data of another type than bytes, bytearray, memoryview; ValueError for\n"
+"another address than the peer's.  Errors of sending go to the protocol's\n"
+"error_received().  See library/asyncio-protocol.")},
+    {"is_reading", udp_meth_is_reading, METH_NOARGS, PyDoc_STR(
+"is_reading($self, /)\n--\n\n"
+"True unless reading is paused or the transport is closing.")},
+    {"pause_reading", udp_meth_pause_reading, METH_NOARGS, PyDoc_STR(
+"pause_reading($self, /)\n--\n\n"
+"Hand over no more datagrams until resume_reading().  Idempotent.")},
+    {"resume_reading", udp_meth_resume_reading, METH_NOARGS, PyDoc_STR(
+"resume_reading($self, /)\n--\n\n"
+"Read again after pause_reading().  Idempotent.")},
+    {"close", udp_meth_close, METH_NOARGS, tw_transport_doc_close},
+    {"abort", udp_meth_abort, METH_NOARGS, tw_transport_doc_abort},
+    {"is_closing", udp_meth_is_closing, METH_NOARGS,
+     tw_transport_doc_is_closing},
+    {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
+     tw_transport_doc_get_protocol},
+    {"set_protocol", udp_meth_set_protocol, METH_O,
+     tw_transport_doc_set_protocol},
+    {"get_extra_info", (PyCFunction)(void (*)(void))udp_meth_get_extra_info,
+     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info},
+    {"get_write_buffer_size", udp_meth_get_write_buffer_size, METH_NOARGS,
+     tw_transport_doc_get_write_buffer_size},
+    {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
+     METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
+    {"set_write_buffer_limits",
+     (PyCFunction)(void (*)(void))udp_meth_set_write_buffer_limits,
+     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_write_buffer_limits},
+    {"_force_close", udp_meth_force_close, METH_O, NULL},
+    {"_read_backlog", udp_meth_read_backlog, METH_NOARGS, NULL},
+    {"_tell_error", tw_udp_meth_tell_error, METH_O, NULL},
+    {NULL},
+};
+
+static PyGetSetDef udp_get_size_def = {"_buffer_size", udp_get_buffer_size,
+                                      NULL, NULL, NULL};
+
+static PyMemberDef udp_members[] = {
+    {"_address", T_OBJECT, offsetof(TwUdp, address), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(TwTransport, dict), READONLY,
+     NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(TwTransport, weakrefs),
+     READONLY, NULL},
+    {NULL},
+};
+
+PyDoc_STRVAR(udp_doc,
+"A datagram endpoint: asyncio.DatagramTransport in C.\n\n"
+"Made by create_datagram_endpoint(), never by hand.\n"
+"See library/asyncio-protocol.");
+
+static PyType_Slot udp_slots[] = {
+    {Py_tp_doc, (void *)udp_doc},
+    {Py_tp_dealloc, udp_dealloc},
+    {Py_tp_finalize, tw_transport_finalize},
+    {Py_tp_traverse, udp_traverse},
+    {Py_tp_clear, udp_clear},
+    {Py_tp_repr, udp_repr},
+    {Py_tp_methods, udp_methods},
+    {Py_tp_getset, tw_transport_getset},
+    {Py_tp_members, udp_members},
+    {0, NULL},
+};
+
+static PyType_Spec udp_spec = {
+    .name = "tidewire._core.DatagramTransport",
+    .basicsize = sizeof(TwUdp),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = udp_slots,
+};
+
+tw_status
+tw_udp_setup(tw_state *state, PyObject *module)
+{
+    PyObject *bases = tw_transport_bases("DatagramTransport", true);
+    PyObject *size;
+    tw_status status;
+
+    if (bases == NULL) {
+        return -1;
+    }
+    status = tw_state_add_type(state, &state->udp_type, &udp_spec, bases, 1);
+    Py_DECREF(bases);
+    if (status < 0) {
+        return -1;
+    }
+    size = PyDescr_NewGetSet(state->udp_type, &udp_get_size_def);
+    if (size == NULL) {
+        return -1;
+    }
+    status = PyObject_SetAttrString((PyObject *)state->udp_type,
+                                    udp_get_size_def.name, size);
+    Py_DECREF(size);
+    return status;
+}

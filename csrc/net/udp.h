@@ -1,0 +1,94 @@
+/* Datagram transports: UDP over IPv4 and IPv6, Unix datagrams, and whatever
+   other family the socket module knows (through the socket object, slowly).
+
+   Reading.  One recvmmsg(2) of up to 32 datagrams per turn.  The protocol's
+   callbacks for one batch count as one stretch of core/call.h: what they
+   send leaves with one sendmmsg(2) at its end, or earlier if they are slow.
+   What was received but not delivered when the protocol paused waits in
+   `in`, and comes before anything newer; after close() it is dropped.
+
+   Writing.  sendto() inside a callback of the loop only notes the datagram
+   (a cork, for at most 32 of them or 64 KiB); everything that could tell the
+   difference sends first.  What the kernel refuses stays in `out`; then the
+   transport is `waiting`, and only then do write limits count.  Outside of a
+   callback, and for large datagrams, sendto() sends at once.
+
+   Errors.  Of a datagram sent at once, or from the queue: error_received()
+   right away, as asyncio; of one that was held: by call_soon.  The kernel
+   forgets an error that ends a sendmmsg(2) halfway: the rest is sent again
+   and gives its own.
+
+   The struct's owner is whoever holds the transport; the watcher does while
+   it reads or waits.  All functions belong to the loop's thread. */
+#pragma once
+
+#include "net/dgram.h"
+#include "net/transport.h"
+
+#define TW_UDP_BATCH 32
+
+typedef struct {
+    TwTransport base;
+    PyObject *address; /* strong or NULL: create_datagram_endpoint's remote */
+    TwDgramq out;      /* held back, or refused by the kernel */
+    TwDgramq in;       /* received, not delivered */
+    TwPeers *peers;    /* ours or NULL */
+    TwCork *cork;      /* ours while it stands in loop->corks; or NULL */
+    int family;
+    bool connected;    /* the kernel knows the peer */
+    bool named;        /* ... and the peer has an address */
+    bool waiting;      /* `out` was refused */
+    uint8_t asked;     /* datagrams to ask for: see udp_read.c */
+    uint8_t turns;     /* reads since more than that was asked for */
+} TwUdp;
+
+/* Tell libuv what we want, from the state. */
+TW_MUSTCHECK tw_status tw_udp_update_watch(TwUdp *self);
+
+/* error_received(exc), in the transport's context; what it raises is
+   reported.  -1: an exception leaves the loop. */
+TW_MUSTCHECK tw_status tw_udp_tell_error(TwUdp *self, PyObject *exc);
+
+/* -- net/udp_read.c -- */
+
+/* May datagrams be delivered: not paused, not closing? */
+static inline bool
+tw_udp_is_reading(const TwUdp *self)
+{
+    return !(self->base.flags & (TW_F_CLOSING | TW_F_READ_PAUSED));
+}
+
+/* The turn: something can be read.  -1: an exception leaves the loop. */
+TW_MUSTCHECK tw_status tw_udp_read(TwUdp *self);
+
+/* Deliver `in`.  -1 as above. */
+TW_MUSTCHECK tw_status tw_udp_read_backlog(TwUdp *self);
+
+/* Have `in` delivered soon.  -1 with an exception. */
+TW_MUSTCHECK tw_status tw_udp_schedule_backlog(TwUdp *self);
+
+/* -- net/udp_write.c -- */
+
+PyObject *tw_udp_meth_sendto(PyObject *self, PyObject *const *args,
+                             Py_ssize_t nargs, PyObject *kwnames);
+
+/* call_soon's half of a held datagram's error. */
+PyObject *tw_udp_meth_tell_error(PyObject *self, PyObject *exc);
+
+/* Send what is held back, now.  -1: an exception leaves the loop. */
+TW_MUSTCHECK tw_status tw_udp_uncork(TwUdp *self);
+
+/* The turn: the kernel takes more. */
+TW_MUSTCHECK tw_status tw_udp_on_writable(TwUdp *self);
+
+size_t tw_udp_buffer_size(TwTransport *self);
+void tw_udp_buffer_clear(TwTransport *self);
+
+/* -- net/udp.c -- */
+
+/* BaseEventLoop's hook _make_datagram_transport(sock, protocol, address=None,
+   waiter=None, extra=None). */
+PyObject *tw_udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs);
+extern const char *const tw_udp_doc_make;
+
+TW_MUSTCHECK tw_status tw_udp_setup(tw_state *state, PyObject *module);

@@ -1,0 +1,603 @@
+/* Writing of datagram transports: at once, at the end of the callback (the
+   cork), or when the kernel takes more (the queue). */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/compat.h"
+#include "base/errno.h"
+#include "net/udp.h"
+
+#define WRITE_FATAL "Fatal write error on datagram transport"
+
+/* A larger datagram is not held back: its copy into the kernel should find
+   it in the cache, and what is wrong with it (EMSGSIZE) shows at once. */
+#define HOLD_MAX (16 * 1024)
+#define HELD_COUNT TW_UDP_BATCH
+#define HELD_BYTES TW_CORK_BYTES
+
+/* -- where to ---------------------------------------------------------------- */
+
+/* Fill in how and to whom; `addr` is None or what the user gave. */
+static void
+dgram_set_target(TwUdp *self, PyObject *addr, TwDgram *d)
+{
+    TwAddr path;
+
+    d->addr = NULL;
+    d->to_len = 0;
+    if (self->connected && (self->named || addr == Py_None)) {
+        d->how = TW_TO_PEER;
+        return;
+    }
+    d->addr = Py_NewRef(addr);
+    switch (self->family) {
+    case AF_INET:
+    case AF_INET6:
+        d->how = tw_peers_addr(&self->peers, self->family, addr, &d->to,
+                               &d->to_len)
+                     ? TW_TO_INET
+                     : TW_TO_PYTHON;
+        break;
+    case AF_UNIX:
+        d->how = tw_addr_from_python(AF_UNIX, addr, &path) == 1
+                     ? TW_TO_UNIX
+                     : TW_TO_PYTHON;
+        break;
+    default:
+        d->how = TW_TO_PYTHON;
+    }
+}
+
+/* -- the kernel -------------------------------------------------------------- */
+
+/* What a send gave: 1 taken, 0 the kernel is full, -1 with an exception. */
+static int
+send_result(ssize_t sent)
+{
+    if (sent >= 0) {
+        return 1;
+    }
+    if (errno == EAGAIN) {
+        return 0;
+    }
+    tw_errno_raise(-errno);
+    return -1;
+}
+
+/* One datagram, its bytes being p[0:n]. */
+static int
+send_one(TwUdp *self, const TwDgram *d, const void *p, size_t n)
+{
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    const struct sockaddr *to = NULL;
+    socklen_t len = 0;
+    TwAddr path;
+    ssize_t sent;
+
+    if (d->how == TW_TO_INET) {
+        to = &d->to.any;
+        len = d->to_len;
+    }
+    else if (d->how == TW_TO_UNIX
+             && tw_addr_from_python(AF_UNIX, d->addr, &path) == 1) {
+        to = &path.u.any;
+        len = path.len;
+    }
+    do {
+        sent = sendto(self->base.fd, p, n, flags, to, len);
+    } while (sent < 0 && errno == EINTR);
+    if (sent > 0) {
+        self->base.loop->stats.bytes_written += (uint64_t)sent;
+    }
+    return send_result(sent);
+}
+
+/* Through the socket object: it resolves names and knows every family. */
+static int
+send_python(TwUdp *self, PyObject *data, PyObject *addr)
+{
+    PyObject *argv[] = {self->base.sock, data, addr}, *result;
+
+    result = tw_call_plain_method(self->base.loop->state->str.sendto, argv, 3);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 1;
+    }
+    if (PyErr_ExceptionMatches(PyExc_BlockingIOError)
+        || PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return -1;
+}
+
+/* As many from the head of the queue as one system call takes: how many
+   went, 0 if the kernel is full, -1 with the exception of the first one. */
+static int
+send_many(TwUdp *self, int n)
+{
+    struct mmsghdr msgs[HELD_COUNT];
+    struct iovec iov[HELD_COUNT];
+    struct sockaddr_un paths[HELD_COUNT];
+    uint64_t bytes = 0;
+    int sent;
+
+    memset(msgs, 0, (size_t)n * sizeof(msgs[0]));
+    for (int i = 0; i < n; i++) {
+        TwDgram *d = tw_dgramq_at(&self->out, (uint32_t)i);
+        struct msghdr *hdr = &msgs[i].msg_hdr;
+        TwAddr path;
+        iov[i] = (struct iovec){PyBytes_AS_STRING(d->data),
+                                (size_t)PyBytes_GET_SIZE(d->data)};
+        hdr->msg_iov = &iov[i];
+        hdr->msg_iovlen = 1;
+        if (d->how == TW_TO_INET) {
+            hdr->msg_name = &d->to;
+            hdr->msg_namelen = d->to_len;
+        }
+        else if (d->how == TW_TO_UNIX
+                 && tw_addr_from_python(AF_UNIX, d->addr, &path) == 1) {
+            memcpy(&paths[i], &path.u, path.len);
+            hdr->msg_name = &paths[i];
+            hdr->msg_namelen = path.len;
+        }
+    }
+    do {
+        sent = sendmmsg(self->base.fd, msgs, (unsigned)n,
+                        MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    for (int i = 0; i < sent; i++) {
+        bytes += msgs[i].msg_len;
+    }
+    self->base.loop->stats.bytes_written += bytes;
+    return sent > 0 ? sent : send_result(sent);
+}
+
+/* -- errors ------------------------------------------------------------------ */
+
+PyObject *
+tw_udp_meth_tell_error(PyObject *op, PyObject *exc)
+{
+    TwTransport *base = (TwTransport *)op;
+
+    if (base->protocol == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyObject *argv[] = {Py_NewRef(base->protocol), exc};
+    PyObject *result = tw_call_method(
+        base->loop, NULL, base->loop->state->str.error_received, argv, 2);
+    Py_DECREF(argv[0]);
+    return result;
+}
+
+/* error_received(exc) by call_soon. */
+static tw_status
+error_later(TwUdp *self, PyObject *exc)
+{
+    PyObject *method = PyObject_GetAttrString( /* allow: our own method */
+        (PyObject *)self, "_tell_error");
+    tw_status status = -1;
+
+    if (method != NULL) {
+        status = tw_loop_call_soon(self->base.loop, method, &exc, 1,
+                                   self->base.context);
+        Py_DECREF(method);
+    }
+    if (status < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    return 0;
+}
+
+typedef enum {
+    BY_USER, /* within sendto(): what error_received() raises comes out */
+    BY_CORK, /* nothing may be raised */
+    BY_TURN, /* reported */
+} SentBy;
+
+/* A send failed, with the exception that is set.  0: dealt with. */
+static tw_status
+write_failed(TwUdp *self, SentBy by)
+{
+    PyObject *exc, *result;
+    tw_status status = 0;
+
+    if (!PyErr_ExceptionMatches(PyExc_OSError)) {
+        return tw_transport_fatal(&self->base, WRITE_FATAL);
+    }
+    exc = tw_err_take();
+    if (by == BY_CORK) {
+        status = error_later(self, exc);
+    }
+    else if (by == BY_TURN) {
+        status = tw_udp_tell_error(self, exc);
+    }
+    else {
+        result = tw_udp_meth_tell_error((PyObject *)self, exc);
+        status = result ? 0 : -1;
+        Py_XDECREF(result);
+    }
+    Py_DECREF(exc);
+    return status;
+}
+
+/* -- the queue --------------------------------------------------------------- */
+
+size_t
+tw_udp_buffer_size(TwTransport *base)
+{
+    const TwUdp *self = (TwUdp *)base;
+
+    return self->out.bytes + (size_t)self->out.count * TW_DATAGRAM_HEADER;
+}
+
+void
+tw_udp_buffer_clear(TwTransport *base)
+{
+    TwUdp *self = (TwUdp *)base;
+
+    tw_dgramq_clear(&self->out);
+    self->waiting = false;
+}
+
+/* How many from the head can go with one sendmmsg. */
+static int
+queue_run(const TwUdp *self)
+{
+    uint32_t n = self->out.count > HELD_COUNT ? HELD_COUNT : self->out.count;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (tw_dgramq_at(&self->out, i)->how == TW_TO_PYTHON) {
+            return (int)i;
+        }
+    }
+    return (int)n;
+}
+
+static int
+queue_send_python(TwUdp *self)
+{
+    TwDgram *d = tw_dgramq_at(&self->out, 0);
+    PyObject *data = Py_NewRef(d->data), *addr = Py_NewRef(d->addr);
+    int sent = send_python(self, data, addr);
+
+    Py_DECREF(data);
+    Py_DECREF(addr);
+    return sent;
+}
+
+/* Send from the queue until it is empty or the kernel is.  -1 with an
+   exception as `by` says. */
+static tw_status
+queue_flush(TwUdp *self, SentBy by)
+{
+    while (self->out.count > 0 && self->base.fd >= 0) {
+        int run = queue_run(self), sent;
+        if (run > 1) {
+            sent = send_many(self, run);
+        }
+        else if (run == 1) {
+            TwDgram *d = tw_dgramq_at(&self->out, 0);
+            sent = send_one(self, d, PyBytes_AS_STRING(d->data),
+                            (size_t)PyBytes_GET_SIZE(d->data));
+        }
+        else {
+            sent = queue_send_python(self);
+        }
+        if (sent == 0) {
+            break;
+        }
+        /* One that failed is gone, as asyncio's. */
+        if (self->out.count > 0) {
+            tw_dgramq_drop(&self->out, sent > 0 ? (uint32_t)sent : 1);
+        }
+        if (sent < 0 && write_failed(self, by) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The kernel refused what is in the queue: wait for it. */
+static tw_status
+queue_wait(TwUdp *self)
+{
+    if (self->base.conn_lost > 0) {
+        tw_udp_buffer_clear(&self->base);
+        return 0;
+    }
+    self->waiting = true;
+    if (tw_udp_update_watch(self) < 0) {
+        return -1;
+    }
+    return tw_transport_maybe_pause(&self->base);
+}
+
+/* -- the cork ---------------------------------------------------------------- */
+
+static tw_status
+cork_send(TwUdp *self, SentBy by)
+{
+    if (self->waiting || self->out.count == 0) {
+        return 0;
+    }
+    if (queue_flush(self, by) < 0) {
+        return -1;
+    }
+    return self->out.count > 0 ? queue_wait(self) : 0;
+}
+
+tw_status
+tw_udp_uncork(TwUdp *self)
+{
+    TwCork *cork = TW_TAKE(self->cork);
+    tw_status status;
+
+    if (TW_LIKELY(cork == NULL)) {
+        return 0;
+    }
+    Py_INCREF(self);
+    tw_call_cork_take(self->base.loop, cork);
+    tw_call_cork_free(self->base.loop, cork);
+    status = cork_send(self, BY_CORK);
+    Py_DECREF(self);
+    return status;
+}
+
+/* cork->flush: see core/call.h. */
+static void
+udp_cork_flush(TwLoop *loop, TwCork *cork)
+{
+    TwUdp *self = (TwUdp *)cork->owner;
+
+    self->cork = NULL;
+    if (cork_send(self, BY_CORK) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+            PyErr_Clear();
+            PyErr_SetInterrupt(); /* leaves the loop a little later */
+        }
+        else {
+            PyErr_WriteUnraisable((PyObject *)self);
+        }
+    }
+    tw_call_cork_free(loop, cork);
+}
+
+/* Note a datagram for the end of the callback; steals its references. */
+static tw_status
+cork_hold_steal(TwUdp *self, TwDgram *d)
+{
+    if (self->cork == NULL) {
+        self->cork = tw_call_cork_new(self->base.loop, (PyObject *)self,
+                                      udp_cork_flush);
+    }
+    if (self->cork == NULL || tw_dgramq_push_steal(&self->out, d) < 0) {
+        Py_DECREF(d->data);
+        Py_XDECREF(d->addr);
+        return -1;
+    }
+    if (self->out.count >= HELD_COUNT || self->out.bytes >= HELD_BYTES) {
+        return tw_udp_uncork(self);
+    }
+    return 0;
+}
+
+/* -- sendto() ---------------------------------------------------------------- */
+
+static int
+write_now(TwUdp *self, const TwDgram *d, PyObject *data)
+{
+    Py_buffer view;
+    int sent;
+
+    if (d->how == TW_TO_PYTHON) {
+        return send_python(self, data, d->addr);
+    }
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    sent = send_one(self, d, view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    return sent;
+}
+
+/* Queue it behind what waits; steals d->addr. */
+static tw_status
+write_queue_steal(TwUdp *self, TwDgram *d, PyObject *data)
+{
+    d->data = PyBytes_Check(data) ? Py_NewRef(data)
+                                  : PyBytes_FromObject(data);
+    if (d->data == NULL || tw_dgramq_push_steal(&self->out, d) < 0) {
+        Py_XDECREF(d->data);
+        Py_XDECREF(d->addr);
+        return -1;
+    }
+    return queue_wait(self);
+}
+
+static tw_status
+write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
+{
+    TwDgram d = {0};
+    Py_ssize_t size = PyObject_Length(data); /* of what HOLD_MAX is about */
+    int sent;
+
+    if (size < 0) {
+        return -1;
+    }
+    dgram_set_target(self, addr, &d);
+    if (!self->waiting && size <= HOLD_MAX && d.how != TW_TO_PYTHON
+        && tw_call_may_cork(self->base.loop)
+        && (PyBytes_Check(data) || PyByteArray_Check(data))) {
+        d.data = PyBytes_Check(data) ? Py_NewRef(data)
+                                     : PyBytes_FromObject(data);
+        if (d.data == NULL) {
+            Py_XDECREF(d.addr);
+            return -1;
+        }
+        return cork_hold_steal(self, &d);
+    }
+    if (tw_udp_uncork(self) < 0) {
+        Py_XDECREF(d.addr);
+        return -1;
+    }
+    if (self->waiting) {
+        return write_queue_steal(self, &d, data);
+    }
+    sent = write_now(self, &d, data);
+    if (sent == 0) {
+        return write_queue_steal(self, &d, data);
+    }
+    Py_XDECREF(d.addr);
+    return sent < 0 ? write_failed(self, BY_USER) : 0;
+}
+
+/* A datagram for a lost connection: counted, and from the fifth on warned
+   of. */
+static tw_status
+write_count_lost(TwUdp *self)
+{
+    PyObject *result;
+
+    if (self->base.conn_lost++ < 5) {
+        return 0;
+    }
+    result = tw_seam_call(self->base.loop->state, "warn_lost_write", NULL, 0);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* asyncio's check of the address against the one of the endpoint; *addr
+   becomes that one.  -1 with ValueError. */
+static tw_status
+write_check_address(TwUdp *self, PyObject **addr)
+{
+    int same;
+
+    if (self->address == NULL) {
+        return 0;
+    }
+    if (*addr != Py_None && *addr != self->address) {
+        same = PyObject_RichCompareBool(*addr, self->address, Py_EQ);
+        if (same == 0) {
+            PyErr_Format(PyExc_ValueError,
+                         "Invalid address: must be None or %S",
+                         self->address);
+        }
+        if (same <= 0) {
+            return -1;
+        }
+    }
+    *addr = self->address;
+    return 0;
+}
+
+/* sendto(data, addr=None).  -1 with a TypeError. */
+static tw_status
+write_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+            PyObject **data, PyObject **addr)
+{
+    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+
+    *data = nargs > 0 ? args[0] : NULL;
+    *addr = nargs > 1 ? args[1] : Py_None;
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
+        bool is_data = PyUnicode_CompareWithASCIIString(key, "data") == 0;
+        if (is_data && nargs < 1) {
+            *data = args[nargs + i];
+        }
+        else if (nargs < 2
+                 && PyUnicode_CompareWithASCIIString(key, "addr") == 0) {
+            *addr = args[nargs + i];
+        }
+        else {
+            PyErr_Format(PyExc_TypeError,
+                         "sendto() got an unexpected keyword argument '%U'",
+                         key);
+            return -1;
+        }
+    }
+    if (*data == NULL || nargs > 2) {
+        PyErr_SetString(PyExc_TypeError,
+                        "sendto() takes data and an optional addr");
+        return -1;
+    }
+    return 0;
+}
+
+/* Nothing to do: an empty datagram before 3.13. */
+static int
+write_is_nothing(PyObject *data)
+{
+    if (TW_DATAGRAM_EMPTY) {
+        return 0;
+    }
+    return PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) == 0
+                                    : PyObject_Not(data);
+}
+
+PyObject *
+tw_udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
+{
+    TwUdp *self = (TwUdp *)op;
+    PyObject *data, *addr;
+    tw_status status;
+    int nothing;
+
+    if (write_parse(args, nargs, kwnames, &data, &addr) < 0) {
+        return NULL;
+    }
+    if (!PyBytes_Check(data) && !PyByteArray_Check(data)
+        && !PyMemoryView_Check(data)) {
+        PyErr_Format(PyExc_TypeError,
+                     "data argument must be a bytes-like object, not '%.200s'",
+                     Py_TYPE(data)->tp_name);
+        return NULL;
+    }
+    nothing = write_is_nothing(data);
+    if (nothing != 0) {
+        return nothing < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    if (write_check_address(self, &addr) < 0) {
+        return NULL;
+    }
+    if (TW_UNLIKELY(self->base.fd < 0
+                    || (self->base.conn_lost > 0 && self->address))) {
+        status = write_count_lost(self);
+    }
+    else {
+        status = write_datagram(self, data, addr);
+    }
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- the turn ---------------------------------------------------------------- */
+
+tw_status
+tw_udp_on_writable(TwUdp *self)
+{
+    if (self->base.conn_lost > 0 || !self->waiting) {
+        return 0;
+    }
+    if (queue_flush(self, BY_TURN) < 0
+        || tw_transport_maybe_resume(&self->base) < 0) {
+        return -1;
+    }
+    if (self->out.count > 0 || self->base.conn_lost > 0) {
+        return 0;
+    }
+    self->waiting = false;
+    if (tw_udp_update_watch(self) < 0) {
+        return -1;
+    }
+    return self->base.flags & TW_F_CLOSING
+               ? tw_transport_call_lost(&self->base)
+               : 0;
+}
