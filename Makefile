@@ -37,13 +37,16 @@ conformance:  ## asyncio's own tests and the examples of its documentation, on e
 	@python3 tools/conformance.py $(ARGS)
 
 asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@rm -f $(ASAN_BUILD)/report.*
 	TIDEWIRE_SANITIZE=address,undefined $(PY) setup.py -q build \
 		--build-lib $(ASAN_BUILD)/lib --build-temp $(ASAN_BUILD)/temp
 	PYTHONPATH=$(ASAN_BUILD)/lib PYTHONMALLOC=malloc \
-	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
-	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1 \
-	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	TIDEWIRE_TEST_SLOWER=4 $(PY) -m pytest -m "not packaging" -o timeout=240 $(ARGS)
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(CURDIR)/$(ASAN_BUILD)/report \
+	UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/$(ASAN_BUILD)/report \
+	TIDEWIRE_TEST_SLOWER=4 $(PY) -m pytest -m "not packaging" -o timeout=240 $(ARGS) \
+		|| { cat $(ASAN_BUILD)/report.* 2>/dev/null; exit 1; }
+	@! cat $(ASAN_BUILD)/report.* 2>/dev/null
 
 leaks:  ## reference counts, descriptors and live objects, under Debian's python3-dbg
 	@PYTHON=python3-dbg VENV=$(DEBUG_VENV) TIDEWIRE_DEBUG=1 tools/setup.sh dev
