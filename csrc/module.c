@@ -9,7 +9,7 @@
 #include "net/process.h"
 #include "net/stream.h"
 #include "net/udp.h"
-#include "ops/sock_op.h"
+#include "ops/sock_coro.h"
 
 PyModuleDef tw_module_def;
 
@@ -44,7 +44,7 @@ static const TwSetup module_setups[] = {
     tw_process_setup,
     tw_udp_setup,
     /* ops */
-    tw_sock_op_setup,
+    tw_sock_coro_setup,
 };
 
 static int

@@ -36,7 +36,7 @@ poll_slot(TwPoll *self, unsigned which)
     return &self->slots[which == TW_EV_WRITE];
 }
 
-/* -- what is wanted -------------------------------------------------------- */
+/* -- what is wanted ------------------------------------------------------- */
 
 static unsigned
 poll_wanted(const TwPoll *self)
@@ -77,7 +77,7 @@ poll_drop(PyObject *target_steal, TwOnReady on_ready)
     Py_XDECREF(target_steal);
 }
 
-/* -- readiness ------------------------------------------------------------- */
+/* -- readiness ------------------------------------------------------------ */
 
 static tw_status
 poll_report_gone(TwLoop *loop)
@@ -176,7 +176,7 @@ poll_step(PyObject *op)
 
 static const TwStepOps poll_step_ops = {poll_step};
 
-/* -- life ------------------------------------------------------------------ */
+/* -- life ----------------------------------------------------------------- */
 
 /* A transport wants the number: whatever is here is of the past. */
 static bool
@@ -268,7 +268,7 @@ poll_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-/* -- for other rooms ------------------------------------------------------- */
+/* -- for other rooms ------------------------------------------------------ */
 
 tw_status
 tw_poll_check_fd(TwLoop *loop, int fd, PyObject *shown)
@@ -420,7 +420,7 @@ tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
     Py_DECREF(poll_take(slot));
 }
 
-/* -- arguments ------------------------------------------------------------- */
+/* -- arguments ------------------------------------------------------------ */
 
 int
 tw_poll_fd_of(TwLoop *loop, PyObject *obj)
@@ -483,7 +483,7 @@ poll_remove(PyObject *op, unsigned which, PyObject *obj)
                            && tw_poll_unset(loop, fd, which, NULL));
 }
 
-/* -- methods --------------------------------------------------------------- */
+/* -- methods -------------------------------------------------------------- */
 
 const char tw_poll_doc_add_reader[] = PyDoc_STR(
 "add_reader($self, fd, callback, /, *args)\n--\n\n"

@@ -9,6 +9,8 @@
    Between two operations on one socket the watcher stays armed: an operation
    that ends with tw_poll_done() leaves its slot empty, and what was queued
    before (the task that it woke) may fill it again before epoll hears of it.
+   Not for a descriptor that is likely to be closed next: if another one
+   shares its open file, epoll would go on reporting it, for ever.
 
    Descriptors are the program's: it may close one and reuse the number at
    any moment.  `key` says whose it is (the socket object; NULL: unknown): a

@@ -22,8 +22,8 @@ sock_make(PyObject *loop, const TwSockKind *kind, const TwArgs *spec,
     TW_SOCK_FUNCTION(fn)                                                      \
     {                                                                         \
         static const char *const names[] = {__VA_ARGS__};                     \
-        static const TwArgs spec = {                                          \
-            #fn, names, required, (int)(sizeof(names) / sizeof(*names))};               \
+        static const TwArgs spec = {#fn, names, required,                     \
+                                    (int)(sizeof(names) / sizeof(*names))};   \
         return sock_make(loop, &kind, &spec, args, nargs, kwnames);           \
     }
 

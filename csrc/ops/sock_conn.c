@@ -33,7 +33,7 @@ conn_is_ours(TwSockOp *op)
     return is_zero;
 }
 
-/* -- sock_connect ---------------------------------------------------------- */
+/* -- sock_connect --------------------------------------------------------- */
 
 /* An address that needs no resolving, by asyncio's rules: 1, 0, or -1. */
 static int
@@ -148,7 +148,7 @@ const TwSockKind tw_sock_conn_connect = {
     .inner_done = conn_connect_resolved,
 };
 
-/* -- sock_accept ----------------------------------------------------------- */
+/* -- sock_accept ---------------------------------------------------------- */
 
 /* socket.socket on a new, non-blocking descriptor.  SOCK_NONBLOCK in the
    type tells the object so without a system call. */
@@ -197,6 +197,7 @@ conn_accept_fast(TwSockOp *op, int family, PyObject **result)
         Py_DECREF(conn);
         return TW_TRY_ERROR;
     }
+    op->pos = 1;
     *result = Py_BuildValue("(NN)", conn, address);
     return *result == NULL ? TW_TRY_ERROR : TW_TRY_DONE;
 }
@@ -249,6 +250,7 @@ conn_accept(TwSockOp *op, PyObject **result)
 const TwSockKind tw_sock_conn_accept = {
     .name = "sock_accept",
     .event = TW_EV_READ,
+    .again_soon = true,
     .begin = conn_accept,
     .again = conn_accept,
 };

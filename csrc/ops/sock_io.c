@@ -13,12 +13,12 @@
 
 #define NAME(op, name) ((op)->loop->state->str.name)
 
-/* -- tools ----------------------------------------------------------------- */
+/* -- tools ---------------------------------------------------------------- */
 
 TwTry
 tw_sock_io_errno(int err)
 {
-    if (err == EAGAIN || err == EWOULDBLOCK || err == EINTR) {
+    if (err == EAGAIN || err == EINTR) {
         return TW_TRY_AGAIN;
     }
     (void)tw_errno_raise(-err);
@@ -98,7 +98,7 @@ io_size(PyObject *obj)
     return n;
 }
 
-/* -- sock_recv ------------------------------------------------------------- */
+/* -- sock_recv ------------------------------------------------------------ */
 
 static TwTry
 io_recv_fresh(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
@@ -115,6 +115,7 @@ io_recv_fresh(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
         Py_DECREF(bytes);
         return tw_sock_io_errno(err);
     }
+    op->pos = got;
     op->loop->sock_hint = (size_t)got;
     if (got != n && _PyBytes_Resize(&bytes, got) < 0) {
         return TW_TRY_ERROR;
@@ -137,6 +138,7 @@ io_recv_copied(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
     if (got < 0) {
         return tw_sock_io_errno(errno);
     }
+    op->pos = got;
     op->loop->sock_hint = (size_t)got;
     return io_done(PyBytes_FromStringAndSize(buffer, got), result);
 }
@@ -162,11 +164,12 @@ io_recv(TwSockOp *op, PyObject **result)
 const TwSockKind tw_sock_io_recv = {
     .name = "sock_recv",
     .event = TW_EV_READ,
+    .again_soon = true,
     .begin = io_recv,
     .again = io_recv,
 };
 
-/* -- sock_recv_into -------------------------------------------------------- */
+/* -- sock_recv_into ------------------------------------------------------- */
 
 /* The buffer is held only while the kernel writes to it, as asyncio's. */
 static TwTry
@@ -188,17 +191,19 @@ io_recv_into(TwSockOp *op, PyObject **result)
     if (got < 0) {
         return tw_sock_io_errno(err);
     }
+    op->pos = got;
     return io_done(PyLong_FromSsize_t(got), result);
 }
 
 const TwSockKind tw_sock_io_recv_into = {
     .name = "sock_recv_into",
     .event = TW_EV_READ,
+    .again_soon = true,
     .begin = io_recv_into,
     .again = io_recv_into,
 };
 
-/* -- sock_recvfrom, sock_recvfrom_into ------------------------------------- */
+/* -- sock_recvfrom, sock_recvfrom_into ------------------------------------ */
 
 bool
 tw_sock_io_knows(int family)
@@ -259,6 +264,7 @@ io_recvfrom(TwSockOp *op, PyObject **result)
     if (got < 0) {
         return tw_sock_io_errno(errno);
     }
+    op->pos = got;
     return io_with_address(PyBytes_FromStringAndSize(buffer, got), &addr,
                            result);
 }
@@ -266,6 +272,7 @@ io_recvfrom(TwSockOp *op, PyObject **result)
 const TwSockKind tw_sock_io_recvfrom = {
     .name = "sock_recvfrom",
     .event = TW_EV_READ,
+    .again_soon = true,
     .begin = io_recvfrom,
     .again = io_recvfrom,
 };
@@ -299,6 +306,7 @@ io_recvfrom_into_fast(TwSockOp *op, const Py_buffer *view, Py_ssize_t n,
     if (got < 0) {
         return tw_sock_io_errno(errno);
     }
+    op->pos = got;
     return io_with_address(PyLong_FromSsize_t(got), &addr, result);
 }
 
@@ -339,11 +347,12 @@ io_recvfrom_into_begin(TwSockOp *op, PyObject **result)
 const TwSockKind tw_sock_io_recvfrom_into = {
     .name = "sock_recvfrom_into",
     .event = TW_EV_READ,
+    .again_soon = true,
     .begin = io_recvfrom_into_begin,
     .again = io_recvfrom_into,
 };
 
-/* -- sock_sendall ---------------------------------------------------------- */
+/* -- sock_sendall --------------------------------------------------------- */
 
 /* sock.send() of what is left, by the object's own method: bytes sent, or
    -1 with an exception. */
@@ -427,7 +436,7 @@ const TwSockKind tw_sock_io_sendall = {
     .again = io_sendall,
 };
 
-/* -- sock_sendto ----------------------------------------------------------- */
+/* -- sock_sendto ---------------------------------------------------------- */
 
 /* 1: `addr` is filled; 0: the object's method must do it; -1. */
 static int

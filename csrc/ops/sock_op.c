@@ -7,9 +7,8 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <structmember.h>
 
-/* -- life ------------------------------------------------------------------ */
+/* -- life ----------------------------------------------------------------- */
 
 TwSockOp *
 tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
@@ -41,9 +40,8 @@ op_leave_slot(TwSockOp *op)
     }
 }
 
-/* The caller holds a reference: the slot's may be the last but one. */
-static void
-op_finish(TwSockOp *op)
+void
+tw_sock_op_finish(TwSockOp *op)
 {
     op_leave_slot(op);
     if (op->state != TW_OP_DONE) {
@@ -70,8 +68,10 @@ op_fail(TwSockOp *op)
 {
     PyObject *exc = tw_err_take();
 
-    op_finish(op);
-    tw_err_restore_steal(exc);
+    tw_sock_op_finish(op);
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
 }
 
 int
@@ -93,7 +93,7 @@ tw_sock_op_fileno(TwSockOp *op)
     return fd < 0 || fd > INT_MAX ? -1 : (int)fd;
 }
 
-/* -- waiting --------------------------------------------------------------- */
+/* -- waiting -------------------------------------------------------------- */
 
 static tw_status op_on_ready(PyObject *self, unsigned events);
 
@@ -110,7 +110,7 @@ op_wait(TwSockOp *op)
     }
     op->future = tw_loop_new_future(loop);
     if (op->future == NULL
-        || PyObject_SetAttr(op->future,
+        || PyObject_SetAttr(op->future, /* allow: as await does */
                             loop->state->str._asyncio_future_blocking,
                             Py_True) < 0) {
         return NULL;
@@ -189,8 +189,21 @@ op_reject(TwSockOp *op)
     }
     exc = tw_err_take();
     status = tw_loop_reject(op->loop, op->future, exc);
-    Py_DECREF(exc);
+    Py_XDECREF(exc);
     return status;
+}
+
+/* After the end of the data, or an error, the program closes the socket. */
+static void
+op_leave_after(TwSockOp *op, TwTry got)
+{
+    if (got == TW_TRY_DONE && op->kind->again_soon && op->pos > 0
+        && op->placed) {
+        op->placed = false;
+        tw_poll_done(op->loop, op->fd, op->kind->event, (PyObject *)op);
+        return;
+    }
+    op_leave_slot(op);
 }
 
 /* In the turn.  Nothing is read or written for a future that was cancelled
@@ -219,12 +232,11 @@ op_on_ready(PyObject *self, unsigned events)
         op->value = result;
         status = op_resolve(op);
     }
-    op->placed = false;
-    tw_poll_done(op->loop, op->fd, op->kind->event, self);
+    op_leave_after(op, got);
     return status;
 }
 
-/* -- running --------------------------------------------------------------- */
+/* -- running -------------------------------------------------------------- */
 
 /* asyncio's checks of every operation, when its coroutine begins. */
 static tw_status
@@ -252,7 +264,7 @@ op_after_try(TwSockOp *op, TwTry got, PyObject **result)
 
     switch (got) {
     case TW_TRY_DONE:
-        op_finish(op);
+        tw_sock_op_finish(op);
         return PYGEN_RETURN;
     case TW_TRY_INNER:
         op->state = TW_OP_INNER;
@@ -319,7 +331,7 @@ op_resume(TwSockOp *op, PyObject **result)
 
     *result = TW_TAKE(op->value);
     if (TW_LIKELY(*result != NULL)) {
-        op_finish(op);
+        tw_sock_op_finish(op);
         return PYGEN_RETURN;
     }
     done = op_future_done(op);
@@ -367,8 +379,8 @@ op_enter(TwSockOp *op)
     return 0;
 }
 
-static PySendResult
-op_send(PyObject *self, PyObject *arg, PyObject **result)
+PySendResult
+tw_sock_op_send(PyObject *self, PyObject *arg, PyObject **result)
 {
     TwSockOp *op = (TwSockOp *)self;
     PySendResult sent;
@@ -384,60 +396,7 @@ op_send(PyObject *self, PyObject *arg, PyObject **result)
     return sent;
 }
 
-/* -- the coroutine's methods ----------------------------------------------- */
-
-static PyObject *
-op_await(PyObject *self)
-{
-    TwSockOp *op = (TwSockOp *)self;
-
-    if (op->state == TW_OP_WAITING || op->state == TW_OP_INNER) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "coroutine is being awaited already");
-        return NULL;
-    }
-    return Py_NewRef(self);
-}
-
-static PyObject *
-op_to_python(PySendResult sent, PyObject *result)
-{
-    if (sent == PYGEN_RETURN) {
-        if (result == Py_None) {
-            PyErr_SetNone(PyExc_StopIteration);
-        }
-        else {
-            PyObject *argv[] = {result};
-            PyObject *stop =
-                tw_call_plain(PyExc_StopIteration, argv, 1);
-            if (stop != NULL) {
-                PyErr_SetObject(PyExc_StopIteration, stop);
-                Py_DECREF(stop);
-            }
-        }
-        Py_DECREF(result);
-        return NULL;
-    }
-    return result;
-}
-
-static PyObject *
-op_iternext(PyObject *self)
-{
-    PyObject *result;
-    PySendResult sent = op_send(self, Py_None, &result);
-
-    return op_to_python(sent, result);
-}
-
-static PyObject *
-sock_op_meth_send(PyObject *self, PyObject *arg)
-{
-    PyObject *result;
-    PySendResult sent = op_send(self, arg, &result);
-
-    return op_to_python(sent, result);
-}
+/* -- giving up ------------------------------------------------------------ */
 
 /* Set the exception that throw(type[, value[, traceback]]) means. */
 static void
@@ -481,6 +440,9 @@ op_take_stop(PyObject **value)
         return false;
     }
     stop = tw_err_take();
+    if (stop == NULL) {
+        return false;
+    }
     *value = Py_XNewRef(((PyStopIterationObject *)stop)->value);
     if (*value == NULL) {
         *value = Py_NewRef(Py_None);
@@ -510,236 +472,53 @@ op_throw_inner(TwSockOp *op, PyObject *const *args, Py_ssize_t n,
     return op_after_inner(op, sent, result);
 }
 
-static PyObject *
-sock_op_meth_throw(PyObject *self, PyObject *const *args, Py_ssize_t n)
+PySendResult
+tw_sock_op_throw(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                 PyObject **result)
 {
     TwSockOp *op = (TwSockOp *)self;
-    PyObject *result = NULL;
     PySendResult sent = PYGEN_ERROR;
 
-    if (n < 1 || n > 3) {
-        PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
-        return NULL;
-    }
+    *result = NULL;
     if (op_enter(op) < 0) {
-        return NULL;
+        return PYGEN_ERROR;
     }
     Py_INCREF(self);
     if (op->state == TW_OP_INNER) {
-        sent = op_throw_inner(op, args, n, &result);
+        sent = op_throw_inner(op, args, n, result);
     }
     else if (op->state == TW_OP_DONE) {
         PyErr_SetString(PyExc_RuntimeError,
                         "cannot reuse already awaited coroutine");
     }
     else {
-        op_finish(op);
+        tw_sock_op_finish(op);
         op_set_thrown(args, n);
     }
     op->running = false;
     Py_DECREF(self);
-    return op_to_python(sent, result);
+    return sent;
 }
 
-static PyObject *
-sock_op_meth_close(PyObject *self, PyObject *Py_UNUSED(unused))
+tw_status
+tw_sock_op_close(PyObject *self)
 {
     TwSockOp *op = (TwSockOp *)self;
-    PyObject *inner, *none = NULL;
+    PyObject *inner, *none = Py_None;
 
     if (op_enter(op) < 0) {
-        return NULL;
+        return -1;
     }
     Py_INCREF(self);
     inner = TW_TAKE(op->inner);
-    op_finish(op);
+    tw_sock_op_finish(op);
     if (inner != NULL) {
         PyObject *argv[] = {inner};
         none = tw_call_plain_method(op->loop->state->str.close, argv, 1);
+        Py_XDECREF(none);
         Py_DECREF(inner);
-    }
-    else {
-        none = Py_NewRef(Py_None);
     }
     op->running = false;
     Py_DECREF(self);
-    return none;
-}
-
-/* -- the type -------------------------------------------------------------- */
-
-static int
-sock_op_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    TwSockOp *op = (TwSockOp *)self;
-
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(op->loop);
-    Py_VISIT(op->sock);
-    Py_VISIT(op->args[0]);
-    Py_VISIT(op->args[1]);
-    Py_VISIT(op->future);
-    Py_VISIT(op->value);
-    Py_VISIT(op->inner);
-    Py_VISIT(op->file.stream);
-    Py_VISIT(op->view.obj);
-    return 0;
-}
-
-static int
-sock_op_clear(PyObject *self)
-{
-    op_finish((TwSockOp *)self);
-    return 0;
-}
-
-static void
-sock_op_finalize(PyObject *self)
-{
-    TwSockOp *op = (TwSockOp *)self;
-    PyObject *exc;
-
-    if (op->state != TW_OP_NEW) {
-        return;
-    }
-    exc = tw_err_take();
-    op->state = TW_OP_DONE;
-    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
-                         "coroutine 'Loop.%s' was never awaited",
-                         op->kind->name) < 0) {
-        PyErr_WriteUnraisable(self);
-    }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
-}
-
-static void
-sock_op_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    TwSockOp *op = (TwSockOp *)self;
-
-    if (op->state == TW_OP_NEW && PyObject_CallFinalizerFromDealloc(self)) {
-        return; /* the warning's handler kept it */
-    }
-    PyObject_GC_UnTrack(self);
-    if (op->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(self);
-    }
-    op_finish(op);
-    Py_CLEAR(op->loop);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static PyObject *
-sock_op_repr(PyObject *self)
-{
-    return PyUnicode_FromFormat("<coroutine object Loop.%s at %p>",
-                                ((TwSockOp *)self)->kind->name, self);
-}
-
-static PyObject *
-sock_op_get_name(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyUnicode_FromString(((TwSockOp *)self)->kind->name);
-}
-
-static PyObject *
-sock_op_get_qualname(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyUnicode_FromFormat("Loop.%s", ((TwSockOp *)self)->kind->name);
-}
-
-static PyObject *
-sock_op_get_running(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(((TwSockOp *)self)->running);
-}
-
-static PyObject *
-sock_op_get_suspended(PyObject *self, void *Py_UNUSED(closure))
-{
-    TwSockOp *op = (TwSockOp *)self;
-
-    return PyBool_FromLong(!op->running
-                           && (op->state == TW_OP_WAITING
-                               || op->state == TW_OP_INNER));
-}
-
-static PyObject *
-sock_op_get_await(PyObject *self, void *Py_UNUSED(closure))
-{
-    TwSockOp *op = (TwSockOp *)self;
-    PyObject *awaited = op->state == TW_OP_INNER ? op->inner : op->future;
-
-    return Py_NewRef(awaited == NULL ? Py_None : awaited);
-}
-
-/* There is no frame, and no code. */
-static PyObject *
-sock_op_get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
-{
-    Py_RETURN_NONE;
-}
-
-static PyGetSetDef sock_op_getset[] = {
-    {"__name__", sock_op_get_name, NULL, NULL, NULL},
-    {"__qualname__", sock_op_get_qualname, NULL, NULL, NULL},
-    {"cr_running", sock_op_get_running, NULL, NULL, NULL},
-    {"cr_suspended", sock_op_get_suspended, NULL, NULL, NULL},
-    {"cr_await", sock_op_get_await, NULL, NULL, NULL},
-    {"cr_frame", sock_op_get_none, NULL, NULL, NULL},
-    {"cr_code", sock_op_get_none, NULL, NULL, NULL},
-    {"cr_origin", sock_op_get_none, NULL, NULL, NULL},
-    {NULL},
-};
-
-static PyMethodDef sock_op_methods[] = {
-    {"send", sock_op_meth_send, METH_O,
-     "send($self, arg, /)\n--\n\nRun until the next yield or the end."},
-    {"throw", (PyCFunction)(void (*)(void))sock_op_meth_throw, METH_FASTCALL,
-     "throw($self, type, value=None, traceback=None, /)\n--\n\n"
-     "Raise in the operation: it gives up what it waits for."},
-    {"close", sock_op_meth_close, METH_NOARGS,
-     "close($self, /)\n--\n\nGive up what the operation waits for."},
-    {NULL},
-};
-
-static PyMemberDef sock_op_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(TwSockOp, weakrefs), READONLY,
-     NULL},
-    {NULL},
-};
-
-static PyType_Slot sock_op_slots[] = {
-    {Py_tp_dealloc, sock_op_dealloc},
-    {Py_tp_traverse, sock_op_traverse},
-    {Py_tp_clear, sock_op_clear},
-    {Py_tp_finalize, sock_op_finalize},
-    {Py_tp_repr, sock_op_repr},
-    {Py_tp_methods, sock_op_methods},
-    {Py_tp_getset, sock_op_getset},
-    {Py_tp_members, sock_op_members},
-    {Py_am_await, op_await},
-    {Py_am_send, op_send},
-    {Py_tp_iternext, op_iternext},
-    {Py_tp_doc, "An awaitable socket operation of a Loop."},
-    {0, NULL},
-};
-
-static PyType_Spec sock_op_spec = {
-    .name = "tidewire._core.SockOp",
-    .basicsize = sizeof(TwSockOp),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = sock_op_slots,
-};
-
-tw_status
-tw_sock_op_setup(tw_state *state, PyObject *Py_UNUSED(module))
-{
-    return tw_state_add_type(state, &state->sock_op_type, &sock_op_spec, NULL,
-                             0);
+    return none == NULL ? -1 : 0;
 }

@@ -35,6 +35,7 @@ typedef TwTry (*TwSockTry)(TwSockOp *op, PyObject **result);
 typedef struct {
     const char *name;  /* "sock_recv" */
     unsigned event;    /* TW_EV_READ or TW_EV_WRITE */
+    bool again_soon;   /* another one will probably follow: tw_poll_done() */
     TwSockTry begin;   /* the first try, inside the first send() */
     TwSockTry again;   /* when the descriptor is ready, in the turn */
     /* op->inner returned `value` (borrowed); or NULL. */
@@ -70,7 +71,7 @@ struct TwSockOp {
     PyObject *value;        /* strong or NULL: what the future was given */
     PyObject *inner;        /* strong or NULL: see TW_OP_INNER */
     PyObject *weakrefs;
-    Py_ssize_t pos;         /* sock_sendall: bytes sent so far */
+    Py_ssize_t pos;         /* bytes sent so far, or received (0: the end) */
     Py_buffer view;         /* sock_sendall: held while it waits */
     TwSockFile file;        /* sendfile only */
     int fd;                 /* while waiting: the one of the slot */
@@ -87,4 +88,18 @@ TwSockOp *tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
 /* sock.fileno(), or -1: closed, or no socket (never an exception). */
 int tw_sock_op_fileno(TwSockOp *op);
 
-TW_MUSTCHECK tw_status tw_sock_op_setup(tw_state *state, PyObject *module);
+/* am_send: begin, or go on with what the future, or the inner coroutine,
+   got.  The result is strong. */
+PySendResult tw_sock_op_send(PyObject *self, PyObject *arg,
+                             PyObject **result);
+
+/* throw(type[, value[, traceback]]): give up what we wait for. */
+PySendResult tw_sock_op_throw(PyObject *self, PyObject *const *args,
+                              Py_ssize_t n, PyObject **result);
+
+/* close(): the same without an exception. */
+TW_MUSTCHECK tw_status tw_sock_op_close(PyObject *self);
+
+/* The last state: leave the poll slot, release everything but the loop.
+   Idempotent.  The caller holds a reference of its own. */
+void tw_sock_op_finish(TwSockOp *op);

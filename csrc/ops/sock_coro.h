@@ -1,0 +1,7 @@
+/* The type of the awaitable socket operations: send(), throw(), close(),
+   await, and what coroutines show of themselves (there is no frame). */
+#pragma once
+
+#include "ops/sock_op.h"
+
+TW_MUSTCHECK tw_status tw_sock_coro_setup(tw_state *state, PyObject *module);
