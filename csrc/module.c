@@ -10,6 +10,9 @@
 #include "net/stream.h"
 #include "net/udp.h"
 #include "ops/sock_coro.h"
+#include "tls/engine.h"
+#include "tls/filter.h"
+#include "tls/tls_transport.h"
 
 PyModuleDef tw_module_def;
 
@@ -43,6 +46,10 @@ static const TwSetup module_setups[] = {
     tw_pipe_setup,
     tw_process_setup,
     tw_udp_setup,
+    /* tls */
+    tw_engine_setup,
+    tw_filter_setup,
+    tw_tls_transport_setup,
     /* ops */
     tw_sock_coro_setup,
 };

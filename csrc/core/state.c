@@ -100,6 +100,7 @@ tw_state_init(tw_state *state, PyObject *module)
     X(process_type)                                                           \
     X(sock_op_type)                                                           \
     X(tls_type)                                                               \
+    X(tls_adapter_type)                                                       \
     X(future_type)                                                            \
     X(task_type)                                                              \
     X(base_loop_type)                                                         \

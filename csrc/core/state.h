@@ -16,13 +16,19 @@ typedef struct TwCork TwCork;
     X(_asyncio_future_blocking)                                               \
     X(_attach)                                                                \
     X(_detach)                                                                \
+    X(_force_close)                                                           \
+    X(_on_timeout)                                                            \
+    X(abort)                                                                  \
     X(accept)                                                                 \
     X(buffer_updated)                                                         \
     X(call_exception_handler)                                                 \
+    X(call_later)                                                             \
     X(call_soon)                                                              \
     X(cancel)                                                                 \
     X(cancelled)                                                              \
+    X(cipher)                                                                 \
     X(close)                                                                  \
+    X(compression)                                                            \
     X(connect)                                                                \
     X(connection_lost)                                                        \
     X(connection_made)                                                        \
@@ -36,10 +42,16 @@ typedef struct TwCork TwCork;
     X(family)                                                                 \
     X(fileno)                                                                 \
     X(get_buffer)                                                             \
+    X(get_extra_info)                                                         \
+    X(get_write_buffer_size)                                                  \
+    X(getpeercert)                                                            \
     X(getpeername)                                                            \
     X(getsockname)                                                            \
     X(gettimeout)                                                             \
+    X(log_debug)                                                              \
+    X(log_handshake)                                                          \
     X(loop)                                                                   \
+    X(pause_reading)                                                          \
     X(pause_writing)                                                          \
     X(pending)                                                                \
     X(probe)                                                                  \
@@ -49,11 +61,14 @@ typedef struct TwCork TwCork;
     X(recv_into)                                                              \
     X(recvfrom)                                                               \
     X(recvfrom_into)                                                          \
+    X(report_fatal)                                                           \
     X(result)                                                                 \
+    X(resume_reading)                                                         \
     X(resume_writing)                                                         \
     X(send)                                                                   \
     X(sendto)                                                                 \
     X(set_exception)                                                          \
+    X(set_protocol)                                                           \
     X(set_result)                                                             \
     X(setblocking)                                                            \
     X(shutdown)                                                               \
@@ -61,6 +76,8 @@ typedef struct TwCork TwCork;
     X(time)                                                                   \
     X(type)                                                                   \
     X(unwrap)                                                                 \
+    X(warn_closed)                                                            \
+    X(warn_eof)                                                               \
     X(wrap_bio)                                                               \
     X(write)
 
@@ -80,6 +97,7 @@ typedef struct tw_state {
     PyTypeObject *process_type;
     PyTypeObject *sock_op_type;
     PyTypeObject *tls_type;
+    PyTypeObject *tls_adapter_type;
 
     /* asyncio's, strong. */
     PyObject *future_type;          /* asyncio.Future (the C one) */

@@ -36,7 +36,7 @@ tw_engine_take_again(const tw_state *state)
     return false;
 }
 
-/* -- which engine -------------------------------------------------------- */
+/* -- which engine ------------------------------------------------------ */
 
 /* TIDEWIRE_TLS=memorybio, looked at for each connection so that a program
    (or a test) can change its mind. */
@@ -102,7 +102,8 @@ tw_engine_backend(PyObject *module, PyObject *unused)
     int direct;
 
     if (tw_engine_need_ssl(state) < 0) {
-        if (!PyErr_ExceptionMatches(PyExc_ImportError)) {
+        if (!PyErr_ExceptionMatches(PyExc_ImportError)
+            && !PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return NULL;
         }
         PyErr_Clear();
@@ -119,7 +120,7 @@ tw_engine_backend(PyObject *module, PyObject *unused)
     return Py_BuildValue("(ss)", "memorybio", reason);
 }
 
-/* -- life ---------------------------------------------------------------- */
+/* -- life -------------------------------------------------------------- */
 
 /* context.wrap_bio(): a tuple that owns what `parts` borrows. */
 static PyObject *
@@ -218,7 +219,7 @@ tw_engine_is_busy(const TwEngine *engine)
     return engine->busy > 0;
 }
 
-/* -- methods of the SSLObject -------------------------------------------- */
+/* -- methods of the SSLObject ------------------------------------------ */
 
 static int
 engine_method(TwEngine *e, PyObject *name)
@@ -252,7 +253,7 @@ tw_engine_unwrap(TwEngine *engine)
     return engine_method(engine, engine->loop->state->str.unwrap);
 }
 
-/* -- dispatch ------------------------------------------------------------ */
+/* -- dispatch ---------------------------------------------------------- */
 
 tw_status
 tw_engine_lend(TwEngine *engine, const char *p, size_t n)
@@ -272,10 +273,10 @@ tw_engine_in_size(TwEngine *engine)
     return engine->ops->in_size(engine);
 }
 
-bool
-tw_engine_is_readable(TwEngine *engine)
+size_t
+tw_engine_bound(TwEngine *engine)
 {
-    return engine->ops->is_readable(engine);
+    return engine->ops->bound(engine);
 }
 
 Py_ssize_t

@@ -54,9 +54,10 @@ TW_MUSTCHECK tw_status tw_engine_keep(TwEngine *engine);
 /* Bytes that came and were not consumed. */
 size_t tw_engine_in_size(TwEngine *engine);
 
-/* Can read() give something without more ciphertext?  (Perhaps: a record may
-   be incomplete or hold no data.) */
-bool tw_engine_is_readable(TwEngine *engine);
+/* How much read() may give without more ciphertext: 0 if nothing.  A guess
+   from above in most cases (a record may be incomplete or hold no data), and
+   seldom from below (one that came in pieces). */
+size_t tw_engine_bound(TwEngine *engine);
 
 /* -- the cipher ---------------------------------------------------------- */
 

@@ -8,12 +8,13 @@
 #include "tls/capture.h"
 #include "tls/chunk.h"
 #include "tls/engine.h"
+#include "tls/names.h"
 
 typedef struct {
     tw_status (*lend)(TwEngine *e, const char *p, size_t n);
     tw_status (*keep)(TwEngine *e);
     size_t (*in_size)(TwEngine *e);
-    bool (*is_readable)(TwEngine *e);
+    size_t (*bound)(TwEngine *e);
     Py_ssize_t (*read)(TwEngine *e, char *p, size_t n);
     Py_ssize_t (*write)(TwEngine *e, const char *p, size_t n);
     /* Around a method of the SSLObject, which drops the GIL. */
@@ -46,27 +47,6 @@ typedef struct {
     PyObject *outgoing;
     bool overridden;    /* a subclass has its own read() or write() */
 } TwEngineParts;
-
-/* The names of the ssl module that C asks for: state->tls is a tuple with
-   these at its places (tidewire._tls.C_NAMES). */
-enum {
-    TW_TLS_HELPERS, /* the module tidewire._tls itself */
-    TW_TLS_WANT_READ,
-    TW_TLS_SYSCALL,
-    TW_TLS_ERROR,
-    TW_TLS_CERTIFICATE_ERROR,
-    TW_TLS_MEMORY_BIO,
-    TW_TLS_NAMES
-};
-
-/* Make state->tls if it is not there yet. */
-TW_MUSTCHECK tw_status tw_engine_need_ssl(tw_state *state);
-
-static inline PyObject *
-tw_engine_name(const tw_state *state, int which)
-{
-    return PyTuple_GET_ITEM(state->tls, which);
-}
 
 /* Is the exception one of those that only mean "later"?  Then clear it. */
 bool tw_engine_take_again(const tw_state *state);

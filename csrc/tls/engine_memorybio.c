@@ -69,21 +69,19 @@ memory_in_size(TwEngine *e)
     return memory_pending(m, m->incoming);
 }
 
-static bool
-memory_is_readable(TwEngine *e)
+static size_t
+memory_bound(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
-    PyObject *value;
-    bool more;
+    PyObject *value = tw_call_plain(m->pending, NULL, 0);
+    size_t n = value == NULL ? 0 : PyLong_AsSize_t(value);
 
-    if (memory_pending(m, m->incoming) > 0) {
-        return true;
-    }
-    value = tw_call_plain(m->pending, NULL, 0);
-    more = value != NULL && PyObject_IsTrue(value) > 0;
     Py_XDECREF(value);
-    PyErr_Clear();
-    return more;
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        n = 0;
+    }
+    return n + memory_pending(m, m->incoming);
 }
 
 /* A call into the cipher, in the connection's context where it can run
@@ -267,7 +265,7 @@ static const TwEngineOps memory_ops = {
     .lend = memory_lend,
     .keep = memory_keep,
     .in_size = memory_in_size,
-    .is_readable = memory_is_readable,
+    .bound = memory_bound,
     .read = memory_read,
     .write = memory_write,
     .before_method = memory_before_method,

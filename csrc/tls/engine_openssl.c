@@ -14,11 +14,12 @@ typedef struct {
     const char *lent; /* borrowed: see tw_engine_lend() */
     size_t lent_size;
     TwBuf out;        /* ciphertext to be sent */
+    size_t held;      /* bytes of an unfinished record that OpenSSL has */
     bool starved;     /* OpenSSL asked for more than there was */
     bool has_gil;     /* during a call from us, not from a method */
 } TwDirect;
 
-/* -- the BIO: OpenSSL reads and writes our memory ------------------------ */
+/* -- the BIO: OpenSSL reads and writes our memory ---------------------- */
 /* Called with or without the GIL; no Python here, raw allocators only.
    Data NULL: the engine is gone, the object lives on, as with memory BIOs
    that nobody serves. */
@@ -110,7 +111,7 @@ tw_openssl_on_free(void *data)
     ((TwDirect *)data)->ssl = NULL;
 }
 
-/* -- ciphertext in and out ----------------------------------------------- */
+/* -- ciphertext in and out --------------------------------------------- */
 
 static tw_status
 direct_append(TwDirect *d, const char *p, size_t n)
@@ -160,13 +161,16 @@ direct_keep(TwEngine *e)
     return 0;
 }
 
-static bool
-direct_is_readable(TwEngine *e)
+static size_t
+direct_bound(TwEngine *e)
 {
     TwDirect *d = (TwDirect *)e;
+    size_t n = direct_in_size(e);
 
-    return direct_in_size(e) > 0
-           || (d->ssl != NULL && tw_tls_lib.SSL_pending(d->ssl) > 0);
+    if (d->ssl != NULL) {
+        n += (size_t)tw_tls_lib.SSL_pending(d->ssl);
+    }
+    return n == 0 ? 0 : n + d->held;
 }
 
 static size_t
@@ -223,7 +227,7 @@ direct_after_method(TwEngine *e)
     tw_buf_rest(e->loop, &((TwDirect *)e)->out, false);
 }
 
-/* -- the cipher ---------------------------------------------------------- */
+/* -- the cipher -------------------------------------------------------- */
 
 /* SSL_read_ex failed.  The error is still in OpenSSL's state and queue: the
    ssl module, asked to read, fails the same way and words it. */
@@ -264,7 +268,7 @@ static Py_ssize_t
 direct_read(TwEngine *e, char *p, size_t n)
 {
     TwDirect *d = (TwDirect *)e;
-    size_t got = 0;
+    size_t got = 0, before = direct_in_size(e);
     int ok, error;
 
     if (d->ssl == NULL) {
@@ -277,9 +281,11 @@ direct_read(TwEngine *e, char *p, size_t n)
     e->busy--;
     d->has_gil = false;
     if (TW_LIKELY(ok > 0)) {
+        d->held = 0;
         return (Py_ssize_t)got;
     }
     if (direct_wants(d)) {
+        d->held += before - direct_in_size(e);
         return TW_ENGINE_WANT;
     }
     error = tw_tls_lib.SSL_get_error(d->ssl, ok);
@@ -350,7 +356,7 @@ direct_write(TwEngine *e, const char *p, size_t n)
     return result;
 }
 
-/* -- life ---------------------------------------------------------------- */
+/* -- life -------------------------------------------------------------- */
 
 static void
 direct_detach(TwEngine *e)
@@ -379,7 +385,7 @@ static const TwEngineOps direct_ops = {
     .lend = direct_lend,
     .keep = direct_keep,
     .in_size = direct_in_size,
-    .is_readable = direct_is_readable,
+    .bound = direct_bound,
     .read = direct_read,
     .write = direct_write,
     .before_method = direct_before_method,

@@ -7,10 +7,11 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import events, sslproto
+from asyncio import events
 from asyncio.log import logger
 
-from . import _core, _process, _seam
+from . import _core, _process, _seam, _tls
+>>>>>>> c53292a (tls: transports on both engines, start_tls)
 
 _live = weakref.WeakSet()
 
@@ -177,18 +178,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     _sendfile_native = _seam.sendfile_native
 
-    def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None,
-                            *, server_side=False, server_hostname=None,
-                            extra=None, server=None,
-                            ssl_handshake_timeout=None,
-                            ssl_shutdown_timeout=None, **context):
-        ssl_protocol = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout)
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra,
-                                    server=server, **context)
-        return ssl_protocol._app_transport
+    _make_ssl_transport = _tls._make_ssl_transport
+    start_tls = _tls.start_tls
 
 
 def new_event_loop():

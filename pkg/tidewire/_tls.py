@@ -1,13 +1,24 @@
 """The cold side of TLS: what the room csrc/tls asks of the ssl module, and start_tls()."""
 
-import ssl
+import asyncio
+import inspect
 import sys
+from asyncio import constants
+from asyncio.log import logger
 from typing import Any
 
-import _ssl
+from tidewire import _core
 
-# A function in C of the ssl module: its address tells where the ssl module's code is.
-SSL_C_FUNCTION = _ssl.RAND_status
+try:
+    import ssl
+
+    import _ssl
+except ImportError:     # a Python without the ssl module: no TLS, as with asyncio
+    ssl = None          # type: ignore[assignment]
+
+if ssl is not None:
+    # A function in C of the ssl module: its address tells where the ssl module's code is.
+    SSL_C_FUNCTION = _ssl.RAND_status
 
 
 def wrap_bio(sslcontext: Any, server_side: bool, server_hostname: str | None) -> tuple[Any, ...]:
@@ -21,7 +32,7 @@ def wrap_bio(sslcontext: Any, server_side: bool, server_hostname: str | None) ->
         inner is None
         or getattr(kind, "read", None) is not ssl.SSLObject.read
         or getattr(kind, "write", None) is not ssl.SSLObject.write
-        or not vars(sslobj).keys().isdisjoint(("read", "write")))
+        or not getattr(sslobj, "__dict__", {}).keys().isdisjoint(("read", "write")))
     # A message callback's exception comes out of the next method of the object.
     suited = not overridden and sslobj.context._msg_callback is None
     return sslobj, inner, incoming, outgoing, overridden, suited
@@ -34,12 +45,151 @@ def probe() -> Any:
     return context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())._sslobj  # type: ignore[attr-defined]
 
 
-# In the order of the enum in csrc/tls/engine_impl.h.
-C_NAMES = (
-    sys.modules[__name__],
-    ssl.SSLWantReadError,
-    ssl.SSLSyscallError,
-    ssl.SSLError,
-    ssl.CertificateError,
-    ssl.MemoryBIO,
-)
+if ssl is not None:
+    # In the order of the enum in csrc/tls/names.h.
+    C_NAMES = (
+        sys.modules[__name__],
+        ssl.SSLWantReadError,
+        ssl.SSLSyscallError,
+        ssl.SSLError,
+        ssl.CertificateError,
+    )
+
+
+# -- reports -----------------------------------------------------------------------------------
+
+def report_fatal(loop: Any, protocol: Any, transport: Any, message: str, exc: BaseException) -> None:
+    """A TLS connection ended by an error: what asyncio's SSLProtocol._fatal_error() tells."""
+    if isinstance(exc, OSError):
+        if loop.get_debug():
+            logger.debug("%r: %s", protocol, message, exc_info=exc)
+    elif not isinstance(exc, asyncio.CancelledError):
+        loop.call_exception_handler({
+            "message": message,
+            "exception": exc,
+            "transport": transport,
+            "protocol": protocol,
+        })
+
+
+def log_debug(loop: Any, protocol: Any, transport: Any, text: str) -> None:
+    logger.debug(text, protocol)
+
+
+def log_handshake(loop: Any, protocol: Any, transport: Any, milliseconds: float) -> None:
+    logger.debug("%r: SSL handshake took %.1f ms", protocol, milliseconds)
+
+
+def warn_eof() -> None:
+    logger.warning("returning true from eof_received() has no effect when using ssl")
+
+
+def warn_closed() -> None:
+    logger.warning("SSL connection is closed")
+
+
+# -- methods of the loop -----------------------------------------------------------------------
+
+def _arguments(loop: Any, protocol: Any, sslcontext: Any, waiter: Any, server_side: bool,
+               server_hostname: str | None, handshake_timeout: float | None,
+               shutdown_timeout: float | None, call_connection_made: bool) -> tuple[Any, ...]:
+    """asyncio's checks of what SSLProtocol() is given, and its defaults."""
+    if ssl is None:
+        raise RuntimeError("stdlib ssl module not available")
+    if handshake_timeout is None:
+        handshake_timeout = constants.SSL_HANDSHAKE_TIMEOUT
+    elif handshake_timeout <= 0:
+        raise ValueError(
+            f"ssl_handshake_timeout should be a positive number, got {handshake_timeout}")
+    if shutdown_timeout is None:
+        shutdown_timeout = constants.SSL_SHUTDOWN_TIMEOUT
+    elif shutdown_timeout <= 0:
+        raise ValueError(
+            f"ssl_shutdown_timeout should be a positive number, got {shutdown_timeout}")
+    if not sslcontext:
+        if server_side:
+            raise ValueError("Server side SSL needs a valid SSLContext")
+        sslcontext = ssl.create_default_context()
+        if not server_hostname:
+            sslcontext.check_hostname = False
+    hostname = server_hostname if server_hostname and not server_side else None
+    return (loop, protocol, sslcontext, waiter, server_side, hostname, handshake_timeout,
+            shutdown_timeout, call_connection_made)
+
+
+def make_ssl_transport(
+        self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False,
+        server_hostname=None, extra=None, server=None, ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None, call_connection_made=True):
+    """The hook that asyncio's BaseEventLoop calls for a connected socket and ssl=."""
+    self._ensure_fd_no_transport(rawsock)
+    arguments = _arguments(
+        self, protocol, sslcontext, waiter, server_side, server_hostname, ssl_handshake_timeout,
+        ssl_shutdown_timeout, call_connection_made)
+    return _core.tls_open(*arguments, rawsock, extra, server)
+
+
+if "context" in inspect.signature(asyncio.BaseEventLoop._make_ssl_transport).parameters:
+
+    def make_ssl_transport_in_context(
+            self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False,
+            server_hostname=None, extra=None, server=None, ssl_handshake_timeout=None,
+            ssl_shutdown_timeout=None, call_connection_made=True, context=None):
+        """The hook that asyncio's BaseEventLoop calls for a connected socket and ssl=."""
+        run = context.run if context is not None else lambda f, *args, **kwargs: f(*args, **kwargs)
+        return run(
+            make_ssl_transport, self, rawsock, protocol, sslcontext, waiter,
+            server_side=server_side, server_hostname=server_hostname, extra=extra, server=server,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout, call_connection_made=call_connection_made)
+
+    _make_ssl_transport = make_ssl_transport_in_context
+else:
+    _make_ssl_transport = make_ssl_transport
+_make_ssl_transport.__name__ = "_make_ssl_transport"
+
+
+def _take_buffered(protocol: Any) -> bytes:
+    """What a StreamReader has read ahead: with TLS on the server's side it is ciphertext."""
+    if isinstance(protocol, asyncio.StreamReaderProtocol):
+        reader = getattr(protocol, "_stream_reader", None)
+        if reader is not None and reader._buffer:
+            data = bytes(reader._buffer)
+            reader._buffer.clear()
+            return data
+    return b""
+
+
+async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
+                    server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+    """Upgrade transport to TLS.
+
+    Return a new transport that *protocol* should start using immediately.
+    """
+    if ssl is None:
+        raise RuntimeError("Python ssl module is not available")
+    if not isinstance(sslcontext, ssl.SSLContext):
+        raise TypeError(
+            f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
+    if not getattr(transport, "_start_tls_compatible", False):
+        raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+
+    waiter = self.create_future()
+    upgraded = _core.tls_over(*_arguments(
+        self, protocol, sslcontext, waiter, server_side, server_hostname, ssl_handshake_timeout,
+        ssl_shutdown_timeout, False))
+    # Nothing may come between the two: the handshake begins in its turn.
+    transport.pause_reading()
+    if server_side and (buffered := _take_buffered(protocol)):
+        upgraded._feed(buffered)
+    upgraded._slip_in(transport)
+    begin = self.call_soon(upgraded._begin)
+    resume = self.call_soon(transport.resume_reading)
+    try:
+        await waiter
+    except BaseException:
+        transport.close()
+        begin.cancel()
+        resume.cancel()
+        raise
+    return upgraded

@@ -1,0 +1,554 @@
+#include "tls/filter.h"
+
+/* The stream's marks are never above these, so that plaintext waits as
+   references and not as ciphertext. */
+#define FILTER_HIGH (256 * 1024)
+#define FILTER_LOW (64 * 1024)
+#define FILTER_BUFFER (64 * 1024)
+#define FILTER_FATAL "Fatal error on SSL protocol"
+
+/* -- a stream of ours: the sink ------------------------------------------ */
+
+static inline TwStream *
+filter_stream(const TwTls *tls)
+{
+    return (TwStream *)tls->lower;
+}
+
+static tw_status
+sink_on_data(TwStream *stream, PyObject *owner, char *p, size_t n)
+{
+    TwLoop *loop = stream->base.loop;
+    PyObject *pinned = Py_NewRef(owner);
+    char *taken = NULL;
+    tw_status status;
+
+    /* A callback that lets the loop go on (a greenlet) must not have the
+       bytes overwritten by the next read. */
+    if (p == loop->read_buffer) {
+        taken = TW_TAKE(loop->read_buffer);
+    }
+    status = tw_tls_data((TwTls *)pinned, p, n);
+    if (taken != NULL && loop->read_buffer == NULL && loop->uv_open) {
+        loop->read_buffer = taken;
+    }
+    else {
+        PyMem_RawFree(taken);
+    }
+    Py_DECREF(pinned);
+    return status;
+}
+
+static tw_status
+sink_on_eof(TwStream *stream, PyObject *owner)
+{
+    TwWatcher *w = stream->base.watcher;
+    int keep_open = tw_tls_eof((TwTls *)owner);
+
+    if (keep_open < 0) {
+        return -1;
+    }
+    if (!keep_open) {
+        return tw_transport_close(&stream->base);
+    }
+    w = stream->base.watcher;
+    return w == NULL ? 0 : tw_watcher_want(w, w->want & ~TW_EV_READ);
+}
+
+static tw_status
+sink_on_made(TwStream *stream, PyObject *owner)
+{
+    return tw_tls_made((TwTls *)owner);
+}
+
+static tw_status
+sink_on_lost(TwStream *stream, PyObject *owner, PyObject *exc)
+{
+    return tw_tls_lost((TwTls *)owner, exc);
+}
+
+static tw_status
+sink_on_pause(TwStream *stream, PyObject *owner)
+{
+    ((TwTls *)owner)->lower_full = 1;
+    return 0;
+}
+
+static tw_status
+sink_on_resume(TwStream *stream, PyObject *owner)
+{
+    return tw_tls_drained((TwTls *)owner);
+}
+
+static const TwSink filter_sink = {
+    .data = sink_on_data,
+    .eof = sink_on_eof,
+    .made = sink_on_made,
+    .lost = sink_on_lost,
+    .pause_writing = sink_on_pause,
+    .resume_writing = sink_on_resume,
+};
+
+/* -- any other transport: the adapter ------------------------------------ */
+
+typedef struct {
+    PyObject_HEAD
+    TwTls *tls;       /* strong */
+    PyObject *buffer; /* strong or NULL: bytearray that get_buffer() gave */
+} TwAdapter;
+
+static PyObject *
+adapter_result(tw_status status)
+{
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+adapter_meth_connection_made(PyObject *op, PyObject *transport)
+{
+    TwTls *tls = ((TwAdapter *)op)->tls;
+
+    if (tls->lower == NULL) {
+        tls->lower = Py_NewRef(transport);
+    }
+    return adapter_result(tw_tls_made(tls));
+}
+
+static PyObject *
+adapter_meth_connection_lost(PyObject *op, PyObject *exc)
+{
+    return adapter_result(tw_tls_lost(((TwAdapter *)op)->tls, exc));
+}
+
+static PyObject *
+adapter_meth_get_buffer(PyObject *op, PyObject *hint)
+{
+    TwAdapter *self = (TwAdapter *)op;
+
+    if (self->buffer == NULL) {
+        self->buffer = PyByteArray_FromStringAndSize(NULL, FILTER_BUFFER);
+    }
+    return Py_XNewRef(self->buffer);
+}
+
+static PyObject *
+adapter_meth_buffer_updated(PyObject *op, PyObject *count)
+{
+    TwAdapter *self = (TwAdapter *)op;
+    Py_ssize_t n = PyLong_AsSsize_t(count);
+    PyObject *buffer;
+    tw_status status;
+
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (self->buffer == NULL || n < 0 || n > PyByteArray_Size(self->buffer)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "buffer_updated() without room for that many bytes");
+        return NULL;
+    }
+    buffer = TW_TAKE(self->buffer);
+    status = tw_tls_data(self->tls, PyByteArray_AsString(buffer), (size_t)n);
+    Py_DECREF(buffer);
+    return adapter_result(status);
+}
+
+static PyObject *
+adapter_meth_eof_received(PyObject *op, PyObject *unused)
+{
+    int keep_open = tw_tls_eof(((TwAdapter *)op)->tls);
+
+    return keep_open < 0 ? NULL : PyBool_FromLong(keep_open);
+}
+
+static PyObject *
+adapter_meth_pause_writing(PyObject *op, PyObject *unused)
+{
+    ((TwAdapter *)op)->tls->lower_full = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+adapter_meth_resume_writing(PyObject *op, PyObject *unused)
+{
+    return adapter_result(tw_tls_drained(((TwAdapter *)op)->tls));
+}
+
+static PyObject *
+adapter_get_transport(PyObject *op, void *unused)
+{
+    TwTls *tls = ((TwAdapter *)op)->tls;
+
+    return Py_NewRef(tls->lower && !tls->is_lost ? tls->lower : Py_None);
+}
+
+static PyObject *
+adapter_get_app_transport(PyObject *op, void *unused)
+{
+    return Py_NewRef((PyObject *)((TwAdapter *)op)->tls);
+}
+
+static PyObject *
+adapter_get_app_protocol(PyObject *op, void *unused)
+{
+    PyObject *protocol = ((TwAdapter *)op)->tls->base.protocol;
+
+    return Py_NewRef(protocol ? protocol : Py_None);
+}
+
+static PyObject *
+adapter_get_sslobj(PyObject *op, void *unused)
+{
+    return Py_NewRef(tw_engine_object(((TwAdapter *)op)->tls->engine));
+}
+
+static int
+adapter_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    TwAdapter *self = (TwAdapter *)op;
+
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT((PyObject *)self->tls);
+    Py_VISIT(self->buffer);
+    return 0;
+}
+
+static int
+adapter_clear(PyObject *op)
+{
+    Py_CLEAR(((TwAdapter *)op)->buffer);
+    return 0;
+}
+
+static void
+adapter_dealloc(PyObject *op)
+{
+    TwAdapter *self = (TwAdapter *)op;
+    PyTypeObject *type = Py_TYPE(op);
+
+    PyObject_GC_UnTrack(op);
+    Py_CLEAR(self->buffer);
+    Py_CLEAR(self->tls);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef adapter_methods[] = {
+    {"connection_made", adapter_meth_connection_made, METH_O, NULL},
+    {"connection_lost", adapter_meth_connection_lost, METH_O, NULL},
+    {"get_buffer", adapter_meth_get_buffer, METH_O, NULL},
+    {"buffer_updated", adapter_meth_buffer_updated, METH_O, NULL},
+    {"eof_received", adapter_meth_eof_received, METH_NOARGS, NULL},
+    {"pause_writing", adapter_meth_pause_writing, METH_NOARGS, NULL},
+    {"resume_writing", adapter_meth_resume_writing, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef adapter_getset[] = {
+    {"_transport", adapter_get_transport, NULL, NULL, NULL},
+    {"_app_transport", adapter_get_app_transport, NULL, NULL, NULL},
+    {"_app_protocol", adapter_get_app_protocol, NULL, NULL, NULL},
+    {"_sslobj", adapter_get_sslobj, NULL, NULL, NULL},
+    {NULL},
+};
+
+PyDoc_STRVAR(adapter_doc,
+"What a TLS transport shows to the transport under it: a BufferedProtocol.");
+
+static PyType_Slot adapter_slots[] = {
+    {Py_tp_doc, (void *)adapter_doc},
+    {Py_tp_dealloc, adapter_dealloc},
+    {Py_tp_traverse, adapter_traverse},
+    {Py_tp_clear, adapter_clear},
+    {Py_tp_methods, adapter_methods},
+    {Py_tp_getset, adapter_getset},
+    {0, NULL},
+};
+
+static PyType_Spec adapter_spec = {
+    .name = "tidewire._core.TLSProtocol",
+    .basicsize = sizeof(TwAdapter),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = adapter_slots,
+};
+
+PyObject *
+tw_filter_adapter(TwTls *tls)
+{
+    PyTypeObject *type = tls->base.loop->state->tls_adapter_type;
+    TwAdapter *adapter;
+
+    if (tls->adapter == NULL) {
+        adapter = (TwAdapter *)type->tp_alloc(type, 0);
+        if (adapter == NULL) {
+            return NULL;
+        }
+        adapter->tls = (TwTls *)Py_NewRef((PyObject *)tls);
+        tls->adapter = (PyObject *)adapter;
+    }
+    return tls->adapter;
+}
+
+/* -- getting in and out -------------------------------------------------- */
+
+void
+tw_filter_set_marks(TwTls *tls)
+{
+    TwStream *stream = filter_stream(tls);
+    size_t high = tls->base.high > 0 ? tls->base.high - 1 : 0;
+
+    if (!tls->is_stream || stream == NULL) {
+        return;
+    }
+    /* Whenever we pause the protocol, the stream is paused too, so that it
+       says when it has drained. */
+    stream->base.high = high < FILTER_HIGH ? high : FILTER_HIGH;
+    stream->base.low = tls->base.low < FILTER_LOW ? tls->base.low
+                                                  : FILTER_LOW;
+    if (stream->base.low > stream->base.high) {
+        stream->base.low = stream->base.high;
+    }
+}
+
+tw_status
+tw_filter_open(TwTls *tls, int fd, PyObject *sock, PyObject *extra,
+               PyObject *server)
+{
+    TwStream *stream =
+        tw_stream_new_with_sink(tls->base.loop, fd, sock, &filter_sink,
+                                (PyObject *)tls, extra, server, NULL);
+
+    if (stream == NULL) {
+        return -1;
+    }
+    tls->lower = (PyObject *)stream;
+    tls->is_stream = 1;
+    tw_filter_set_marks(tls);
+    return 0;
+}
+
+/* lower.<name>(arg): 0, or -1 with an exception. */
+static tw_status
+filter_call(TwTls *tls, PyObject *name, PyObject *arg)
+{
+    PyObject *argv[] = {Py_NewRef(tls->lower), arg};
+    PyObject *result = tw_call_plain_method(name, argv, arg ? 2 : 1);
+
+    Py_DECREF(argv[0]);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* The same in the middle of things: an exception is fatal. */
+static tw_status
+filter_tell(TwTls *tls, PyObject *name, PyObject *arg)
+{
+    if (tls->lower == NULL || tls->is_lost) {
+        return 0;
+    }
+    if (filter_call(tls, name, arg) < 0) {
+        return tw_tls_fatal(tls, FILTER_FATAL);
+    }
+    return 0;
+}
+
+tw_status
+tw_filter_slip_in(TwTls *tls, PyObject *lower)
+{
+    tw_state *state = tls->base.loop->state;
+    PyObject *adapter = tw_filter_adapter(tls);
+
+    if (adapter == NULL) {
+        return -1;
+    }
+    Py_XSETREF(tls->lower, Py_NewRef(lower));
+    if (!Py_IS_TYPE(lower, state->stream_type)) {
+        return filter_call(tls, state->str.set_protocol, adapter);
+    }
+    /* What was written so far leaves in clear. */
+    if (tw_stream_uncork((TwStream *)lower) < 0) {
+        return -1;
+    }
+    tls->is_stream = 1;
+    tw_transport_set_protocol((TwTransport *)lower, adapter);
+    tw_stream_set_sink((TwStream *)lower, &filter_sink, (PyObject *)tls);
+    tw_filter_set_marks(tls);
+    if (((TwTransport *)lower)->flags & TW_F_WRITE_PAUSED) {
+        tls->lower_full = 1;
+    }
+    return 0;
+}
+
+void
+tw_filter_cut(TwTls *tls)
+{
+    if (tls->is_stream && tls->lower != NULL
+        && filter_stream(tls)->sink_owner == (PyObject *)tls) {
+        tw_stream_set_sink(filter_stream(tls), NULL, NULL);
+    }
+    Py_CLEAR(tls->adapter);
+}
+
+/* -- down ---------------------------------------------------------------- */
+
+static tw_status
+filter_send_stream(TwTls *tls, size_t n, bool late)
+{
+    TwStream *stream = (TwStream *)Py_NewRef(tls->lower);
+    const char *p = tw_engine_out_peek(tls->engine);
+    PyObject *bytes;
+    tw_status status;
+
+    if (stream->base.conn_lost > 0 || stream->base.fd < 0) {
+        tw_engine_out_clear(tls->engine);
+        status = 0;
+    }
+    else if (p == NULL
+             || (late && n < TW_CORK_BYTES && tls->base.loop->depth > 0)) {
+        bytes = tw_engine_out_take(tls->engine);
+        status = bytes ? tw_stream_write_bytes(stream, bytes) : -1;
+        Py_XDECREF(bytes);
+    }
+    else {
+        status = tw_stream_write_raw(stream, p, n);
+        tw_engine_out_clear(tls->engine);
+    }
+    Py_DECREF(stream);
+    return status < 0 ? tw_tls_fatal(tls, FILTER_FATAL) : 0;
+}
+
+tw_status
+tw_filter_send(TwTls *tls, bool late)
+{
+    size_t n = tw_engine_out_size(tls->engine);
+    PyObject *bytes;
+    tw_status status;
+
+    if (n == 0 || tw_engine_is_busy(tls->engine)) {
+        return 0;
+    }
+    if (tls->lower == NULL || tls->is_lost) {
+        tw_engine_out_clear(tls->engine);
+        return 0;
+    }
+    if (tls->is_stream) {
+        return filter_send_stream(tls, n, late);
+    }
+    if (tls->lower_full) {
+        return 0;
+    }
+    bytes = tw_engine_out_take(tls->engine);
+    if (bytes == NULL) {
+        return tw_tls_fatal(tls, FILTER_FATAL);
+    }
+    status = filter_tell(tls, tls->base.loop->state->str.write, bytes);
+    Py_DECREF(bytes);
+    return status;
+}
+
+size_t
+tw_filter_waiting(TwTls *tls)
+{
+    return tls->is_stream && !tls->is_lost
+               ? tw_stream_buffer_size((TwTransport *)tls->lower)
+               : 0;
+}
+
+tw_status
+tw_filter_pause_reading(TwTls *tls)
+{
+    if (tls->is_stream) {
+        return tw_stream_pause_reading(filter_stream(tls));
+    }
+    return filter_tell(tls, tls->base.loop->state->str.pause_reading, NULL);
+}
+
+tw_status
+tw_filter_resume_reading(TwTls *tls)
+{
+    if (tls->is_stream) {
+        return tw_stream_resume_reading(filter_stream(tls));
+    }
+    return filter_tell(tls, tls->base.loop->state->str.resume_reading, NULL);
+}
+
+tw_status
+tw_filter_close_soon(TwTls *tls)
+{
+    TwLoop *loop = tls->base.loop;
+    PyObject *method;
+    tw_status status;
+
+    if (tls->lower == NULL || tls->is_lost) {
+        return 0;
+    }
+    /* allow: the transport's close(), bound */
+    method = PyObject_GetAttr(tls->lower, loop->state->str.close);
+    if (method == NULL) {
+        return tw_tls_fatal(tls, FILTER_FATAL);
+    }
+    status = tw_loop_call_soon(loop, method, NULL, 0, tls->base.context);
+    Py_DECREF(method);
+    return status < 0 ? tw_tls_fatal(tls, FILTER_FATAL) : 0;
+}
+
+tw_status
+tw_filter_force_close(TwTls *tls, PyObject *exc)
+{
+    tw_state *state = tls->base.loop->state;
+
+    if (tls->lower == NULL || tls->is_lost) {
+        return 0;
+    }
+    if (tls->is_stream) {
+        return tw_transport_force_close((TwTransport *)tls->lower, exc);
+    }
+    if (filter_call(tls, state->str._force_close, exc ? exc : Py_None) == 0) {
+        return 0;
+    }
+    /* A transport of a user's that is no asyncio transport inside. */
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return tw_call_report(tls->base.loop, FILTER_FATAL, tls->lower, NULL);
+    }
+    PyErr_Clear();
+    if (filter_call(tls, state->str.abort, NULL) < 0) {
+        return tw_call_report(tls->base.loop, FILTER_FATAL, tls->lower, NULL);
+    }
+    return 0;
+}
+
+PyObject *
+tw_filter_extra_info(TwTls *tls, PyObject *name, PyObject *dflt)
+{
+    if (tls->lower == NULL) {
+        return Py_NewRef(dflt);
+    }
+    if (tls->is_stream) {
+        if (tw_stream_uncork(filter_stream(tls)) < 0) {
+            return NULL;
+        }
+        return tw_transport_extra_info((TwTransport *)tls->lower, name, dflt);
+    }
+    PyObject *argv[] = {tls->lower, name, dflt};
+    return tw_call_plain_method(tls->base.loop->state->str.get_extra_info,
+                                argv, 3);
+}
+
+tw_status
+tw_filter_setup(tw_state *state, PyObject *module)
+{
+    PyObject *bases = PyTuple_Pack(1, state->buffered_protocol);
+    tw_status status;
+
+    if (bases == NULL) {
+        return -1;
+    }
+    status = tw_state_add_type(state, &state->tls_adapter_type,
+                               &adapter_spec, bases, 0);
+    Py_DECREF(bases);
+    return status;
+}

@@ -1,0 +1,47 @@
+/* What lies under a TLS transport: a stream of ours, or any other transport.
+
+   A stream of ours (TwStream) has the TLS transport as its sink: bytes and
+   events go from C to C.  Every other one (another TLS transport; one of a
+   user, in start_tls) gets an adapter, a BufferedProtocol that passes on
+   what it is told.  The functions below hide the difference; they do nothing
+   when there is no lower transport any more. */
+#pragma once
+
+#include "net/stream.h"
+#include "tls/tls_transport.h"
+
+/* Make the stream for a connected socket; it begins in its turn. */
+TW_MUSTCHECK tw_status tw_filter_open(TwTls *tls, int fd, PyObject *sock,
+                                      PyObject *extra, PyObject *server);
+
+/* Slip between an open transport and its protocol. */
+TW_MUSTCHECK tw_status tw_filter_slip_in(TwTls *tls, PyObject *lower);
+
+/* The connection is lost: cut the cycle. */
+void tw_filter_cut(TwTls *tls);
+
+/* Hand down the engine's ciphertext.  `late`: it may wait for the end of the
+   running callback. */
+TW_MUSTCHECK tw_status tw_filter_send(TwTls *tls, bool late);
+
+/* Ciphertext that waits below. */
+size_t tw_filter_waiting(TwTls *tls);
+
+/* Adapt the lower transport's marks to ours. */
+void tw_filter_set_marks(TwTls *tls);
+
+TW_MUSTCHECK tw_status tw_filter_pause_reading(TwTls *tls);
+TW_MUSTCHECK tw_status tw_filter_resume_reading(TwTls *tls);
+
+/* lower.close(), by call_soon as asyncio does after a shutdown. */
+TW_MUSTCHECK tw_status tw_filter_close_soon(TwTls *tls);
+TW_MUSTCHECK tw_status tw_filter_force_close(TwTls *tls, PyObject *exc);
+
+/* lower.get_extra_info(name, default): new reference or NULL. */
+PyObject *tw_filter_extra_info(TwTls *tls, PyObject *name, PyObject *dflt);
+
+/* Our protocol on the lower transport, made when first asked for: borrowed,
+   or NULL with an exception. */
+PyObject *tw_filter_adapter(TwTls *tls);
+
+TW_MUSTCHECK tw_status tw_filter_setup(tw_state *state, PyObject *module);

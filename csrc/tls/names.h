@@ -1,0 +1,27 @@
+/* What C asks of the ssl module and of tidewire._tls, kept in one tuple.
+
+   state->tls is made when TLS is used for the first time, so that programs
+   without TLS do not import the ssl module for us. */
+#pragma once
+
+#include "core/state.h"
+
+/* The names of the ssl module that C asks for: state->tls is a tuple with
+   these at its places (tidewire._tls.C_NAMES). */
+enum {
+    TW_TLS_HELPERS, /* the module tidewire._tls itself */
+    TW_TLS_WANT_READ,
+    TW_TLS_SYSCALL,
+    TW_TLS_ERROR,
+    TW_TLS_CERTIFICATE_ERROR,
+    TW_TLS_NAMES
+};
+
+/* Make state->tls if it is not there yet. */
+TW_MUSTCHECK tw_status tw_engine_need_ssl(tw_state *state);
+
+static inline PyObject *
+tw_engine_name(const tw_state *state, int which)
+{
+    return PyTuple_GET_ITEM(state->tls, which);
+}

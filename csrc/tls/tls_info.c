@@ -1,0 +1,196 @@
+/* Limits of flow control, and the extra info of TLS transports. */
+#include "base/args.h"
+#include "tls/filter.h"
+#include "tls/names.h"
+#include "tls/tls_transport.h"
+
+static PyObject *
+info_result(tw_status status)
+{
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- limits -------------------------------------------------------------- */
+
+/* asyncio's add_flowcontrol_defaults(). */
+static tw_status
+tls_limits(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+           const char *function, Py_ssize_t dflt, size_t *high, size_t *low)
+{
+    static const char *const names[] = {"high", "low"};
+    const TwArgs spec = {function, names, 0, 2};
+    PyObject *given[2];
+    Py_ssize_t size[2];
+
+    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
+        return -1;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (given[i] == Py_None) {
+            given[i] = NULL;
+        }
+        size[i] = given[i] ? PyNumber_AsSsize_t(given[i], NULL) : 0;
+        if (size[i] == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    if (given[0] == NULL) {
+        size[0] = given[1] ? 4 * size[1] : dflt;
+    }
+    if (given[1] == NULL) {
+        size[1] = size[0] / 4;
+    }
+    if (!(size[0] >= size[1] && size[1] >= 0)) {
+        PyErr_Format(PyExc_ValueError,
+                     "high (%zd) must be >= low (%zd) must be >= 0", size[0],
+                     size[1]);
+        return -1;
+    }
+    *high = (size_t)size[0];
+    *low = (size_t)size[1];
+    return 0;
+}
+
+PyObject *
+tw_tls_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kwnames)
+{
+    TwTls *self = (TwTls *)op;
+
+    if (tls_limits(args, nargs, kwnames, "set_write_buffer_limits",
+                   TW_TLS_WRITE_HIGH, &self->base.high, &self->base.low)
+        < 0) {
+        return NULL;
+    }
+    tw_filter_set_marks(self);
+    return info_result(tw_tls_control_writing(self, false));
+}
+
+PyObject *
+tw_tls_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
+{
+    TwTls *self = (TwTls *)op;
+    PyObject *lower, *size, *sum;
+
+    size = PyLong_FromSize_t(tw_tls_buffer_size(self));
+    if (size == NULL || self->is_stream || self->is_lost
+        || self->lower == NULL) {
+        return size;
+    }
+    PyObject *argv[] = {self->lower};
+    lower = tw_call_plain_method(
+        self->base.loop->state->str.get_write_buffer_size, argv, 1);
+    sum = lower ? PyNumber_Add(size, lower) : NULL;
+    Py_DECREF(size);
+    Py_XDECREF(lower);
+    return sum;
+}
+
+PyObject *
+tw_tls_meth_set_read_buffer_limits(PyObject *op, PyObject *const *args,
+                                   Py_ssize_t nargs, PyObject *kwnames)
+{
+    TwTls *self = (TwTls *)op;
+
+    if (tls_limits(args, nargs, kwnames, "set_read_buffer_limits",
+                   TW_TLS_READ_HIGH, &self->read_high, &self->read_low)
+        < 0) {
+        return NULL;
+    }
+    return info_result(tw_tls_control_reading(self));
+}
+
+PyObject *
+tw_tls_meth_get_read_buffer_limits(PyObject *op, PyObject *unused)
+{
+    TwTls *self = (TwTls *)op;
+
+    return Py_BuildValue("(nn)", (Py_ssize_t)self->read_low,
+                         (Py_ssize_t)self->read_high);
+}
+
+PyObject *
+tw_tls_meth_get_read_buffer_size(PyObject *op, PyObject *unused)
+{
+    return PyLong_FromSize_t(tw_engine_in_size(((TwTls *)op)->engine));
+}
+
+/* -- extra info ---------------------------------------------------------- */
+
+/* What the SSL object knows, asked when first wanted: new reference; NULL
+   without an exception for another name. */
+static PyObject *
+tls_info_make(TwTls *self, PyObject *name)
+{
+    tw_state *state = self->base.loop->state;
+    PyObject *argv[] = {tw_engine_object(self->engine)};
+
+    if (PyUnicode_CompareWithASCIIString(name, "sslcontext") == 0) {
+        return Py_NewRef(self->sslcontext);
+    }
+    if (!self->is_done) {
+        return NULL;
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "ssl_object") == 0) {
+        return Py_NewRef(argv[0]);
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "peercert") == 0) {
+        return tw_call_plain_method(state->str.getpeercert, argv, 1);
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "cipher") == 0) {
+        return tw_call_plain_method(state->str.cipher, argv, 1);
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "compression") == 0) {
+        return tw_call_plain_method(state->str.compression, argv, 1);
+    }
+    return NULL;
+}
+
+static PyObject *
+tls_extra_info(TwTls *self, PyObject *name, PyObject *dflt)
+{
+    PyObject *value = NULL;
+
+    if (self->base.extra != NULL) {
+        value = PyDict_GetItemWithError(self->base.extra, name);
+        if (value != NULL || PyErr_Occurred()) {
+            return Py_XNewRef(value);
+        }
+    }
+    if (PyUnicode_Check(name)) {
+        value = tls_info_make(self, name);
+    }
+    if (value == NULL) {
+        return PyErr_Occurred() ? NULL
+                                : tw_filter_extra_info(self, name, dflt);
+    }
+    if (self->base.extra == NULL) {
+        self->base.extra = PyDict_New();
+    }
+    if (self->base.extra == NULL
+        || PyDict_SetItem(self->base.extra, name, value) < 0) {
+        Py_CLEAR(value);
+    }
+    return value;
+}
+
+PyObject *
+tw_tls_meth_get_extra_info(PyObject *op, PyObject *const *args,
+                           Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"name", "default"};
+    static const TwArgs spec = {"get_extra_info", names, 1, 2};
+    TwTls *self = (TwTls *)op;
+    PyObject *given[2];
+
+    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
+        return NULL;
+    }
+    if (self->in_read && tw_filter_send(self, false) < 0) {
+        return NULL;
+    }
+    return tls_extra_info(self, given[0], given[1] ? given[1] : Py_None);
+}

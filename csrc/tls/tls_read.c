@@ -1,0 +1,289 @@
+/* From the cipher to the protocol. */
+#include "base/compat.h"
+#include "tls/filter.h"
+#include "tls/names.h"
+#include "tls/tls_transport.h"
+
+/* How a stretch of reading ended. */
+typedef struct {
+    Py_ssize_t last;  /* what the engine said last: > 0, 0, WANT, -1 */
+    PyObject *exc;    /* strong or NULL: the exception of a -1 */
+} TwReadEnd;
+
+/* -- end of file --------------------------------------------------------- */
+
+tw_status
+tw_tls_tell_eof(TwTls *self)
+{
+    tw_state *state = self->base.loop->state;
+    PyObject *result;
+    int keep_open;
+
+    if (self->app != TW_APP_MADE || self->base.protocol == NULL) {
+        return 0;
+    }
+    self->app = TW_APP_EOF;
+    result = tw_transport_call_protocol(&self->base, state->str.eof_received,
+                                        NULL);
+    keep_open = result ? PyObject_IsTrue(result) : -1;
+    Py_XDECREF(result);
+    if (keep_open < 0) {
+        return tw_tls_fatal(self, "Error calling eof_received()");
+    }
+    if (keep_open) {
+        PyObject *argv[] = {tw_engine_name(state, TW_TLS_HELPERS)};
+        result = tw_call_plain_method(state->str.warn_eof, argv, 1);
+        if (result == NULL) {
+            return tw_tls_fatal(self, "Error calling eof_received()");
+        }
+        Py_DECREF(result);
+    }
+    return 0;
+}
+
+/* close_notify came: asyncio tells the protocol, and shuts down. */
+static tw_status
+read_eof(TwTls *self)
+{
+    if (tw_tls_tell_eof(self) < 0) {
+        return -1;
+    }
+    return self->state == TW_TLS_WRAPPED ? tw_tls_close(self) : 0;
+}
+
+/* What the engine said last, now that the data was delivered. */
+static tw_status
+read_ended(TwTls *self, TwReadEnd *end)
+{
+    PyObject *exc = TW_TAKE(end->exc);
+
+    if (exc != NULL) {
+        if (!tw_tls_is_readable(self)) {
+            Py_DECREF(exc); /* aborted meanwhile: nobody cares */
+            return 0;
+        }
+        tw_err_restore_steal(exc);
+        return tw_tls_callback_failed(self);
+    }
+    return end->last == 0 ? read_eof(self) : 0;
+}
+
+/* Fill p[0:n] as far as the data goes; notes how it ended. */
+static size_t
+read_fill(TwTls *self, char *p, size_t n, TwReadEnd *end)
+{
+    size_t off = 0;
+
+    do {
+        end->last = tw_engine_read(self->engine, p + off, n - off);
+        if (end->last <= 0) {
+            if (end->last == -1) {
+                end->exc = tw_err_take();
+            }
+            break;
+        }
+        off += (size_t)end->last;
+    } while (off < n && tw_engine_bound(self->engine) > 0);
+    return off;
+}
+
+/* -- Protocol: one bytes object for all that is there -------------------- */
+
+/* New bytes object, possibly empty; or NULL with an exception. */
+static PyObject *
+read_bytes(TwTls *self, TwReadEnd *end)
+{
+    size_t size = 0, bound = tw_engine_bound(self->engine);
+    PyObject *data = NULL;
+
+    while (bound > 0) {
+        Py_ssize_t room = (Py_ssize_t)(size + bound);
+        if (data == NULL) {
+            data = PyBytes_FromStringAndSize(NULL, room);
+        }
+        else if (_PyBytes_Resize(&data, room) < 0) {
+            break;
+        }
+        if (data == NULL) {
+            break;
+        }
+        size += read_fill(self, PyBytes_AS_STRING(data) + size, bound, end);
+        if (end->last <= 0) {
+            break;
+        }
+        bound = tw_engine_bound(self->engine);
+    }
+    if (data != NULL && (size_t)PyBytes_GET_SIZE(data) != size) {
+        _PyBytes_Resize(&data, (Py_ssize_t)size);
+    }
+    if (data == NULL) {
+        if (!PyErr_Occurred()) {
+            return PyBytes_FromStringAndSize(NULL, 0);
+        }
+        Py_CLEAR(end->exc);
+    }
+    return data;
+}
+
+/* 1: there may be more; 0: no more; -1. */
+static int
+read_copied(TwTls *self)
+{
+    TwReadEnd end = {.last = TW_ENGINE_WANT};
+    PyObject *data = read_bytes(self, &end), *result;
+
+    if (data == NULL) {
+        return tw_tls_callback_failed(self);
+    }
+    if (PyBytes_GET_SIZE(data) > 0 && self->base.protocol != NULL
+        && tw_tls_is_readable(self)) {
+        result = tw_transport_call_protocol(
+            &self->base, self->base.loop->state->str.data_received, data);
+        Py_DECREF(data);
+        if (TW_UNLIKELY(result == NULL)) {
+            Py_XDECREF(end.exc);
+            return tw_tls_callback_failed(self);
+        }
+        Py_DECREF(result);
+    }
+    else {
+        Py_DECREF(data);
+    }
+    if (read_ended(self, &end) < 0) {
+        return -1;
+    }
+    return end.last > 0;
+}
+
+/* -- BufferedProtocol: into the protocol's own memory -------------------- */
+
+/* get_buffer() and its memory.  0, or -1 with an exception. */
+static tw_status
+read_get_buffer(TwTls *self, Py_buffer *view)
+{
+    PyObject *hint, *buffer = NULL;
+    tw_status status;
+
+    hint = PyLong_FromSize_t(tw_engine_in_size(self->engine));
+    if (hint != NULL) {
+        buffer = tw_transport_call_protocol(
+            &self->base, self->base.loop->state->str.get_buffer, hint);
+        Py_DECREF(hint);
+    }
+    if (buffer == NULL) {
+        return -1;
+    }
+    status = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
+    Py_DECREF(buffer);
+    if (status == 0 && view->len == 0) {
+        PyBuffer_Release(view);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "get_buffer() returned an empty buffer");
+        return -1;
+    }
+    return status;
+}
+
+static tw_status
+read_updated(TwTls *self, size_t n)
+{
+    PyObject *count = PyLong_FromSize_t(n), *result = NULL;
+
+    if (count != NULL) {
+        result = tw_transport_call_protocol(
+            &self->base, self->base.loop->state->str.buffer_updated, count);
+        Py_DECREF(count);
+    }
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* One buffer.  1: there may be more; 0: no more; -1. */
+static int
+read_one_buffer(TwTls *self)
+{
+    TwReadEnd end = {.last = TW_ENGINE_WANT};
+    Py_buffer view;
+    size_t n = 0;
+
+    if (read_get_buffer(self, &view) < 0) {
+        return tw_tls_callback_failed(self);
+    }
+    if (tw_tls_is_readable(self)) {
+        n = read_fill(self, view.buf, (size_t)view.len, &end);
+    }
+    /* Released first: the callback may resize it. */
+    PyBuffer_Release(&view);
+    if (n > 0 && self->base.protocol != NULL && tw_tls_is_readable(self)
+        && read_updated(self, n) < 0) {
+        Py_XDECREF(end.exc);
+        return tw_tls_callback_failed(self);
+    }
+    if (read_ended(self, &end) < 0) {
+        return -1;
+    }
+    return end.last > 0;
+}
+
+static bool
+read_may_go_on(TwTls *self)
+{
+    return tw_tls_is_readable(self) && !self->paused
+           && self->base.protocol != NULL
+           && tw_engine_bound(self->engine) > 0;
+}
+
+/* -- the loop ------------------------------------------------------------ */
+
+/* The protocol may change its kind, pause, close from within. */
+static tw_status
+read_deliver(TwTls *self)
+{
+    int more = 1;
+
+    while (more > 0 && read_may_go_on(self)) {
+        more = self->base.flags & TW_F_BUFFERED ? read_one_buffer(self)
+                                                : read_copied(self);
+    }
+    return more < 0 ? -1 : 0;
+}
+
+tw_status
+tw_tls_read(TwTls *self)
+{
+    tw_status status;
+
+    if (!tw_tls_is_readable(self) || self->in_read
+        || tw_engine_is_busy(self->engine)) {
+        return 0;
+    }
+    self->in_read = 1;
+    status = read_deliver(self);
+    self->in_read = 0;
+    if (status < 0) {
+        return -1;
+    }
+    if (self->backlog.count > 0 && tw_tls_is_readable(self)) {
+        status = tw_tls_write_backlog(self, false);
+    }
+    else {
+        status = tw_tls_flush(self);
+    }
+    return status < 0 ? -1 : tw_tls_control_reading(self);
+}
+
+tw_status
+tw_tls_control_reading(TwTls *self)
+{
+    size_t size = tw_engine_in_size(self->engine);
+
+    if (size >= self->read_high && size > 0 && !self->lower_paused) {
+        self->lower_paused = 1;
+        return tw_filter_pause_reading(self);
+    }
+    if (size <= self->read_low && self->lower_paused) {
+        self->lower_paused = 0;
+        return tw_filter_resume_reading(self);
+    }
+    return 0;
+}

@@ -1,0 +1,413 @@
+/* From the program to the cipher, and down.
+
+   write() encrypts at once.  While the read loop is on the stack the
+   ciphertext stays in the engine until the loop's end, and inside any other
+   callback the stream holds it (its cork): many small writes, one system
+   call.  Once the lower transport says that it is full, plaintext waits as
+   it is, by reference. */
+#include <string.h>
+
+#include "tls/chunk.h"
+#include "tls/filter.h"
+#include "tls/names.h"
+#include "tls/tls_transport.h"
+
+/* Ciphertext above this goes down in the middle of an operation. */
+#define WRITE_SEND_SIZE (64 * 1024)
+/* Pieces of writelines() are gathered into records of this size. */
+#define WRITE_RECORD (16 * 1024)
+#define WRITE_FATAL "Fatal error on SSL protocol"
+
+size_t
+tw_tls_buffer_size(TwTls *self)
+{
+    return self->backlog.bytes + tw_engine_out_size(self->engine)
+           + tw_filter_waiting(self);
+}
+
+/* -- flow control -------------------------------------------------------- */
+
+static tw_status
+write_tell(TwTls *self, PyObject *name, bool own, const char *message)
+{
+    PyObject *argv[1], *result;
+    tw_status status = 0;
+
+    if (self->base.protocol == NULL) {
+        return 0;
+    }
+    argv[0] = Py_NewRef(self->base.protocol);
+    result = tw_call_method(self->base.loop, own ? self->base.context : NULL,
+                            name, argv, 1);
+    Py_DECREF(argv[0]);
+    if (result == NULL) {
+        status = tw_call_report(self->base.loop, message, (PyObject *)self,
+                                self->adapter);
+    }
+    Py_XDECREF(result);
+    return status;
+}
+
+tw_status
+tw_tls_control_writing(TwTls *self, bool own)
+{
+    size_t size = tw_tls_buffer_size(self);
+
+    if (TW_UNLIKELY(self->base.flags & TW_F_WRITE_PAUSED)) {
+        if (size > self->base.low) {
+            return 0;
+        }
+        self->base.flags &= ~TW_F_WRITE_PAUSED;
+        return write_tell(self, self->base.loop->state->str.resume_writing,
+                          own, "protocol.resume_writing() failed");
+    }
+    if (TW_LIKELY(size < self->base.high || size == 0)) {
+        return 0;
+    }
+    self->base.flags |= TW_F_WRITE_PAUSED;
+    return write_tell(self, self->base.loop->state->str.pause_writing, own,
+                      "protocol.pause_writing() failed");
+}
+
+tw_status
+tw_tls_flush(TwTls *self)
+{
+    if (!self->in_read && tw_filter_send(self, true) < 0) {
+        return -1;
+    }
+    return tw_tls_control_writing(self, true);
+}
+
+/* -- encrypting ---------------------------------------------------------- */
+
+/* Encrypt what may go now (or `all`): how many bytes were taken; -1. */
+static Py_ssize_t
+write_encrypt(TwTls *self, const char *p, size_t n, bool all)
+{
+    size_t done = 0;
+
+    while (done < n && (all || !self->lower_full)) {
+        size_t size = n - done;
+        if (size > TW_CHUNK_PLAIN) {
+            size = TW_CHUNK_PLAIN;
+        }
+        Py_ssize_t got = tw_engine_write(self->engine, p + done, size);
+        if (got == -1) {
+            return -1;
+        }
+        if (got == TW_ENGINE_WANT) {
+            break;
+        }
+        done += (size_t)got;
+        if (tw_engine_out_size(self->engine) >= WRITE_SEND_SIZE
+            && tw_filter_send(self, false) < 0) {
+            return -1;
+        }
+    }
+    return (Py_ssize_t)done;
+}
+
+/* May plaintext go through the cipher now? */
+static inline bool
+write_is_free(const TwTls *self)
+{
+    return tw_tls_is_readable(self) && !self->in_write
+           && !tw_engine_is_busy(self->engine);
+}
+
+tw_status
+tw_tls_write_backlog(TwTls *self, bool all)
+{
+    tw_status status = 0;
+
+    if (!write_is_free(self)) {
+        return 0;
+    }
+    self->in_write = 1;
+    while (self->backlog.count > 0 && (all || !self->lower_full)) {
+        TwPiece *piece = &self->backlog.pieces[self->backlog.head];
+        PyObject *data = Py_NewRef(piece->data);
+        size_t size = (size_t)PyBytes_GET_SIZE(data) - piece->start;
+        Py_ssize_t done = write_encrypt(
+            self, PyBytes_AS_STRING(data) + piece->start, size, all);
+        if (done > 0 && self->backlog.count > 0) {
+            tw_bufq_consume(&self->backlog, (size_t)done);
+        }
+        Py_DECREF(data);
+        if (done < 0) {
+            status = tw_tls_fatal(self, WRITE_FATAL);
+            break;
+        }
+        if ((size_t)done < size) {
+            break;
+        }
+    }
+    self->in_write = 0;
+    return status < 0 ? -1 : tw_tls_flush(self);
+}
+
+tw_status
+tw_tls_drained(TwTls *self)
+{
+    tw_status status;
+
+    self->lower_full = 0;
+    Py_INCREF(self);
+    if (self->backlog.count > 0 && tw_tls_is_readable(self)) {
+        status = tw_tls_write_backlog(self, false);
+    }
+    else {
+        status = tw_tls_flush(self);
+    }
+    Py_DECREF(self);
+    return status;
+}
+
+/* -- write() ------------------------------------------------------------- */
+
+static tw_status
+write_later(TwTls *self, PyObject *bytes, const char *p, size_t n,
+            size_t start)
+{
+    if (bytes != NULL) {
+        return tw_bufq_push(&self->backlog, bytes,
+                            (size_t)(p - PyBytes_AS_STRING(bytes)) + start);
+    }
+    return tw_bufq_push_copy(&self->backlog, p + start, n - start);
+}
+
+/* asyncio warns from the fifth write on. */
+static tw_status
+write_ignored(TwTls *self)
+{
+    PyObject *result;
+
+    if (self->base.conn_lost++ < 5) {
+        return 0;
+    }
+    PyObject *argv[] = {
+        tw_engine_name(self->base.loop->state, TW_TLS_HELPERS)};
+    result = tw_call_plain_method(self->base.loop->state->str.warn_closed,
+                                  argv, 1);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Through the cipher, or behind what waits. */
+static tw_status
+write_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
+{
+    Py_ssize_t done = 0;
+
+    if (self->backlog.count == 0 && self->state == TW_TLS_WRAPPED
+        && write_is_free(self)) {
+        self->in_write = 1;
+        /* Memory that may change is encrypted now, whatever waits. */
+        done = write_encrypt(self, p, n, bytes == NULL);
+        self->in_write = 0;
+        if (done < 0) {
+            return tw_tls_fatal(self, WRITE_FATAL);
+        }
+    }
+    if ((size_t)done < n && self->state != TW_TLS_UNWRAPPED
+        && write_later(self, bytes, p, n, (size_t)done) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+/* The end of write() and writelines(). */
+static tw_status
+write_finish(TwTls *self)
+{
+    if (self->backlog.count > 0 && !self->lower_full
+        && self->state == TW_TLS_WRAPPED) {
+        if (tw_tls_write_backlog(self, false) < 0) {
+            return -1;
+        }
+    }
+    else if (!self->in_read && tw_filter_send(self, true) < 0) {
+        return -1;
+    }
+    if (tw_tls_control_writing(self, false) < 0) {
+        return -1;
+    }
+    return TW_UNLIKELY(self->flush_late) ? tw_tls_pump(self) : 0;
+}
+
+static inline bool
+write_is_open(const TwTls *self)
+{
+    return self->state == TW_TLS_WRAPPED || self->state == TW_TLS_HANDSHAKE;
+}
+
+tw_status
+tw_tls_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
+{
+    tw_status status;
+
+    if (TW_UNLIKELY(!write_is_open(self))) {
+        return write_ignored(self);
+    }
+    Py_INCREF(self);
+    status = write_put(self, bytes, p, n);
+    if (status == 0) {
+        status = write_finish(self);
+    }
+    Py_DECREF(self);
+    return status;
+}
+
+static tw_status
+write_buffer(TwTls *self, PyObject *data)
+{
+    Py_buffer view;
+    tw_status status = 0;
+
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return write_is_open(self) ? tw_tls_fatal(self, WRITE_FATAL) : -1;
+    }
+    if (view.len > 0) {
+        status = tw_tls_put(self, NULL, view.buf, (size_t)view.len);
+    }
+    PyBuffer_Release(&view);
+    return status;
+}
+
+PyObject *
+tw_tls_meth_write(PyObject *op, PyObject *data)
+{
+    TwTls *self = (TwTls *)op;
+    tw_status status = 0;
+
+    if (TW_LIKELY(PyBytes_Check(data))) {
+        if (PyBytes_GET_SIZE(data) > 0) {
+            status = tw_tls_put(self, data, PyBytes_AS_STRING(data),
+                                (size_t)PyBytes_GET_SIZE(data));
+        }
+    }
+    else if (PyByteArray_Check(data) || PyMemoryView_Check(data)) {
+        status = write_buffer(self, data);
+    }
+    else {
+        PyErr_Format(PyExc_TypeError,
+                     "data: expecting a bytes-like instance, got %.200s",
+                     Py_TYPE(data)->tp_name);
+        return NULL;
+    }
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- writelines() -------------------------------------------------------- */
+
+/* Small pieces on their way into one record. */
+typedef struct {
+    size_t size;
+    char bytes[WRITE_RECORD];
+} TwGather;
+
+static tw_status
+gather_flush(TwTls *self, TwGather *gather)
+{
+    size_t size = gather->size;
+
+    gather->size = 0;
+    return size == 0 ? 0 : write_put(self, NULL, gather->bytes, size);
+}
+
+static tw_status
+gather_add(TwTls *self, TwGather *gather, PyObject *item)
+{
+    Py_buffer view;
+    tw_status status = 0;
+    size_t size;
+
+    if (PyObject_GetBuffer(item, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    size = (size_t)view.len;
+    if (gather->size + size > WRITE_RECORD) {
+        status = gather_flush(self, gather);
+    }
+    if (status == 0 && size > WRITE_RECORD / 2) {
+        status = gather_flush(self, gather);
+        if (status == 0) {
+            status = write_put(self, PyBytes_Check(item) ? item : NULL,
+                               view.buf, size);
+        }
+    }
+    else if (status == 0) {
+        memcpy(gather->bytes + gather->size, view.buf, size);
+        gather->size += size;
+    }
+    PyBuffer_Release(&view);
+    return status;
+}
+
+static tw_status
+write_lines(TwTls *self, PyObject *fast)
+{
+    TwGather gather;
+    tw_status status = 0;
+
+    gather.size = 0;
+    for (Py_ssize_t i = 0;
+         status == 0 && i < PySequence_Fast_GET_SIZE(fast); i++) {
+        PyObject *item = Py_NewRef(PySequence_Fast_GET_ITEM(fast, i));
+        status = gather_add(self, &gather, item);
+        Py_DECREF(item);
+    }
+    if (status == 0) {
+        status = gather_flush(self, &gather);
+    }
+    return status < 0 ? -1 : write_finish(self);
+}
+
+/* TypeError before anything is written. */
+static tw_status
+write_check_lines(PyObject *fast)
+{
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast); i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(fast, i);
+        if (!PyObject_CheckBuffer(item)) {
+            PyErr_Format(PyExc_TypeError,
+                         "a bytes-like object is required, not '%.200s'",
+                         Py_TYPE(item)->tp_name);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+tw_tls_meth_writelines(PyObject *op, PyObject *lines)
+{
+    TwTls *self = (TwTls *)op;
+    PyObject *fast;
+    tw_status status;
+
+    if (!write_is_open(self)) {
+        if (write_ignored(self) < 0) {
+            return NULL;
+        }
+        Py_RETURN_NONE;
+    }
+    fast = PySequence_Fast(lines, "writelines() takes an iterable");
+    if (fast == NULL) {
+        return NULL;
+    }
+    status = write_check_lines(fast);
+    if (status == 0) {
+        Py_INCREF(self);
+        status = write_lines(self, fast);
+        Py_DECREF(self);
+    }
+    Py_DECREF(fast);
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
