@@ -4,7 +4,6 @@
 #include "tls/names.h"
 #include "tls/tls_transport.h"
 
-#define FATAL_SSL "Fatal error on SSL protocol"
 #define FATAL_TRANSPORT "Fatal error on transport"
 #define FATAL_CALLBACK "Fatal error: protocol.buffer_updated() call failed."
 
@@ -124,7 +123,7 @@ tw_status
 tw_tls_callback_failed(TwTls *self)
 {
     return tw_tls_fatal(self, PyErr_ExceptionMatches(PyExc_Exception)
-                                  ? FATAL_SSL
+                                  ? "Fatal error on SSL protocol"
                                   : FATAL_CALLBACK);
 }
 
@@ -238,9 +237,9 @@ handshake_failed(TwTls *self)
     PyObject *exc;
     tw_status status;
 
+    exc = tw_err_take();
     flow_stop_timer(self);
     self->state = TW_TLS_UNWRAPPED;
-    exc = tw_err_take();
     status = flow_fail(
         self, exc,
         certificate ? "SSL handshake failed on verifying the certificate"
@@ -360,9 +359,12 @@ flow_shutdown(TwTls *self)
         return tw_filter_send(self, false);
     }
     if (result == -1) {
+        const char *message =
+            flow_is_ssl_error(self) ? FATAL_TRANSPORT : FATAL_CALLBACK;
+        PyObject *exc = tw_err_take();
         flow_stop_timer(self);
-        return tw_tls_fatal(self, flow_is_ssl_error(self) ? FATAL_TRANSPORT
-                                                          : FATAL_CALLBACK);
+        tw_err_restore_steal(exc);
+        return tw_tls_fatal(self, message);
     }
     if (tw_filter_send(self, false) < 0 || tw_tls_tell_eof(self) < 0) {
         return -1;
@@ -420,7 +422,7 @@ tw_tls_pump(TwTls *self)
     return 0;
 }
 
-/* asyncio's _start_shutdown(); `program`: it was close(). */
+/* asyncio's _start_shutdown(). */
 static tw_status
 flow_start_shutdown(TwTls *self)
 {
