@@ -11,7 +11,6 @@ from asyncio import events
 from asyncio.log import logger
 
 from . import _core, _process, _seam, _tls
->>>>>>> c53292a (tls: transports on both engines, start_tls)
 
 _live = weakref.WeakSet()
 
