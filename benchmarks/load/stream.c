@@ -23,7 +23,8 @@ struct conn {
 };
 
 static int epfd;
-static int silent;      /* connections that have not answered yet */
+static int silent;      /* open connections that have not answered yet */
+static int opening;     /* until all are open, each sends its first only */
 static char *pattern;   /* the message, and a chunk of its repetition */
 static char *buffer;
 
@@ -111,7 +112,9 @@ conn_answered(struct conn *c)
         }
         c->unsent += opt.size;
     }
-    conn_flush(c);
+    if (!opening || opt.mode != LOAD_ECHO) {
+        conn_flush(c);
+    }
 }
 
 /* TLS is read until it would block: it keeps bytes that epoll cannot see. */
@@ -159,7 +162,7 @@ conns_turn(int timeout_ms)
             conn_readable(c);
         }
         /* a TLS write may have waited for what was just read */
-        if (c->want_write) {
+        if (c->want_write && c->link.fd >= 0) {
             conn_flush(c);
         }
     }
@@ -169,11 +172,21 @@ static struct conn *
 conns_open(void)
 {
     struct conn *all = calloc((size_t)opt.conns, sizeof(*all));
-    silent = opt.conns;
+    opening = 1;
     for (int i = 0; i < opt.conns; i++) {
         all[i].began = calloc((size_t)opt.depth, sizeof(uint64_t));
         conn_open(&all[i]);
-        conns_turn(0);
+        silent++;
+        do {    /* a server behind with accepting would drop SYNs */
+            conns_turn(0);
+        } while (silent > 64 && opt.mode == LOAD_ECHO);
+    }
+    while (silent > 0 && opt.mode == LOAD_ECHO) {
+        conns_turn(100);
+    }
+    opening = 0;
+    for (int i = 0; i < opt.conns; i++) {
+        conn_flush(&all[i]);
     }
     return all;
 }
@@ -212,9 +225,6 @@ stream_run(void)
     if (opt.mode == LOAD_UPLOAD) {
         upload(all);
         return;
-    }
-    while (silent > 0 && opt.mode == LOAD_ECHO) {
-        conns_turn(100);
     }
     stats_init();
     while (stats_tick()) {

@@ -4,7 +4,7 @@ import fnmatch
 import importlib
 from typing import Any, Callable
 
-FAMILIES = ("tcp", "sched", "tasks")
+FAMILIES = ("tcp", "tls", "udp", "sched", "tasks", "ops", "process", "gil", "memory")
 
 KIB = 1024
 SIZES = {"64B": 64, "1KiB": KIB, "10KiB": 10 * KIB, "100KiB": 100 * KIB, "1MiB": KIB * KIB}
@@ -26,6 +26,7 @@ class Case:
     unit: str = "message"       # what is counted
     target: float | None = None         # at least so many times uvloop
     stock_target: float | None = None   # ... and so many times stock
+    floor_target: float | None = None   # ... and such a share of the floor
     limit: int | None = None            # at most so many bytes
     main: bool = True           # false: only with --all or when named
     pinned: bool = True

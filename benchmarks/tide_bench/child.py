@@ -11,7 +11,7 @@ import ssl
 import sys
 import time
 
-from . import build, case, loops
+from . import build, case, heap, loops
 
 
 class Env:
@@ -73,6 +73,7 @@ def main(name, factory, options):
     env = Env(this.args, options, factory)
     env.loop = loops.make(factory)
     asyncio.set_event_loop(env.loop)
+    heap.prepare(options["malloc"])
     if this.server:
         print(json.dumps(env.loop.run_until_complete(this.body(env))), flush=True)
         env.loop.run_forever()

@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import signal
 import ssl
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from . import ROOT, build, case as cases, loops, rounds, table
 
 DEFAULT_LOOPS = "stock,uvloop,tidewire,aiofastnet,rloop,zuvloop,floor"
+TOLD = ("title", "clock", "unit", "main", "target", "stock_target", "floor_target", "limit")
 
 
 def parser():
@@ -25,6 +27,8 @@ def parser():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=1.0, help="of each sample")
     p.add_argument("--warm", type=float, default=0.2, help="seconds before a load is counted")
+    p.add_argument("--malloc", choices=["fresh", "settled"], default="fresh",
+                   help="glibc's state: as in a new small program, or as after a large free")
     p.add_argument("--json", metavar="FILE", help="write the results here after every case")
     p.add_argument("--table", choices=["plain", "rst"], default="plain")
     p.add_argument("--details", action="store_true", help="throughput, latency, spread, memory")
@@ -92,22 +96,20 @@ def describe(versions, args):
         "python": platform.python_version(), "machine": cpu_model(),
         "cores": os.cpu_count(), "system": platform.release(),
         "openssl": ssl.OPENSSL_VERSION, "rounds": args.rounds, "seconds": args.seconds,
-        "base": args.base, "ours": args.ours, "loops": versions, "cases": {},
+        "malloc": args.malloc, "base": args.base, "ours": args.ours, "loops": versions, "cases": {},
     }
 
 
 def run_cases(chosen, specs, args, results, progress):
     server, load = rounds.cores()
     options = {"seconds": args.seconds, "warm": args.warm, "core": server,
-               "cores": (server, load)}
+               "cores": (server, load), "malloc": args.malloc}
     for number, case in enumerate(chosen, 1):
         progress.at = number
         began = time.monotonic()
         samples, failed = rounds.rounds(case, specs, args.rounds, options, progress)
-        results["cases"][case.name] = {
-            "title": case.title, "clock": case.clock, "unit": case.unit,
-            "target": case.target, "stock_target": case.stock_target, "limit": case.limit,
-            "samples": samples, "failed": failed}
+        told = {key: getattr(case, key) for key in TOLD}
+        results["cases"][case.name] = dict(told, samples=samples, failed=failed)
         progress.done(case, time.monotonic() - began)
         if args.json:
             with open(args.json + ".part", "w") as out:
@@ -149,6 +151,7 @@ def main(argv=None):
         print(exc, file=sys.stderr)
         return 2
     results = describe(versions, args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress(len(chosen), args.rounds)
     try:
         run_cases(chosen, specs, args, results, progress)

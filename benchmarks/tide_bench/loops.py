@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from . import BENCHMARKS, ROOT
+from . import BENCHMARKS, BUILD, ROOT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,8 @@ class LoopSpec:
     package: str = ""       # whose version is reported
 
     def environ(self):
-        env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONHASHSEED="0")
+        env = dict(os.environ, PYTHONHASHSEED="0",
+                   PYTHONPYCACHEPREFIX=str(BUILD / "pycache"))
         parts = [self.path, str(BENCHMARKS), env.get("PYTHONPATH", "")]
         env["PYTHONPATH"] = os.pathsep.join(filter(None, parts))
         return env
