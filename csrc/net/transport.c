@@ -156,29 +156,35 @@ transport_step_call(TwTransport *self, TwTell what, PyObject *name,
     return 0;
 }
 
+/* connection_made, then what asyncio has as handles of their own: they also
+   follow a connection_made whose exception leaves the loop. */
 static tw_status
 transport_made(TwTransport *self)
 {
-    PyObject *waiter;
+    PyObject *waiter, *exc;
     tw_status status;
 
     self->flags |= TW_F_MADE;
     status = transport_step_call(self, TW_TELL_MADE,
                                  self->loop->state->str.connection_made,
                                  (PyObject *)self);
-    if (status == 0) {
-        status = self->ops->started(self);
+    exc = tw_err_take();
+    if (self->ops->started(self) < 0) {
+        status = -1;
+        if (exc == NULL) {
+            exc = tw_err_take();
+        }
+        PyErr_Clear();
     }
     waiter = TW_TAKE(self->waiter);
     if (waiter != NULL) {
-        PyObject *exc = tw_err_take();
         if (tw_loop_resolve(self->loop, waiter, Py_None) < 0) {
             PyErr_WriteUnraisable(waiter);
         }
         Py_DECREF(waiter);
-        if (exc != NULL) {
-            tw_err_restore_steal(exc);
-        }
+    }
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
     }
     return status;
 }

@@ -447,6 +447,24 @@ def test_exceptions_that_leave(loop, leave, when):
     assert r.closed
 
 
+@pytest.mark.parametrize("leave", [KeyboardInterrupt, SystemExit])
+def test_connection_made_that_leaves(loop, leave):
+    """The steps behind it are still made: the reader reads."""
+    r, w = files()
+
+    def fail(protocol):
+        raise leave
+
+    task = loop.create_task(reader(r, {"made": fail}))
+    with pytest.raises(leave):
+        loop.run_forever()
+    one = loop.run_until_complete(task)
+    w.write(b"x")
+    w.close()
+    loop.run_until_complete(one.saw("lost"))
+    assert one.names == ["made", "data", "eof", "lost"]
+
+
 def test_cancelled_connect(loop, run):
     async def main():
         r, w = files()
