@@ -1,6 +1,7 @@
 /* The module tidewire._core: its state, and the set-up of every file. */
 #include <uv.h>
 
+#include "base/compat.h"
 #include "core/handle.h"
 #include "loop_type.h"
 #include "net/accept.h"
@@ -14,16 +15,24 @@
 #include "tls/filter.h"
 #include "tls/tls_transport.h"
 
+#define LIBUV_HEADERS                                                         \
+    Py_STRINGIFY(UV_VERSION_MAJOR)                                            \
+    "." Py_STRINGIFY(UV_VERSION_MINOR) "." Py_STRINGIFY(UV_VERSION_PATCH)
+
+#ifndef TW_BUILD_FLAGS /* setup.py tells */
+#define TW_BUILD_FLAGS "unknown"
+#endif
+
 PyModuleDef tw_module_def;
 
 static PyObject *
 module_build_info(PyObject *module, PyObject *unused)
 {
-    return Py_BuildValue("{ssssss}", "libuv", uv_version_string(),
-                         "libuv_headers",
-                         Py_STRINGIFY(UV_VERSION_MAJOR) "." Py_STRINGIFY(
-                             UV_VERSION_MINOR) "." Py_STRINGIFY(UV_VERSION_PATCH),
-                         "compiler", __VERSION__);
+    return Py_BuildValue("{ssssssss}",
+                         "libuv", uv_version_string(),
+                         "libuv_headers", LIBUV_HEADERS,
+                         "compiler", __VERSION__,
+                         "flags", TW_BUILD_FLAGS);
 }
 
 static PyMethodDef module_methods[] = {
@@ -97,12 +106,8 @@ module_free(void *module)
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
-#if PY_VERSION_HEX >= 0x030C0000
-    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
-#endif
-#if PY_VERSION_HEX >= 0x030D0000
-    {Py_mod_gil, Py_MOD_GIL_USED},
-#endif
+    TW_MODULE_ONE_INTERPRETER
+    TW_MODULE_WITH_GIL
     {0, NULL},
 };
 

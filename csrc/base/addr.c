@@ -47,7 +47,8 @@ tw_addr_to_python(const struct sockaddr *sa, socklen_t len)
     }
     switch (sa->sa_family) {
     case AF_INET:
-        return addr_inet_to_python((const struct sockaddr_in *)(const void *)sa);
+        return addr_inet_to_python(
+            (const struct sockaddr_in *)(const void *)sa);
     case AF_INET6:
         return addr_inet6_to_python(
             (const struct sockaddr_in6 *)(const void *)sa);

@@ -31,6 +31,20 @@
 #define TW_DATAGRAM_HEADER 0
 #endif
 
+/* Slots that say what a module is fit for: one interpreter, with the GIL. */
+#if PY_VERSION_HEX >= 0x030C0000
+#define TW_MODULE_ONE_INTERPRETER                                             \
+    {Py_mod_multiple_interpreters,                                            \
+     Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#else
+#define TW_MODULE_ONE_INTERPRETER
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+#define TW_MODULE_WITH_GIL {Py_mod_gil, Py_MOD_GIL_USED},
+#else
+#define TW_MODULE_WITH_GIL
+#endif
+
 /* The exception that is set, normalised and taken: a strong reference, or
    NULL if none is set. */
 static inline PyObject *

@@ -164,7 +164,7 @@ tw_call_report(TwLoop *loop, const char *message, PyObject *transport,
     return 0;
 }
 
-/* -- corks ------------------------------------------------------------------ */
+/* -- corks ---------------------------------------------------------------- */
 
 TwCork *
 tw_call_cork_new(TwLoop *loop, PyObject *owner, TwCorkFlush flush)

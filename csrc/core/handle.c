@@ -5,7 +5,7 @@
 
 #define HANDLE_FREE_MAX 512
 
-/* -- making ---------------------------------------------------------------- */
+/* -- making --------------------------------------------------------------- */
 
 /* An empty handle of the type: from the free list, or new; untracked. */
 static TwHandle *
@@ -116,7 +116,7 @@ tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
     return self;
 }
 
-/* -- cancel ---------------------------------------------------------------- */
+/* -- cancel --------------------------------------------------------------- */
 
 /* Let go of the callback and its arguments: may run Python (finalizers), so
    the fields are empty first. */
@@ -171,7 +171,7 @@ tw_handle_cancel(TwHandle *self)
     handle_drop_call(self, Py_None);
 }
 
-/* -- run ------------------------------------------------------------------- */
+/* -- run ------------------------------------------------------------------ */
 
 /* The callback raised: what asyncio's Handle._run does about it. */
 static tw_status
@@ -229,7 +229,7 @@ handle_run_tuple(TwHandle *self)
     }
     if (entered != NULL) {
         tw_call_begin(self->loop);
-        result = PyObject_Call(callback, args, NULL);
+        result = PyObject_Call(callback, args, NULL); /* allow: as tw_call */
         tw_call_leave(entered);
         tw_call_end(self->loop);
     }
@@ -309,7 +309,7 @@ tw_handle_run(TwHandle *self)
     return 0;
 }
 
-/* -- methods --------------------------------------------------------------- */
+/* -- methods -------------------------------------------------------------- */
 
 PyDoc_STRVAR(cancel_doc,
 "cancel($self, /)\n--\n\n"
@@ -407,7 +407,7 @@ timer_hash(PyObject *self)
     return hash;
 }
 
-/* -- the types ------------------------------------------------------------- */
+/* -- the types ------------------------------------------------------------ */
 
 static int
 handle_traverse(PyObject *op, visitproc visit, void *arg)

@@ -24,7 +24,7 @@ tw_loop_wake(TwLoop *loop)
     }
 }
 
-/* -- time ------------------------------------------------------------------ */
+/* -- time ----------------------------------------------------------------- */
 
 double
 tw_loop_time(TwLoop *loop)
@@ -57,7 +57,7 @@ tw_loop_meth_time(PyObject *self, PyObject *unused)
                               + (double)now.tv_nsec * 1e-9);
 }
 
-/* -- arguments ------------------------------------------------------------- */
+/* -- arguments ------------------------------------------------------------ */
 
 /* (required..., callback, *args, context=None): finds the context; the
    callback is args[required].  -1 with TypeError. */
@@ -108,7 +108,7 @@ sched_check_debug(TwLoop *loop, PyObject *callback, const char *method,
     return result == NULL ? -1 : 0;
 }
 
-/* -- soon ------------------------------------------------------------------ */
+/* -- soon ----------------------------------------------------------------- */
 
 /* A new handle in the ready queue; a new reference to it, or NULL. */
 static TwHandle *
@@ -198,7 +198,7 @@ tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
     return (PyObject *)handle;
 }
 
-/* -- later ----------------------------------------------------------------- */
+/* -- later ---------------------------------------------------------------- */
 
 static PyObject *
 sched_push_timer(TwLoop *loop, double when, PyObject *callback,

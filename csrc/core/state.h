@@ -160,5 +160,5 @@ TW_MUSTCHECK tw_status tw_state_check_layout(PyTypeObject *type,
 
 /* Call seam.<name>(args...): cold work that Python does better.  A new
    reference or NULL. */
-PyObject *tw_seam_call(tw_state *state, const char *name, PyObject *const *args,
-                       Py_ssize_t nargs);
+PyObject *tw_seam_call(tw_state *state, const char *name,
+                       PyObject *const *args, Py_ssize_t nargs);

@@ -22,7 +22,7 @@ typedef struct {
     int backlog;         /* connections per turn */
 } TwAccept;
 
-/* -- one connection -------------------------------------------------------- */
+/* -- one connection ------------------------------------------------------- */
 
 static bool
 accept_is_exhaustion(int err)
@@ -119,7 +119,7 @@ accept_connection(TwAccept *self, int fd, const TwAddr *peer)
     return status;
 }
 
-/* -- the turn -------------------------------------------------------------- */
+/* -- the turn ------------------------------------------------------------- */
 
 /* No descriptor is left: tell, stop, try again after a while (asyncio's
    ACCEPT_RETRY_DELAY). */
@@ -194,7 +194,7 @@ accept_on_ready(PyObject *op, unsigned events)
     return result < 0 ? -1 : 0;
 }
 
-/* -- serving --------------------------------------------------------------- */
+/* -- serving -------------------------------------------------------------- */
 
 static TwAccept *
 accept_of_fd(TwLoop *loop, int fd)
@@ -306,7 +306,7 @@ tw_accept_loop_stop(PyObject *op, PyObject *sock)
     Py_RETURN_NONE;
 }
 
-/* -- the type -------------------------------------------------------------- */
+/* -- the type ------------------------------------------------------------- */
 
 /* accept again after the pause of accept_exhausted. */
 static PyObject *

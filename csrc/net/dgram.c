@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* -- the queue -------------------------------------------------------------- */
+/* -- the queue ------------------------------------------------------------ */
 
 static tw_status
 dgramq_grow(TwDgramq *q)
@@ -75,7 +75,7 @@ tw_dgramq_traverse(TwDgramq *q, visitproc visit, void *arg)
     return 0;
 }
 
-/* -- the peers -------------------------------------------------------------- */
+/* -- the peers ------------------------------------------------------------ */
 
 #define PEERS_RECEIVED 32 /* a power of two: a table by hash of the address */
 

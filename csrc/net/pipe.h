@@ -37,7 +37,7 @@ typedef struct {
     bool writing;
 } TwPipeKind;
 
-/* -- pipe.c -------------------------------------------------------------- */
+/* -- pipe.c --------------------------------------------------------------- */
 
 /* loop._make_read_pipe_transport(pipe, protocol, waiter=None, extra=None),
    and the same for writing.  METH_FASTCALL | METH_KEYWORDS. */

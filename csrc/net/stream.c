@@ -9,7 +9,7 @@
 #include "base/compat.h"
 #include "net/stream_methods.h"
 
-/* -- what the room's common part asks of us -------------------------------- */
+/* -- what the room's common part asks of us ------------------------------- */
 
 static tw_status
 stream_started(TwTransport *base)
@@ -66,7 +66,7 @@ static const TwTransportOps stream_ops = {
     .intercept = stream_intercept,
 };
 
-/* -- making ---------------------------------------------------------------- */
+/* -- making --------------------------------------------------------------- */
 
 /* Small writes must not wait for the peer's acknowledgement. */
 static void
@@ -161,7 +161,8 @@ tw_stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
     PyObject *context = NULL, *result, *entered = NULL;
     int fd;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_MAKE_SOCKET, names, &sock, &protocol, &waiter, &extra,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_MAKE_SOCKET, names,
+                                     &sock, &protocol, &waiter, &extra,
                                      &server, &context)) {
         return NULL;
     }
@@ -183,7 +184,7 @@ tw_stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* -- reading on and off ---------------------------------------------------- */
+/* -- reading on and off --------------------------------------------------- */
 
 bool
 tw_stream_is_reading(const TwStream *self)
@@ -240,7 +241,7 @@ tw_stream_on_ready(PyObject *op, unsigned events)
     return 0;
 }
 
-/* -- methods --------------------------------------------------------------- */
+/* -- methods -------------------------------------------------------------- */
 
 static PyObject *
 stream_meth_is_reading(PyObject *self, PyObject *unused)
@@ -327,7 +328,7 @@ stream_repr(PyObject *op)
         tw_stream_buffer_size(&self->base));
 }
 
-/* -- the type -------------------------------------------------------------- */
+/* -- the type ------------------------------------------------------------- */
 
 static int
 stream_traverse(PyObject *op, visitproc visit, void *arg)
@@ -460,10 +461,12 @@ stream_add_marks(PyTypeObject *type)
         mode ? PyObject_GetAttrString(mode, "TRY_NATIVE") /* allow */ : NULL;
     tw_status status = -1;
 
+    /* allow: attributes of our own type */
     if (native != NULL
         && PyObject_SetAttrString((PyObject *)type, "_sendfile_compatible",
                                   native)
                == 0) {
+        /* allow: the same */
         status = PyObject_SetAttrString((PyObject *)type,
                                         "_start_tls_compatible", Py_True);
     }

@@ -18,7 +18,7 @@ read_some(int fd, void *p, size_t n)
     return got < 0 ? -errno : got;
 }
 
-/* -- what came ------------------------------------------------------------- */
+/* -- what came ------------------------------------------------------------ */
 
 static tw_status
 read_eof(TwStream *self)
@@ -78,7 +78,7 @@ read_deliver_steal(TwStream *self, PyObject *data)
     return 0;
 }
 
-/* -- a protocol's own buffer ----------------------------------------------- */
+/* -- a protocol's own buffer ---------------------------------------------- */
 
 /* get_buffer() and its memory.  0, or -1 with the user's exception set. */
 static tw_status
@@ -153,7 +153,7 @@ tw_stream_deliver(TwStream *self, char *p, size_t n)
                               PyBytes_FromStringAndSize(p, (Py_ssize_t)n));
 }
 
-/* -- the loop's buffer ----------------------------------------------------- */
+/* -- the loop's buffer ---------------------------------------------------- */
 
 tw_status
 tw_stream_read(TwStream *self)

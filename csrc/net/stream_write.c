@@ -12,7 +12,7 @@
 #define WRITE_IOV 64
 #define WRITE_FATAL "Fatal write error on socket transport"
 
-/* -- the kernel ------------------------------------------------------------ */
+/* -- the kernel ----------------------------------------------------------- */
 
 /* Bytes that the kernel took (0: it is full), or a negative errno. */
 static tw_uverr
@@ -43,7 +43,7 @@ write_want(TwStream *self, bool writable)
                                        : w->want & ~TW_EV_WRITE);
 }
 
-/* -- the cork -------------------------------------------------------------- */
+/* -- the cork ------------------------------------------------------------- */
 
 static void stream_cork_flush(TwLoop *loop, TwCork *cork);
 
@@ -65,7 +65,7 @@ cork_is_allowed(const TwStream *self, size_t size)
     return size < TW_CORK_BYTES && tw_call_may_cork(self->base.loop);
 }
 
-/* -- sending --------------------------------------------------------------- */
+/* -- sending -------------------------------------------------------------- */
 
 /* The rest of a cork, of which `sent` bytes went out, goes to the queue. */
 static tw_status
@@ -162,7 +162,7 @@ stream_cork_flush(TwLoop *loop, TwCork *cork)
     }
 }
 
-/* -- write() --------------------------------------------------------------- */
+/* -- write() -------------------------------------------------------------- */
 
 /* One more reference under the cork.  The caller checked that it may. */
 static tw_status
@@ -264,7 +264,7 @@ tw_stream_write_raw(TwStream *self, const char *p, size_t n)
     return tw_transport_maybe_pause(&self->base);
 }
 
-/* -- writable -------------------------------------------------------------- */
+/* -- writable ------------------------------------------------------------- */
 
 static void
 write_settle_waiter(TwStream *self, PyObject *exc)
@@ -359,7 +359,7 @@ tw_stream_buffer_clear(TwTransport *base)
     }
 }
 
-/* -- methods --------------------------------------------------------------- */
+/* -- methods -------------------------------------------------------------- */
 
 /* asyncio's checks of write() and writelines().  1: go on, 0: nothing to do
    (a lost connection: counted, and from the fifth on warned of), -1. */
@@ -584,7 +584,7 @@ tw_stream_meth_write_eof(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* -- for sendfile ---------------------------------------------------------- */
+/* -- for sendfile --------------------------------------------------------- */
 
 PyObject *
 tw_stream_meth_make_empty_waiter(PyObject *op, PyObject *unused)

@@ -10,7 +10,7 @@
 #define TRANSPORT_HIGH_WATER (64 * 1024)
 #define TRANSPORT_LOW_WATER (16 * 1024)
 
-/* -- life ------------------------------------------------------------------ */
+/* -- life ----------------------------------------------------------------- */
 
 static PyObject *
 none_is_null(PyObject *obj)
@@ -203,7 +203,7 @@ tw_transport_step(PyObject *op)
     return 0;
 }
 
-/* -- closing --------------------------------------------------------------- */
+/* -- closing -------------------------------------------------------------- */
 
 static void
 transport_want(TwTransport *self, unsigned keep)
@@ -367,7 +367,7 @@ tw_transport_release(TwTransport *self)
     }
 }
 
-/* -- the collector --------------------------------------------------------- */
+/* -- the collector -------------------------------------------------------- */
 
 int
 tw_transport_traverse(TwTransport *self, visitproc visit, void *arg)
@@ -424,7 +424,7 @@ tw_transport_finalize(PyObject *op)
     }
 }
 
-/* -- protocol callbacks ---------------------------------------------------- */
+/* -- protocol callbacks --------------------------------------------------- */
 
 PyObject *
 tw_transport_call_protocol(TwTransport *self, PyObject *name, PyObject *arg)
@@ -456,7 +456,7 @@ tw_transport_set_protocol(TwTransport *self, PyObject *protocol)
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
 }
 
-/* -- flow control ---------------------------------------------------------- */
+/* -- flow control --------------------------------------------------------- */
 
 static tw_status
 transport_tell_writing(TwTransport *self, TwTell what, PyObject *name,

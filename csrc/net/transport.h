@@ -85,7 +85,7 @@ struct TwTransport {
     unsigned flags;
 };
 
-/* -- life ---------------------------------------------------------------- */
+/* -- life ----------------------------------------------------------------- */
 
 /* Initialise the common part of a fresh object (zeroed, from tp_alloc):
    references, context copy, limits, flags of the protocol.  `server`,
@@ -148,7 +148,7 @@ tw_transport_is_open(const TwTransport *self)
     return !(self->flags & (TW_F_CLOSING | TW_F_LOST));
 }
 
-/* -- protocol callbacks -------------------------------------------------- */
+/* -- protocol callbacks --------------------------------------------------- */
 
 /* protocol.<name>(arg) in the transport's context; arg NULL: no argument.
    New reference, or NULL with the user's exception set. */
@@ -157,7 +157,7 @@ PyObject *tw_transport_call_protocol(TwTransport *self, PyObject *name,
 
 void tw_transport_set_protocol(TwTransport *self, PyObject *protocol);
 
-/* -- flow control -------------------------------------------------------- */
+/* -- flow control --------------------------------------------------------- */
 
 /* After bytes were added / written: pause_writing when strictly over high
    (in the caller's context), resume_writing at or below low (in the
@@ -165,7 +165,7 @@ void tw_transport_set_protocol(TwTransport *self, PyObject *protocol);
 TW_MUSTCHECK tw_status tw_transport_maybe_pause(TwTransport *self);
 TW_MUSTCHECK tw_status tw_transport_maybe_resume(TwTransport *self);
 
-/* -- extra info ---------------------------------------------------------- */
+/* -- extra info ----------------------------------------------------------- */
 
 /* Keep the addresses: `peer` NULL asks getpeername(2); `local` NULL asks
    getsockname(2). */
@@ -180,7 +180,7 @@ PyObject *tw_transport_extra_info(TwTransport *self, PyObject *name,
    owns the descriptor).  New reference or NULL. */
 PyObject *tw_transport_socket(TwTransport *self);
 
-/* -- methods and attributes that all types share ------------------------- */
+/* -- methods and attributes that all types share -------------------------- */
 /* close, is_closing, get_protocol, set_protocol, get_extra_info: METH tables
    to be appended to a type's own are not possible in C, so each type names
    these functions in its table. */

@@ -7,7 +7,7 @@
 #include "base/compat.h"
 #include "net/transport.h"
 
-/* -- addresses ------------------------------------------------------------- */
+/* -- addresses ------------------------------------------------------------ */
 
 /* self->addrs: two addresses packed one behind the other, each a length byte
    and that many bytes: ours, and the peer's. */
@@ -80,7 +80,7 @@ transport_addr(TwTransport *self, bool peer)
     return result;
 }
 
-/* -- the socket object ----------------------------------------------------- */
+/* -- the socket object ---------------------------------------------------- */
 
 PyObject *
 tw_transport_socket(TwTransport *self)
@@ -118,7 +118,7 @@ transport_info_socket(TwTransport *self)
     return wrapped;
 }
 
-/* -- extra info ------------------------------------------------------------ */
+/* -- extra info ----------------------------------------------------------- */
 
 /* "socket", "sockname", "peername" of a socket transport: new reference; NULL
    without an exception for another name. */
@@ -188,7 +188,7 @@ transport_get_extra(PyObject *op, void *unused)
     return Py_XNewRef(self->extra);
 }
 
-/* -- shared methods -------------------------------------------------------- */
+/* -- shared methods ------------------------------------------------------- */
 
 const char tw_transport_doc_close[] = PyDoc_STR(
 "close($self, /)\n--\n\n"
@@ -303,7 +303,7 @@ tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
     return tw_transport_extra_info((TwTransport *)self, name, dflt);
 }
 
-/* -- write limits ---------------------------------------------------------- */
+/* -- write limits --------------------------------------------------------- */
 
 const char tw_transport_doc_get_write_buffer_size[] = PyDoc_STR(
 "get_write_buffer_size($self, /)\n--\n\n"
@@ -409,7 +409,7 @@ tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
     Py_RETURN_NONE;
 }
 
-/* -- attributes ------------------------------------------------------------ */
+/* -- attributes ----------------------------------------------------------- */
 
 static PyObject *
 transport_get_object(PyObject *self, void *offset)
@@ -490,7 +490,7 @@ PyMemberDef tw_transport_members[] = {
     {NULL},
 };
 
-/* -- bases ----------------------------------------------------------------- */
+/* -- bases ---------------------------------------------------------------- */
 
 static const TwSlotCheck flow_layout[] = {
     {"_extra", offsetof(TwTransport, extra)},

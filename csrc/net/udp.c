@@ -7,7 +7,7 @@
 
 #include "base/errno.h"
 
-/* -- what the room's common part asks of us ---------------------------------- */
+/* -- what the room's common part asks of us ------------------------------- */
 
 tw_status
 tw_udp_update_watch(TwUdp *self)
@@ -93,7 +93,7 @@ udp_on_ready(PyObject *op, unsigned events)
     return 0;
 }
 
-/* -- making ------------------------------------------------------------------ */
+/* -- making --------------------------------------------------------------- */
 
 /* Family and peer, from the addresses that were just kept. */
 static void
@@ -157,8 +157,8 @@ tw_udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs)
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs,
                                      "OO|OOO:_make_datagram_transport",
-                                     (char **)names, &sock, &protocol, &address,
-                                     &waiter, &extra)) {
+                                     (char **)names, &sock, &protocol,
+                                     &address, &waiter, &extra)) {
         return NULL;
     }
     fd = PyObject_AsFileDescriptor(sock);
@@ -169,7 +169,7 @@ tw_udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs)
                     extra);
 }
 
-/* -- reading on and off ------------------------------------------------------ */
+/* -- reading on and off --------------------------------------------------- */
 
 static PyObject *
 udp_meth_is_reading(PyObject *self, PyObject *unused)
@@ -217,7 +217,7 @@ udp_meth_read_backlog(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* -- methods ----------------------------------------------------------------- */
+/* -- methods -------------------------------------------------------------- */
 
 /* The shared methods, with what is held back sent first: the program must
    not be able to tell that it was. */
@@ -281,7 +281,7 @@ udp_repr(PyObject *op)
         tw_udp_buffer_size(&self->base));
 }
 
-/* -- the type ---------------------------------------------------------------- */
+/* -- the type ------------------------------------------------------------- */
 
 static int
 udp_traverse(PyObject *op, visitproc visit, void *arg)
@@ -437,6 +437,7 @@ tw_udp_setup(tw_state *state, PyObject *module)
     if (size == NULL) {
         return -1;
     }
+    /* allow: an attribute of our own type */
     status = PyObject_SetAttrString((PyObject *)state->udp_type,
                                     udp_get_size_def.name, size);
     Py_DECREF(size);

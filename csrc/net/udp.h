@@ -49,7 +49,7 @@ TW_MUSTCHECK tw_status tw_udp_update_watch(TwUdp *self);
    reported.  -1: an exception leaves the loop. */
 TW_MUSTCHECK tw_status tw_udp_tell_error(TwUdp *self, PyObject *exc);
 
-/* -- net/udp_read.c -- */
+/* -- net/udp_read.c ------------------------------------------------------- */
 
 /* May datagrams be delivered: not paused, not closing? */
 static inline bool
@@ -67,7 +67,7 @@ TW_MUSTCHECK tw_status tw_udp_read_backlog(TwUdp *self);
 /* Have `in` delivered soon.  -1 with an exception. */
 TW_MUSTCHECK tw_status tw_udp_schedule_backlog(TwUdp *self);
 
-/* -- net/udp_write.c -- */
+/* -- net/udp_write.c ------------------------------------------------------ */
 
 PyObject *tw_udp_meth_sendto(PyObject *self, PyObject *const *args,
                              Py_ssize_t nargs, PyObject *kwnames);
@@ -84,7 +84,7 @@ TW_MUSTCHECK tw_status tw_udp_on_writable(TwUdp *self);
 size_t tw_udp_buffer_size(TwTransport *self);
 void tw_udp_buffer_clear(TwTransport *self);
 
-/* -- net/udp.c -- */
+/* -- net/udp.c ------------------------------------------------------------ */
 
 /* BaseEventLoop's hook _make_datagram_transport(sock, protocol, address=None,
    waiter=None, extra=None). */

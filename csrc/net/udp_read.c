@@ -31,7 +31,7 @@ typedef struct {
     char data[];
 } TwBatch;
 
-/* -- the batch --------------------------------------------------------------- */
+/* -- the batch ------------------------------------------------------------ */
 
 /* The loop's one, or a new one: a callback that is being delivered to may
    run the loop further (a greenlet), hence it is taken while in use. */
@@ -135,7 +135,7 @@ batch_receive(TwUdp *self, TwBatch *batch)
                : -errno;
 }
 
-/* -- delivery ---------------------------------------------------------------- */
+/* -- delivery ------------------------------------------------------------- */
 
 /* protocol.datagram_received(data, addr).  -1: an exception leaves. */
 static tw_status
@@ -241,7 +241,7 @@ read_deliver_batch(TwUdp *self, TwBatch *batch, int n)
     return status;
 }
 
-/* -- through the socket object ----------------------------------------------- */
+/* -- through the socket object -------------------------------------------- */
 
 /* The exception that a method of the socket raised.  0: dealt with. */
 static tw_status
@@ -291,7 +291,7 @@ read_python(TwUdp *self)
     return status;
 }
 
-/* -- the turn ---------------------------------------------------------------- */
+/* -- the turn ------------------------------------------------------------- */
 
 static tw_status
 read_failed(TwUdp *self, int err)

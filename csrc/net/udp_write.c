@@ -17,7 +17,7 @@
 #define HELD_COUNT TW_UDP_BATCH
 #define HELD_BYTES TW_CORK_BYTES
 
-/* -- where to ---------------------------------------------------------------- */
+/* -- where to ------------------------------------------------------------- */
 
 /* Fill in how and to whom; `addr` is None or what the user gave. */
 static void
@@ -50,7 +50,7 @@ dgram_set_target(TwUdp *self, PyObject *addr, TwDgram *d)
     }
 }
 
-/* -- the kernel -------------------------------------------------------------- */
+/* -- the kernel ----------------------------------------------------------- */
 
 /* What a send gave: 1 taken, 0 the kernel is full, -1 with an exception. */
 static int
@@ -155,7 +155,7 @@ send_many(TwUdp *self, int n)
     return sent > 0 ? sent : send_result(sent);
 }
 
-/* -- errors ------------------------------------------------------------------ */
+/* -- errors --------------------------------------------------------------- */
 
 PyObject *
 tw_udp_meth_tell_error(PyObject *op, PyObject *exc)
@@ -223,7 +223,7 @@ write_failed(TwUdp *self, SentBy by)
     return status;
 }
 
-/* -- the queue --------------------------------------------------------------- */
+/* -- the queue ------------------------------------------------------------ */
 
 size_t
 tw_udp_buffer_size(TwTransport *base)
@@ -315,7 +315,7 @@ queue_wait(TwUdp *self)
     return tw_transport_maybe_pause(&self->base);
 }
 
-/* -- the cork ---------------------------------------------------------------- */
+/* -- the cork ------------------------------------------------------------- */
 
 static tw_status
 cork_send(TwUdp *self, SentBy by)
@@ -384,7 +384,7 @@ cork_hold_steal(TwUdp *self, TwDgram *d)
     return 0;
 }
 
-/* -- sendto() ---------------------------------------------------------------- */
+/* -- sendto() ------------------------------------------------------------- */
 
 static int
 write_now(TwUdp *self, const TwDgram *d, PyObject *data)
@@ -578,7 +578,7 @@ tw_udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     Py_RETURN_NONE;
 }
 
-/* -- the turn ---------------------------------------------------------------- */
+/* -- the turn ------------------------------------------------------------- */
 
 tw_status
 tw_udp_on_writable(TwUdp *self)

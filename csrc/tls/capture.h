@@ -16,7 +16,7 @@ typedef struct TwCapture {
 void tw_capture_begin(TwCapture *capture);
 void tw_capture_end(TwCapture *capture);
 
-/* -- the library, as the engine's chooser sees it ------------------------ */
+/* -- the library, as the engine's chooser sees it ------------------------- */
 
 /* What is known in this process: 1 usable; 0 not, with the reason (a string
    that stays); -1 not looked at yet. */

@@ -36,7 +36,7 @@ tw_engine_take_again(const tw_state *state)
     return false;
 }
 
-/* -- which engine ------------------------------------------------------ */
+/* -- which engine --------------------------------------------------------- */
 
 /* TIDEWIRE_TLS=memorybio, looked at for each connection so that a program
    (or a test) can change its mind. */
@@ -120,7 +120,7 @@ tw_engine_backend(PyObject *module, PyObject *unused)
     return Py_BuildValue("(ss)", "memorybio", reason);
 }
 
-/* -- life -------------------------------------------------------------- */
+/* -- life ----------------------------------------------------------------- */
 
 /* context.wrap_bio(): a tuple that owns what `parts` borrows. */
 static PyObject *
@@ -219,7 +219,7 @@ tw_engine_is_busy(const TwEngine *engine)
     return engine->busy > 0;
 }
 
-/* -- methods of the SSLObject ------------------------------------------ */
+/* -- methods of the SSLObject --------------------------------------------- */
 
 static int
 engine_method(TwEngine *e, PyObject *name)
@@ -253,7 +253,7 @@ tw_engine_unwrap(TwEngine *engine)
     return engine_method(engine, engine->loop->state->str.unwrap);
 }
 
-/* -- dispatch ---------------------------------------------------------- */
+/* -- dispatch ------------------------------------------------------------- */
 
 tw_status
 tw_engine_lend(TwEngine *engine, const char *p, size_t n)

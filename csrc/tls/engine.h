@@ -42,7 +42,7 @@ PyObject *tw_engine_object(const TwEngine *engine);
 /* A call into the cipher is under way (a callback of it asks). */
 bool tw_engine_is_busy(const TwEngine *engine);
 
-/* -- ciphertext that came ------------------------------------------------ */
+/* -- ciphertext that came ------------------------------------------------- */
 
 /* Lend n bytes at p, behind those that wait; no copy is made if it can be
    avoided.  The loan ends with tw_engine_keep().  -1 with MemoryError. */
@@ -59,7 +59,7 @@ size_t tw_engine_in_size(TwEngine *engine);
    seldom from below (one that came in pieces). */
 size_t tw_engine_bound(TwEngine *engine);
 
-/* -- the cipher ---------------------------------------------------------- */
+/* -- the cipher ----------------------------------------------------------- */
 
 int tw_engine_handshake(TwEngine *engine);
 int tw_engine_unwrap(TwEngine *engine);
@@ -71,7 +71,7 @@ Py_ssize_t tw_engine_read(TwEngine *engine, char *p, size_t n);
    bytes must come again (more may follow them). */
 Py_ssize_t tw_engine_write(TwEngine *engine, const char *p, size_t n);
 
-/* -- ciphertext to be sent ----------------------------------------------- */
+/* -- ciphertext to be sent ------------------------------------------------ */
 
 size_t tw_engine_out_size(TwEngine *engine);
 
@@ -85,7 +85,7 @@ void tw_engine_out_clear(TwEngine *engine);
 /* Take all of it as a bytes object: a new reference or NULL + exception. */
 PyObject *tw_engine_out_take(TwEngine *engine);
 
-/* -- which engine -------------------------------------------------------- */
+/* -- which engine --------------------------------------------------------- */
 
 /* tls_backend(): ("direct", path of libssl) or ("memorybio", reason). */
 PyObject *tw_engine_backend(PyObject *module, PyObject *unused);

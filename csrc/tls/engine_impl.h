@@ -51,13 +51,13 @@ typedef struct {
 /* Is the exception one of those that only mean "later"?  Then clear it. */
 bool tw_engine_take_again(const tw_state *state);
 
-/* -- engine_openssl.c ---------------------------------------------------- */
+/* -- engine_openssl.c ----------------------------------------------------- */
 
 /* An engine on the SSL* of parts->inner; NULL without an exception if the
    capture has none. */
 TwEngine *tw_openssl_new(const TwEngineParts *parts,
                          const TwCapture *capture);
 
-/* -- engine_memorybio.c -------------------------------------------------- */
+/* -- engine_memorybio.c --------------------------------------------------- */
 
 TwEngine *tw_memorybio_new(const TwEngineParts *parts);

@@ -19,7 +19,7 @@ typedef struct {
     bool has_gil;     /* during a call from us, not from a method */
 } TwDirect;
 
-/* -- the BIO: OpenSSL reads and writes our memory ---------------------- */
+/* -- the BIO: OpenSSL reads and writes our memory ------------------------- */
 /* Called with or without the GIL; no Python here, raw allocators only.
    Data NULL: the engine is gone, the object lives on, as with memory BIOs
    that nobody serves. */
@@ -111,7 +111,7 @@ tw_openssl_on_free(void *data)
     ((TwDirect *)data)->ssl = NULL;
 }
 
-/* -- ciphertext in and out --------------------------------------------- */
+/* -- ciphertext in and out ------------------------------------------------ */
 
 static tw_status
 direct_append(TwDirect *d, const char *p, size_t n)
@@ -227,7 +227,7 @@ direct_after_method(TwEngine *e)
     tw_buf_rest(e->loop, &((TwDirect *)e)->out, false);
 }
 
-/* -- the cipher -------------------------------------------------------- */
+/* -- the cipher ----------------------------------------------------------- */
 
 /* SSL_read_ex failed.  The error is still in OpenSSL's state and queue: the
    ssl module, asked to read, fails the same way and words it. */
@@ -356,7 +356,7 @@ direct_write(TwEngine *e, const char *p, size_t n)
     return result;
 }
 
-/* -- life -------------------------------------------------------------- */
+/* -- life ----------------------------------------------------------------- */
 
 static void
 direct_detach(TwEngine *e)

@@ -7,7 +7,7 @@
 #define FILTER_BUFFER (64 * 1024)
 #define FILTER_FATAL "Fatal error on SSL protocol"
 
-/* -- a stream of ours: the sink ------------------------------------------ */
+/* -- a stream of ours: the sink ------------------------------------------- */
 
 static inline TwStream *
 filter_stream(const TwTls *tls)
@@ -89,7 +89,7 @@ static const TwSink filter_sink = {
     .resume_writing = sink_on_resume,
 };
 
-/* -- any other transport: the adapter ------------------------------------ */
+/* -- any other transport: the adapter ------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
@@ -293,7 +293,7 @@ tw_filter_adapter(TwTls *tls)
     return tls->adapter;
 }
 
-/* -- getting in and out -------------------------------------------------- */
+/* -- getting in and out --------------------------------------------------- */
 
 void
 tw_filter_set_marks(TwTls *tls)
@@ -393,7 +393,7 @@ tw_filter_cut(TwTls *tls)
     Py_CLEAR(tls->adapter);
 }
 
-/* -- down ---------------------------------------------------------------- */
+/* -- down ----------------------------------------------------------------- */
 
 static tw_status
 filter_send_stream(TwTls *tls, size_t n, bool late)

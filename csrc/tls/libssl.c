@@ -8,7 +8,7 @@ TwLibssl tw_tls_lib;
 /* Of the running wrap_bio() calls of this thread. */
 static _Thread_local TwCapture *tls_capture;
 
-/* -- new and freed objects --------------------------------------------- */
+/* -- new and freed objects ------------------------------------------------ */
 
 static void
 tls_on_new(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,

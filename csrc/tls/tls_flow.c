@@ -7,7 +7,7 @@
 #define FATAL_TRANSPORT "Fatal error on transport"
 #define FATAL_CALLBACK "Fatal error: protocol.buffer_updated() call failed."
 
-/* -- helpers in Python --------------------------------------------------- */
+/* -- helpers in Python ---------------------------------------------------- */
 
 /* tidewire._tls.<name>(...), cold.  0, or -1 with an exception. */
 static tw_status
@@ -60,7 +60,7 @@ flow_log(TwTls *self, const char *text)
     return status;
 }
 
-/* -- errors -------------------------------------------------------------- */
+/* -- errors --------------------------------------------------------------- */
 
 /* The waiter of create_connection() and the like gets its answer, once. */
 static void
@@ -135,7 +135,7 @@ flow_is_ssl_error(const TwTls *self)
         tw_engine_name(self->base.loop->state, TW_TLS_ERROR));
 }
 
-/* -- timeouts ------------------------------------------------------------ */
+/* -- timeouts ------------------------------------------------------------- */
 
 static tw_status
 flow_start_timer(TwTls *self, PyObject *seconds)
@@ -226,7 +226,7 @@ tw_tls_timeout(TwTls *self)
     return status;
 }
 
-/* -- handshake ----------------------------------------------------------- */
+/* -- handshake ------------------------------------------------------------ */
 
 /* The exception that is set ends the handshake. */
 static tw_status
@@ -258,7 +258,8 @@ handshake_log_time(TwTls *self)
     if (TW_LIKELY(!self->base.loop->debug)) {
         return 0;
     }
-    ms = PyFloat_FromDouble((tw_loop_time(self->base.loop) - self->started) * 1e3);
+    ms = PyFloat_FromDouble(
+        (tw_loop_time(self->base.loop) - self->started) * 1e3);
     if (ms == NULL) {
         return -1;
     }
@@ -339,7 +340,7 @@ tw_tls_made(TwTls *self)
     return flow_handshake(self);
 }
 
-/* -- shutdown ------------------------------------------------------------ */
+/* -- shutdown ------------------------------------------------------------- */
 
 static tw_status
 flow_shutdown(TwTls *self)
@@ -472,7 +473,7 @@ tw_tls_abort(TwTls *self, PyObject *exc)
     return status;
 }
 
-/* -- what the lower transport tells -------------------------------------- */
+/* -- what the lower transport tells --------------------------------------- */
 
 static tw_status
 flow_advance(TwTls *self)

@@ -13,7 +13,7 @@ info_result(tw_status status)
     Py_RETURN_NONE;
 }
 
-/* -- limits -------------------------------------------------------------- */
+/* -- limits --------------------------------------------------------------- */
 
 /* asyncio's add_flowcontrol_defaults(). */
 static tw_status
@@ -118,7 +118,7 @@ tw_tls_meth_get_read_buffer_size(PyObject *op, PyObject *unused)
     return PyLong_FromSize_t(tw_engine_in_size(((TwTls *)op)->engine));
 }
 
-/* -- extra info ---------------------------------------------------------- */
+/* -- extra info ----------------------------------------------------------- */
 
 /* What the SSL object knows, asked when first wanted: new reference; NULL
    without an exception for another name. */

@@ -10,7 +10,7 @@ typedef struct {
     PyObject *exc;    /* strong or NULL: the exception of a -1 */
 } TwReadEnd;
 
-/* -- end of file --------------------------------------------------------- */
+/* -- end of file ---------------------------------------------------------- */
 
 tw_status
 tw_tls_tell_eof(TwTls *self)
@@ -87,7 +87,7 @@ read_fill(TwTls *self, char *p, size_t n, TwReadEnd *end)
     return off;
 }
 
-/* -- Protocol: one bytes object for all that is there -------------------- */
+/* -- Protocol: one bytes object for all that is there --------------------- */
 
 /* New bytes object, possibly empty; or NULL with an exception. */
 static PyObject *
@@ -155,7 +155,7 @@ read_copied(TwTls *self)
     return end.last > 0;
 }
 
-/* -- BufferedProtocol: into the protocol's own memory -------------------- */
+/* -- BufferedProtocol: into the protocol's own memory --------------------- */
 
 /* get_buffer() and its memory.  0, or -1 with an exception. */
 static tw_status
@@ -233,7 +233,7 @@ read_may_go_on(TwTls *self)
            && tw_engine_bound(self->engine) > 0;
 }
 
-/* -- the loop ------------------------------------------------------------ */
+/* -- the loop ------------------------------------------------------------- */
 
 /* The protocol may change its kind, pause, close from within. */
 static tw_status

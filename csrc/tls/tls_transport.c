@@ -3,7 +3,7 @@
 #include "base/compat.h"
 #include "tls/filter.h"
 
-/* -- making -------------------------------------------------------------- */
+/* -- making --------------------------------------------------------------- */
 
 static size_t
 tls_buffer_size(TwTransport *base)
@@ -140,7 +140,7 @@ tls_over(PyObject *module, PyObject *args)
     return (PyObject *)tls_new((TwLoop *)loop, &a);
 }
 
-/* -- for tidewire._tls --------------------------------------------------- */
+/* -- for tidewire._tls ---------------------------------------------------- */
 
 static PyObject *
 tls_result(tw_status status)
@@ -189,7 +189,7 @@ tls_meth_on_timeout(PyObject *op, PyObject *unused)
     return tls_result(tw_tls_timeout((TwTls *)op));
 }
 
-/* -- closing ------------------------------------------------------------- */
+/* -- closing -------------------------------------------------------------- */
 
 static PyObject *
 tls_meth_close(PyObject *op, PyObject *unused)
@@ -217,7 +217,7 @@ tls_meth_is_closing(PyObject *op, PyObject *unused)
     return PyBool_FromLong(((TwTls *)op)->is_closed);
 }
 
-/* -- reading on and off -------------------------------------------------- */
+/* -- reading on and off --------------------------------------------------- */
 
 static PyObject *
 tls_meth_is_reading(PyObject *op, PyObject *unused)
@@ -261,7 +261,7 @@ tls_meth_can_write_eof(PyObject *op, PyObject *unused)
     Py_RETURN_FALSE;
 }
 
-/* -- attributes ---------------------------------------------------------- */
+/* -- attributes ----------------------------------------------------------- */
 
 static PyObject *
 tls_get_protocol_paused(PyObject *op, void *unused)
@@ -302,7 +302,7 @@ tls_repr(PyObject *op)
                                 self->lower ? self->lower : Py_None);
 }
 
-/* -- the type ------------------------------------------------------------ */
+/* -- the type ------------------------------------------------------------- */
 
 static int
 tls_traverse(PyObject *op, visitproc visit, void *arg)

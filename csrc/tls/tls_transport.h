@@ -74,7 +74,7 @@ typedef struct TwTls {
     unsigned in_write : 1;      /* the write loop is on the stack */
 } TwTls;
 
-/* -- tls_flow.c ---------------------------------------------------------- */
+/* -- tls_flow.c ----------------------------------------------------------- */
 
 /* The lower connection is there: begin the handshake. */
 TW_MUSTCHECK tw_status tw_tls_made(TwTls *self);
@@ -104,7 +104,7 @@ TW_MUSTCHECK tw_status tw_tls_fatal(TwTls *self, const char *message);
 /* A callback of the protocol raised, in the middle of a read. */
 TW_MUSTCHECK tw_status tw_tls_callback_failed(TwTls *self);
 
-/* -- tls_read.c ---------------------------------------------------------- */
+/* -- tls_read.c ----------------------------------------------------------- */
 
 /* Decrypt and deliver all that is there, unless paused. */
 TW_MUSTCHECK tw_status tw_tls_read(TwTls *self);
@@ -113,7 +113,7 @@ TW_MUSTCHECK tw_status tw_tls_control_reading(TwTls *self);
 /* protocol.eof_received(), once. */
 TW_MUSTCHECK tw_status tw_tls_tell_eof(TwTls *self);
 
-/* -- tls_write.c --------------------------------------------------------- */
+/* -- tls_write.c ---------------------------------------------------------- */
 
 /* Plaintext of the program: `bytes` is the object that holds p, or NULL for
    memory that may change.  Counts and ignores it when closing. */
@@ -135,7 +135,7 @@ size_t tw_tls_buffer_size(TwTls *self);
 PyObject *tw_tls_meth_write(PyObject *self, PyObject *data);
 PyObject *tw_tls_meth_writelines(PyObject *self, PyObject *lines);
 
-/* -- tls_info.c ---------------------------------------------------------- */
+/* -- tls_info.c ----------------------------------------------------------- */
 
 PyObject *tw_tls_meth_set_write_buffer_limits(PyObject *self,
                                               PyObject *const *args,
@@ -152,7 +152,7 @@ PyObject *tw_tls_meth_get_read_buffer_size(PyObject *self, PyObject *unused);
 PyObject *tw_tls_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                      Py_ssize_t nargs, PyObject *kwnames);
 
-/* -- tls_transport.c ----------------------------------------------------- */
+/* -- tls_transport.c ------------------------------------------------------ */
 
 /* Is `state` one in which data still comes out of the cipher? */
 static inline bool

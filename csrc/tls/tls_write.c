@@ -25,7 +25,7 @@ tw_tls_buffer_size(TwTls *self)
            + tw_filter_waiting(self);
 }
 
-/* -- flow control -------------------------------------------------------- */
+/* -- flow control --------------------------------------------------------- */
 
 static tw_status
 write_tell(TwTls *self, PyObject *name, bool own, const char *message)
@@ -78,7 +78,7 @@ tw_tls_flush(TwTls *self)
     return tw_tls_control_writing(self, true);
 }
 
-/* -- encrypting ---------------------------------------------------------- */
+/* -- encrypting ----------------------------------------------------------- */
 
 /* Encrypt what may go now (or `all`): how many bytes were taken; -1. */
 static Py_ssize_t
@@ -163,7 +163,7 @@ tw_tls_drained(TwTls *self)
     return status;
 }
 
-/* -- write() ------------------------------------------------------------- */
+/* -- write() -------------------------------------------------------------- */
 
 static tw_status
 write_later(TwTls *self, PyObject *bytes, const char *p, size_t n,
@@ -301,7 +301,7 @@ tw_tls_meth_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
-/* -- writelines() -------------------------------------------------------- */
+/* -- writelines() --------------------------------------------------------- */
 
 /* Small pieces on their way into one record. */
 typedef struct {

@@ -18,7 +18,8 @@ def collect() -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {sys.version}".replace("\n", ""),
         "platform": platform.platform(),
         "openssl": ssl.OPENSSL_VERSION,
-        **getattr(_core, "build_info", dict)(),
+        "tls": ": ".join(_core.tls_backend()),
+        **_core.build_info(),
         "extension": _core.__file__,
     }
 

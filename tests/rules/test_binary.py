@@ -10,7 +10,7 @@ from tidewire import _core
 
 # Objects that may be in writable sections: what CPython's own tables need (it takes them
 # without const), and what libc and the compiler add.
-TABLES = re.compile(r"_(methods|members|getset|slots|spec|def|module|types|keywords|kwlist)\b")
+TABLES = re.compile(r"(^|_)(methods|members|getset|slots|spec|def|module|types|names)$")
 COMPILERS = re.compile(r"^(completed\.|__|_DYNAMIC|_GLOBAL|\.|DW\.ref|__compound_literal)")
 # Per process by nature: OpenSSL's index and method are registered once.
 PER_PROCESS = re.compile(r"^(tls|tw_tls|engine_openssl)_")
