@@ -3,7 +3,7 @@
 #include "base/compat.h"
 #include "core/call.h"
 
-#define HANDLE_FREE_MAX 512
+#define HANDLE_FREE_MAX 1024
 
 /* -- making --------------------------------------------------------------- */
 
@@ -54,8 +54,6 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
 {
     self->flags = 0;
     self->callback = Py_NewRef(callback);
-    self->repr = Py_NewRef(Py_None);
-    self->traceback = Py_NewRef(Py_None);
     self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
     self->context = context != NULL && context != Py_None
                         ? Py_NewRef(context)
@@ -64,8 +62,7 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
         return -1;
     }
     if (TW_UNLIKELY(loop->debug)) {
-        Py_SETREF(self->traceback,
-                  tw_seam_call(loop->state, "extract_stack", NULL, 0));
+        self->traceback = tw_seam_call(loop->state, "extract_stack", NULL, 0);
         return self->traceback == NULL ? -1 : 0;
     }
     return 0;
@@ -272,10 +269,30 @@ handle_run_debug(TwHandle *self)
     return 0;
 }
 
+/* handle_report() for arguments that are in an array. */
+static tw_status
+handle_report_array(TwHandle *self, PyObject *callback, PyObject **argv,
+                    int n)
+{
+    PyObject *exc = tw_err_take(), *args = PyTuple_New(n);
+    tw_status status;
+
+    for (int i = 0; args != NULL && i < n; i++) {
+        PyTuple_SET_ITEM(args, i, Py_NewRef(argv[i]));
+    }
+    tw_err_restore_steal(exc);
+    status = handle_report(self, callback, args ? args : Py_None);
+    Py_XDECREF(args);
+    return status;
+}
+
 tw_status
 tw_handle_run(TwHandle *self)
 {
-    PyObject *callback, *result;
+    /* Pinned here, as the callback may cancel us; [0] is for the call. */
+    PyObject *argv[1 + TW_HANDLE_INLINE], *callback, *result;
+    int n = self->nargs;
+    tw_status status = 0;
 
     if (self->flags & TW_H_CANCELLED) {
         return 0;
@@ -283,30 +300,26 @@ tw_handle_run(TwHandle *self)
     if (TW_UNLIKELY(self->loop->debug)) {
         return handle_run_debug(self);
     }
-    if (self->nargs != 0 && self->nargs != 1) {
+    if (TW_UNLIKELY(n < 0)) {
         return handle_run_tuple(self);
     }
-    /* One argument at most: pinned here, as the callback may cancel us. */
-    PyObject *argv[2] = {NULL, Py_XNewRef(self->nargs ? self->room[1] : NULL)};
+    for (int i = 1; i <= n; i++) {
+        argv[i] = Py_NewRef(self->room[i]);
+    }
     callback = Py_NewRef(self->callback);
     result = tw_call(self->loop, self->context, callback, argv + 1,
-                     argv[1] != NULL);
-    if (TW_UNLIKELY(result == NULL)) {
-        PyObject *exc = tw_err_take();
-        PyObject *args = argv[1] ? PyTuple_Pack(1, argv[1]) : PyTuple_New(0);
-        PyErr_Clear();
-        tw_err_restore_steal(exc);
-        tw_status status =
-            handle_report(self, callback, args ? args : Py_None);
-        Py_XDECREF(args);
-        Py_XDECREF(argv[1]);
-        Py_DECREF(callback);
-        return status;
+                     (size_t)n);
+    if (TW_LIKELY(result != NULL)) {
+        Py_DECREF(result);
     }
-    Py_DECREF(result);
-    Py_XDECREF(argv[1]);
+    else {
+        status = handle_report_array(self, callback, argv + 1, n);
+    }
+    for (int i = 1; i <= n; i++) {
+        Py_DECREF(argv[i]);
+    }
     Py_DECREF(callback);
-    return 0;
+    return status;
 }
 
 /* -- methods -------------------------------------------------------------- */
@@ -371,6 +384,15 @@ handle_get_args(PyObject *op, void *unused)
         Py_RETURN_NONE;
     }
     return handle_make_args(self);
+}
+
+/* asyncio reads these two: None while there is nothing. */
+static PyObject *
+handle_get_or_none(PyObject *self, void *offset)
+{
+    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
+
+    return Py_NewRef(value ? value : Py_None);
 }
 
 static PyObject *
@@ -446,24 +468,38 @@ handle_dealloc(PyObject *op)
 {
     TwHandle *self = (TwHandle *)op;
     PyTypeObject *type = Py_TYPE(self);
-    TwLoop *loop;
+    TwLoop *loop = self->loop;
+    tw_state *state;
+    PyObject **list;
+    int *count;
 
     PyObject_GC_UnTrack(self);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
-    handle_clear(op);
-    loop = TW_TAKE(self->loop);
-    tw_state *state = loop ? loop->state : NULL;
-    bool timer = state && type == state->timer_type;
-    PyObject **list = !state ? NULL
-                      : timer ? &state->timer_free
-                              : &state->handle_free;
-    int *count = !state ? NULL
-                 : timer ? &state->timer_free_count
-                         : &state->handle_free_count;
-    if (list != NULL && *count < HANDLE_FREE_MAX
-        && (timer || type == state->handle_type)) {
+    for (int i = 0; i < self->nargs; i++) {
+        Py_XDECREF(TW_TAKE(self->room[1 + i]));
+    }
+    Py_XDECREF(TW_TAKE(self->callback));
+    Py_XDECREF(TW_TAKE(self->context));
+    if (TW_UNLIKELY(self->slot_args || self->repr || self->traceback)) {
+        Py_CLEAR(self->slot_args);
+        Py_CLEAR(self->repr);
+        Py_CLEAR(self->traceback);
+    }
+    self->loop = NULL;
+    self->nargs = 0;
+    if (TW_UNLIKELY(loop == NULL)) {
+        PyObject_GC_Del(self); /* making it failed */
+        Py_DECREF(type);
+        return;
+    }
+    state = loop->state;
+    list = self->flags & TW_H_TIMER ? &state->timer_free
+                                    : &state->handle_free;
+    count = self->flags & TW_H_TIMER ? &state->timer_free_count
+                                     : &state->handle_free_count;
+    if (*count < HANDLE_FREE_MAX) {
         self->slot_args = *list;
         *list = op;
         ++*count;
@@ -472,7 +508,7 @@ handle_dealloc(PyObject *op)
         PyObject_GC_Del(self);
     }
     Py_DECREF(type);
-    Py_XDECREF((PyObject *)loop);
+    Py_DECREF((PyObject *)loop);
 }
 
 static PyMethodDef handle_methods[] = {
@@ -492,15 +528,23 @@ static PyMethodDef timer_methods[] = {
     {NULL},
 };
 
+#define HANDLE_GETSET                                                         \
+    {"_args", handle_get_args, NULL, NULL, NULL},                             \
+        {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},               \
+        {"_repr", handle_get_or_none, NULL, NULL,                             \
+         (void *)offsetof(TwHandle, repr)},                                   \
+    {                                                                         \
+        "_source_traceback", handle_get_or_none, NULL, NULL,                  \
+            (void *)offsetof(TwHandle, traceback)                             \
+    }
+
 static PyGetSetDef handle_getset[] = {
-    {"_args", handle_get_args, NULL, NULL, NULL},
-    {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},
+    HANDLE_GETSET,
     {NULL},
 };
 
 static PyGetSetDef timer_getset[] = {
-    {"_args", handle_get_args, NULL, NULL, NULL},
-    {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},
+    HANDLE_GETSET,
     {"_when", handle_get_when, NULL, NULL, NULL},
     {"_scheduled", handle_get_scheduled, NULL, NULL, NULL},
     {NULL},

@@ -22,8 +22,8 @@ struct TwHandle {
     PyObject *slot_cancelled; /* unused: see flags */
     PyObject *context;      /* strong */
     TwLoop *loop;           /* strong */
-    PyObject *repr;         /* strong or None: set when cancelled in debug */
-    PyObject *traceback;    /* strong or None: where it was made (debug) */
+    PyObject *repr;         /* strong or NULL: set when cancelled in debug */
+    PyObject *traceback;    /* strong or NULL: where it was made (debug) */
     PyObject *weakrefs;
     PyObject *timer_slots[2]; /* asyncio.TimerHandle's: unused */
     /* Ours. */

@@ -1,10 +1,8 @@
 /* The loop: the struct that every room sees, and the turn.
 
    Thread rules.  A loop belongs to the thread that runs it; everything is
-   protected by the GIL.  While the loop waits, the GIL is free (`in_poll`):
-   then only libuv's side (the uv handles, `due`) is touched by the loop's
-   thread, and other threads must not touch that side: watcher changes only
-   note what is wanted, and the loop's thread applies it before it polls.
+   protected by the GIL.  While the loop waits, the GIL is free, and only the
+   uv handles are in use: nobody else touches those (uv_async_send apart).
 
    Ownership.  ready, timers: strong references.  watchers (the active
    ones): each owns its owner.  due: borrowed, a watcher leaves the list
@@ -65,8 +63,7 @@ struct TwLoop {
 
     bool uv_open;           /* uv side is initialised */
     bool running;           /* run_turns is on a stack */
-    bool in_poll;           /* the GIL was given away around uv_run */
-    bool sleeping;          /* ... and uv_run may block: wake with async */
+    bool sleeping;          /* in uv_run without the GIL: wake with async */
     bool cork_off;          /* writes go out at once (a switch for users) */
     bool own_time;          /* a subclass overrides time() */
     bool own_sched;         /* a subclass overrides call_soon or call_at */
@@ -80,6 +77,9 @@ struct TwLoop {
     uv_loop_t uv;
     uv_async_t async;       /* wakes a blocked poll */
     uv_timer_t timer;       /* bounds a blocked poll */
+    uv_poll_t set_poll;     /* wakes it when a watcher's descriptor is ready */
+    int set_fd;             /* the epoll set of the watchers, see watcher.h */
+    int set_hits;           /* > 0: the set had news lately, ask it first */
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */
     TwVec changed;          /* wanted events differ from libuv's */
@@ -97,6 +97,7 @@ struct TwLoop {
     char *chunks;           /* free ones of room tls, linked; see tls/chunk.h */
     int chunk_count;
     uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */
+    uint64_t gil_wanted;    /* uv_hrtime() until which others need it often */
     TwStats stats;
 };
 

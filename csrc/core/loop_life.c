@@ -32,7 +32,14 @@ tw_loop_open(TwLoop *loop)
         return -1;
     }
     uv_timer_init(&loop->uv, &loop->timer);
+    loop->set_fd = -1;
     loop->uv_open = true;
+    err = (int)tw_watcher_open_set(loop);
+    if (err < 0) {
+        tw_loop_shut(loop);
+        tw_errno_raise(err);
+        return -1;
+    }
     loop->watchers.place = offsetof(TwWatcher, in_watchers);
     loop->due.place = offsetof(TwWatcher, in_due);
     loop->changed.place = offsetof(TwWatcher, in_changed);
@@ -55,6 +62,7 @@ void
 tw_loop_after_fork(TwLoop *loop)
 {
     if (loop->uv_open) {
+        tw_watcher_fork_set(loop);
         uv_loop_fork(&loop->uv);
     }
 }
@@ -104,6 +112,7 @@ tw_loop_shut(TwLoop *loop)
     loop_drop_queued(loop);
     Py_CLEAR(loop->polls);
     tw_watcher_close_all(loop);
+    tw_watcher_close_set(loop);
     uv_close((uv_handle_t *)&loop->async, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
     while (uv_loop_close(&loop->uv) == UV_EBUSY) {

@@ -1,6 +1,6 @@
 /* The turn.
 
-       poll: apply the watchers' changes, then uv_run once
+       poll: apply the watchers' changes, ask the set, or wait in uv_run
        generation: 1. handles that were ready before the poll
                    2. due descriptors   3. due timers
        more generations without a poll, within a small bound
@@ -8,6 +8,7 @@
    The GIL is given away and taken back here, in loop_poll(), and nowhere
    else. */
 #include <math.h>
+#include <time.h>
 
 #include "base/errno.h"
 #include "core/call.h"
@@ -21,6 +22,16 @@
 #define RUN_GENERATIONS_NS 50000u
 /* Even a loop that never waits gives the GIL away this often. */
 #define RUN_RELEASE_NS 1000000u
+/* Taking it back took that long: another thread had it, and will want it
+   again for a while.  Then the loop stays away long enough for a waiting
+   thread to wake up. */
+#define RUN_CONTENDED_NS 5000u
+#define RUN_WANTED_NS 20000000u
+#define RUN_HANDOVER_NS 20000
+/* After a wait that short, or when the set had news, it is asked first, so
+   often, before libuv waits: a busy loop needs one system call a turn. */
+#define RUN_SHORT_WAIT_NS 100000u
+#define RUN_SET_HITS 4
 /* asyncio's: timers due within the clock's resolution are due. */
 #define RUN_CLOCK_RESOLUTION 1e-9
 /* As asyncio: when this many timers, and half of all, are cancelled ones. */
@@ -103,85 +114,114 @@ loop_on_timer(uv_timer_t *timer)
     /* Only there to have the poll return. */
 }
 
-/* Work due now: do not wait.  Never longer than a call to it is old. */
-static uv_run_mode
-run_poll_mode(TwLoop *loop, double *wait)
+/* How long the poll may wait: 0 when work is due, -1 for ever; in seconds.
+   Decided last, right before it. */
+static double
+run_poll_bound(TwLoop *loop)
 {
-    *wait = -1;
+    double now;
+
     if (loop->ready.count > 0 || loop->due.count > 0 || loop->stopping) {
-        return UV_RUN_NOWAIT;
+        return 0;
     }
-    if (loop->timers.count > 0) {
-        *wait = loop->timers.entries[0].when - tw_loop_time(loop);
-        if (!(*wait > 0)) {
-            return UV_RUN_NOWAIT;
-        }
+    if (loop->timers.count == 0) {
+        return -1;
     }
-    return UV_RUN_ONCE;
+    now = tw_loop_time(loop);
+    return fmax(loop->timers.entries[0].when - now, 0);
 }
 
-/* Wait for descriptors, at most until the first timer. */
+/* Let other threads have the GIL for a moment.  A thread that waits for it
+   needs some time to wake up, so when somebody took it this happens at every
+   poll for a while, and for long enough. */
 static void
-run_poll_wait(TwLoop *loop, double wait)
+run_release_gil(TwLoop *loop, uint64_t now)
 {
-    uint64_t start = uv_hrtime();
+    static const struct timespec moment = {0, RUN_HANDOVER_NS};
+    double busy = (double)(now - loop->last_release) * 1e-9;
+    bool wanted = now < loop->gil_wanted;
+    uint64_t start, end;
 
-    if (wait >= 0) {
-        /* Rounded up: libuv's clock has milliseconds.  A day at most. */
-        double ms = ceil(fmin(wait, 86400.0) * 1e3);
-        uv_update_time(&loop->uv);
-        uv_timer_start(&loop->timer, loop_on_timer, (uint64_t)ms, 0);
-    }
-    loop->in_poll = loop->sleeping = true;
-    Py_BEGIN_ALLOW_THREADS
-    uv_run(&loop->uv, UV_RUN_ONCE);
-    Py_END_ALLOW_THREADS
-    loop->in_poll = loop->sleeping = false;
-    uv_timer_stop(&loop->timer);
-    loop->last_release = uv_hrtime();
-    loop->stats.idle += (double)(loop->last_release - start) * 1e-9;
-}
-
-/* Look at the descriptors without waiting. */
-static void
-run_poll_now(TwLoop *loop)
-{
-    uint64_t now = uv_hrtime();
-    double busy;
-
-    if (now - loop->last_release < RUN_RELEASE_NS) {
-        uv_run(&loop->uv, UV_RUN_NOWAIT);
-        return;
-    }
-    busy = (double)(now - loop->last_release) * 1e-9;
     if (busy > loop->stats.longest) {
         loop->stats.longest = busy;
     }
-    loop->in_poll = true;
     Py_BEGIN_ALLOW_THREADS
-    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    if (wanted) {
+        nanosleep(&moment, NULL);
+    }
+    start = uv_hrtime();
     Py_END_ALLOW_THREADS
-    loop->in_poll = false;
+    end = uv_hrtime();
+    if (end - start > RUN_CONTENDED_NS) {
+        loop->gil_wanted = end + RUN_WANTED_NS;
+    }
+    loop->last_release = end;
+}
+
+/* Wait for descriptors, without the GIL; `bound` as above, not 0. */
+static void
+run_poll_wait(TwLoop *loop, double bound)
+{
+    uint64_t start = uv_hrtime();
+
+    if (bound > 0) {
+        /* Rounded up: libuv's clock has milliseconds.  A day at most. */
+        double ms = ceil(fmin(bound, 86400.0) * 1e3);
+        uv_update_time(&loop->uv);
+        uv_timer_start(&loop->timer, loop_on_timer, (uint64_t)ms, 0);
+    }
+    loop->sleeping = true;
+    Py_BEGIN_ALLOW_THREADS
+    uv_run(&loop->uv, UV_RUN_ONCE);
+    Py_END_ALLOW_THREADS
+    loop->sleeping = false;
+    if (bound > 0) {
+        uv_timer_stop(&loop->timer);
+    }
     loop->last_release = uv_hrtime();
+    loop->stats.idle += (double)(loop->last_release - start) * 1e-9;
+    if (loop->last_release - start < RUN_SHORT_WAIT_NS) {
+        loop->set_hits = RUN_SET_HITS;
+    }
+}
+
+/* Ask the set without waiting.  True if there was something. */
+static bool
+run_poll_now(TwLoop *loop)
+{
+    uint64_t now = uv_hrtime();
+
+    if (now - loop->last_release >= RUN_RELEASE_NS
+        || now < loop->gil_wanted) {
+        run_release_gil(loop, now);
+    }
+    if (tw_watcher_harvest(loop) > 0) {
+        loop->set_hits = RUN_SET_HITS;
+        return true;
+    }
+    return false;
 }
 
 static tw_status
 loop_poll(TwLoop *loop)
 {
-    double wait;
+    double bound;
 
     if (run_drop_cancelled(loop) < 0) {
         return -1;
     }
     tw_watcher_apply_changes(loop);
-    if (run_poll_mode(loop, &wait) == UV_RUN_NOWAIT) {
-        if (PyErr_Occurred()) {
-            return -1;
-        }
+    bound = run_poll_bound(loop);
+    if (bound == 0) {
         run_poll_now(loop);
     }
-    else {
-        run_poll_wait(loop, wait);
+    else if (loop->set_hits <= 0 || (loop->set_hits--, !run_poll_now(loop))) {
+        /* Giving the GIL away may have brought work: decide again. */
+        bound = run_poll_bound(loop);
+        if (bound != 0) {
+            run_poll_wait(loop, bound);
+            tw_watcher_harvest(loop);
+        }
     }
     return PyErr_CheckSignals();
 }

@@ -184,8 +184,10 @@ tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
     PyObject *context = NULL;
     TwHandle *handle;
 
-    if (sched_parse("call_soon_threadsafe", args, nargs, kwnames, 1, &context)
-            < 0
+    if (((kwnames != NULL || nargs < 1)
+         && sched_parse("call_soon_threadsafe", args, nargs, kwnames, 1,
+                        &context)
+                < 0)
         || tw_loop_check_open(loop) < 0
         || sched_check_debug(loop, args[0], "call_soon_threadsafe", false)
                < 0) {

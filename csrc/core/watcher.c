@@ -2,22 +2,106 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
-#ifdef __linux__
 #include <sys/epoll.h>
-#else
-#include <sys/stat.h>
-#endif
+#include <unistd.h>
 
-#include "base/errno.h"
+/* Descriptors looked at in one turn: the rest is first in the next. */
+#define WATCHER_HARVEST 256
+
+/* -- the set --------------------------------------------------------------- */
 
 static void
-watcher_unref(TwWatcher *w)
+set_on_ready(uv_poll_t *poll, int status, int events)
 {
-    if (--w->refs == 0) {
-        PyMem_RawFree(w);
+    /* Only there to have the poll return: the turn asks the set. */
+}
+
+tw_uverr
+tw_watcher_open_set(TwLoop *loop)
+{
+    int err;
+
+    loop->set_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->set_fd < 0) {
+        return -errno;
+    }
+    err = uv_poll_init(&loop->uv, &loop->set_poll, loop->set_fd);
+    if (err == 0) {
+        err = uv_poll_start(&loop->set_poll, UV_READABLE, set_on_ready);
+    }
+    if (err < 0) {
+        close(loop->set_fd);
+        loop->set_fd = -1;
+    }
+    return err;
+}
+
+void
+tw_watcher_close_set(TwLoop *loop)
+{
+    if (loop->set_fd >= 0) {
+        uv_close((uv_handle_t *)&loop->set_poll, NULL);
+        close(loop->set_fd);
+        loop->set_fd = -1;
     }
 }
+
+static int
+set_control(TwLoop *loop, int op, int fd, unsigned events)
+{
+    struct epoll_event ev = {.data = {.fd = fd}};
+
+    ev.events = (events & TW_EV_READ ? EPOLLIN : 0u)
+                | (events & TW_EV_WRITE ? EPOLLOUT : 0u);
+    return epoll_ctl(loop->set_fd, op, fd, &ev);
+}
+
+/* Have the set know what the watcher wants, whatever it knew before: the
+   program may have closed and reused the descriptor. */
+static int
+set_update(TwWatcher *w)
+{
+    int op = w->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+    if (set_control(w->loop, op, w->fd, w->want) == 0) {
+        return 0;
+    }
+    if (errno != ENOENT && errno != EEXIST) {
+        return -1;
+    }
+    op = w->armed ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    return set_control(w->loop, op, w->fd, w->want);
+}
+
+static void
+set_remove(TwWatcher *w)
+{
+    if (w->armed && w->fd >= 0) {
+        set_control(w->loop, EPOLL_CTL_DEL, w->fd, 0);
+    }
+    w->armed = 0;
+}
+
+void
+tw_watcher_fork_set(TwLoop *loop)
+{
+    int fresh = epoll_create1(EPOLL_CLOEXEC);
+
+    if (fresh < 0) {
+        return;
+    }
+    /* Under the same number, so that libuv need not be told. */
+    dup3(fresh, loop->set_fd, O_CLOEXEC);
+    close(fresh);
+    for (int fd = 0; fd < loop->by_fd_cap; fd++) {
+        TwWatcher *w = loop->by_fd[fd];
+        if (w != NULL && w->armed) {
+            set_control(loop, EPOLL_CTL_ADD, fd, w->armed);
+        }
+    }
+}
+
+/* -- open ------------------------------------------------------------------ */
 
 static void
 watcher_add_due(TwWatcher *w)
@@ -27,48 +111,27 @@ watcher_add_due(TwWatcher *w)
     }
 }
 
-/* -- libuv's side: may run without the GIL --------------------------------- */
-
-static void
-watcher_on_poll(uv_poll_t *poll, int status, int events)
-{
-    TwWatcher *w = TW_CONTAINER(poll, TwWatcher, poll);
-
-    if (status < 0) {
-        /* libuv stopped it: POLLERR.  It is armed again after the I/O. */
-        w->armed = 0;
-        w->got |= TW_EV_ERROR | w->want;
-    }
-    if (events & UV_READABLE) {
-        w->got |= TW_EV_READ;
-    }
-    if (events & UV_WRITABLE) {
-        w->got |= TW_EV_WRITE;
-    }
-    watcher_add_due(w);
-}
-
-static void
-watcher_on_close(uv_handle_t *handle)
-{
-    watcher_unref(TW_CONTAINER(handle, TwWatcher, poll));
-}
-
-/* -- open ------------------------------------------------------------------ */
-
+/* Room in every list for one more watcher. */
 static tw_status
 watcher_reserve(TwLoop *loop, int fd)
 {
     int cap = loop->by_fd_cap ? loop->by_fd_cap : 64;
+    TwWatcher **table;
 
+    /* `due` may have gaps where watchers were closed: twice their number. */
+    if (tw_vec_reserve(&loop->due, loop->watcher_count + 1) < 0
+        || tw_vec_reserve(&loop->watchers, loop->watcher_count + 1) < 0
+        || tw_vec_reserve(&loop->changed, loop->watcher_count + 1) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
     if (fd < loop->by_fd_cap) {
         return 0;
     }
     while (cap <= fd) {
         cap *= 2;
     }
-    TwWatcher **table =
-        PyMem_RawRealloc(loop->by_fd, (size_t)cap * sizeof(*table));
+    table = PyMem_RawRealloc(loop->by_fd, (size_t)cap * sizeof(*table));
     if (table == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -93,8 +156,7 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     TwWatcher *old = tw_watcher_of_fd(loop, fd);
     TwWatcher *w;
 
-    if (old != NULL && old->is_stale != NULL && old->is_stale(old->owner)
-        && !loop->in_poll) {
+    if (old != NULL && old->is_stale != NULL && old->is_stale(old->owner)) {
         tw_watcher_give_up(old);
         old = NULL;
     }
@@ -107,7 +169,7 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     if (watcher_reserve(loop, fd) < 0) {
         return NULL;
     }
-    w = PyMem_RawCalloc(1, sizeof(*w));
+    w = PyMem_Calloc(1, sizeof(*w));
     if (w == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -116,9 +178,7 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     w->owner = owner;
     w->on_ready = on_ready;
     w->fd = fd;
-    w->refs = 1;
     w->transport = transport;
-    w->user_fd = !transport;
     w->in_watchers = w->in_due = w->in_changed = TW_VEC_NONE;
     loop->by_fd[fd] = w;
     loop->watcher_count++;
@@ -151,6 +211,12 @@ tw_watcher_want(TwWatcher *w, unsigned events)
     bool was = w->want != 0;
 
     if (w->want == events) {
+        return 0;
+    }
+    if (w->fd < 0) {
+        if (events == 0) {
+            tw_watcher_stop_now(w);
+        }
         return 0;
     }
     if (tw_vec_reserve(&loop->watchers, 1) < 0) {
@@ -187,24 +253,28 @@ tw_watcher_rearm(TwWatcher *w)
 void
 tw_watcher_stop_now(TwWatcher *w)
 {
-    if (w->known && w->armed && !w->loop->in_poll) {
-        uv_poll_stop(&w->poll);
-        w->armed = 0;
-    }
-    /* The lists have room for what is in them: this cannot fail when it
-       only takes out, and a change not noted is noted by in_poll's end. */
-    if (tw_watcher_want(w, 0) < 0) {
-        PyErr_Clear();
+    set_remove(w);
+    tw_vec_discard(&w->loop->changed, w);
+    if (w->want != 0) {
+        PyObject *owner = w->owner;
+        w->want = 0;
+        w->got = 0;
+        tw_vec_discard(&w->loop->watchers, w);
+        Py_DECREF(owner);
     }
 }
 
 /* -- close ----------------------------------------------------------------- */
 
+/* Out of everything but the owners' hands.  A gap stays in `due`, which may
+   be running. */
 static void
-watcher_leave_lists(TwWatcher *w)
+watcher_leave(TwWatcher *w)
 {
     TwLoop *loop = w->loop;
 
+    set_remove(w);
+    tw_vec_discard(&loop->changed, w);
     if (w->in_due != TW_VEC_NONE) {
         loop->due.items[w->in_due] = NULL;
         w->in_due = TW_VEC_NONE;
@@ -214,131 +284,55 @@ watcher_leave_lists(TwWatcher *w)
     }
 }
 
-/* libuv lets go of it; on_close drops libuv's reference. */
-static void
-watcher_uv_close(TwWatcher *w)
-{
-    if (w->known) {
-        w->known = false;
-        w->armed = 0;
-        uv_close((uv_handle_t *)&w->poll, watcher_on_close);
-    }
-}
-
 void
 tw_watcher_close(TwWatcher *w)
 {
-    TwLoop *loop = w->loop;
     PyObject *owner = w->want ? w->owner : NULL;
 
-    w->closing = true;
-    w->want = 0;
-    watcher_leave_lists(w);
-    tw_vec_discard(&loop->watchers, w);
-    loop->watcher_count--;
-    if (loop->in_poll && w->known) {
-        /* From another thread: the loop's own thread does the rest. */
-        if (w->in_changed == TW_VEC_NONE
-            && tw_vec_reserve(&loop->changed, 1) == 0) {
-            tw_vec_add(&loop->changed, w);
-        }
-        tw_loop_wake(loop);
-    }
-    else {
-        tw_vec_discard(&loop->changed, w);
-        watcher_uv_close(w);
-        watcher_unref(w);
-    }
+    watcher_leave(w);
+    tw_vec_discard(&w->loop->watchers, w);
+    w->loop->watcher_count--;
+    PyMem_Free(w);
     Py_XDECREF(owner);
 }
 
 void
 tw_watcher_give_up(TwWatcher *w)
 {
-    watcher_leave_lists(w);
-    watcher_uv_close(w);
+    /* The number may belong to another descriptor: the kernel took the old
+       one out of the set when it was closed. */
+    w->armed = 0;
+    watcher_leave(w);
     w->fd = -1;
     w->got = TW_EV_BAD;
     watcher_add_due(w);
 }
 
-/* The second half of tw_watcher_close() for those that another thread
-   closed while the loop was polling. */
-static void
-watcher_finish_closing(TwLoop *loop)
-{
-    for (uint32_t i = loop->changed.count; i-- > 0;) {
-        TwWatcher *w = loop->changed.items[i];
-        if (w->closing) {
-            watcher_leave_lists(w);
-            tw_vec_discard(&loop->changed, w);
-            watcher_uv_close(w);
-            watcher_unref(w);
-        }
-    }
-}
-
 void
 tw_watcher_close_all(TwLoop *loop)
 {
-    watcher_finish_closing(loop);
     while (loop->watchers.count > 0) {
-        TwWatcher *w = loop->watchers.items[loop->watchers.count - 1];
-        if (tw_watcher_want(w, 0) < 0) {
-            PyErr_Clear();
-            break;
-        }
+        tw_watcher_stop_now(loop->watchers.items[loop->watchers.count - 1]);
     }
     for (int fd = 0; fd < loop->by_fd_cap; fd++) {
         TwWatcher *w = loop->by_fd[fd];
         if (w != NULL) {
-            watcher_leave_lists(w);
-            tw_vec_discard(&loop->changed, w);
-            watcher_uv_close(w);
+            watcher_leave(w);
             w->fd = -1;
+            w->got = 0;
         }
     }
+    for (uint32_t i = 0; i < loop->due.count; i++) {
+        TwWatcher *w = loop->due.items[i];
+        if (w != NULL) {
+            w->in_due = TW_VEC_NONE;
+            w->got = 0;
+        }
+    }
+    loop->due.count = loop->due_next = 0;
 }
 
 /* -- the turn -------------------------------------------------------------- */
-
-/* May libuv give it to epoll?  It aborts the process if epoll refuses.  A new
-   descriptor is tested by uv_poll_init; one that libuv has known for a while
-   may have been closed, or be a regular file by now. */
-static bool
-watcher_fd_is_good(const TwWatcher *w)
-{
-#ifdef __linux__
-    struct epoll_event none = {.events = 0, .data = {.fd = w->fd}};
-
-    return epoll_ctl(uv_backend_fd(&w->loop->uv), EPOLL_CTL_ADD, w->fd,
-                     &none) == 0
-           || errno == EEXIST;
-#else
-    struct stat st;
-
-    return fstat(w->fd, &st) == 0 && !S_ISREG(st.st_mode)
-           && !S_ISDIR(st.st_mode);
-#endif
-}
-
-/* uv_poll_init makes the descriptor non-blocking: undo that for one of the
-   program's own. */
-static int
-watcher_uv_open(TwWatcher *w)
-{
-    int mode = w->user_fd ? fcntl(w->fd, F_GETFL) : -1;
-    int err = uv_poll_init(&w->loop->uv, &w->poll, w->fd);
-
-    if (mode >= 0 && !(mode & O_NONBLOCK)) {
-        fcntl(w->fd, F_SETFL, mode);
-    }
-    if (err == 0) {
-        w->known = true;
-        w->refs++;
-    }
-    return err;
-}
 
 static void
 watcher_apply(TwWatcher *w)
@@ -347,19 +341,10 @@ watcher_apply(TwWatcher *w)
         return;
     }
     if (w->want == 0) {
-        if (w->known) {
-            uv_poll_stop(&w->poll);
-        }
-        w->armed = 0;
+        set_remove(w);
         return;
     }
-    bool fresh = !w->known;
-    if ((fresh && watcher_uv_open(w) < 0)
-        || uv_poll_start(&w->poll, w->want, watcher_on_poll) < 0
-        || (!fresh && !watcher_fd_is_good(w))) {
-        if (w->known) {
-            uv_poll_stop(&w->poll);
-        }
+    if (set_update(w) < 0) {
         w->armed = 0;
         w->got |= TW_EV_BAD;
         watcher_add_due(w);
@@ -373,19 +358,45 @@ tw_watcher_apply_changes(TwLoop *loop)
 {
     TwVec *changed = &loop->changed;
 
-    if (TW_LIKELY(changed->count == 0)) {
-        return;
-    }
-    /* First what is closed: the numbers may belong to new descriptors. */
-    watcher_finish_closing(loop);
-    if (tw_vec_reserve(&loop->due, loop->watcher_count + 1) < 0) {
-        return; /* no memory: again before the next poll */
-    }
     while (changed->count > 0) {
         TwWatcher *w = changed->items[--changed->count];
         w->in_changed = TW_VEC_NONE;
         watcher_apply(w);
     }
+}
+
+/* An error or a hang-up concerns whoever waits, as in the selectors. */
+static unsigned
+harvest_events(const TwWatcher *w, uint32_t events)
+{
+    unsigned got = 0;
+
+    if (events & (EPOLLERR | EPOLLHUP)) {
+        got |= w->want | (events & EPOLLERR ? TW_EV_ERROR : 0u);
+    }
+    if (events & EPOLLIN) {
+        got |= TW_EV_READ;
+    }
+    if (events & EPOLLOUT) {
+        got |= TW_EV_WRITE;
+    }
+    return got;
+}
+
+int
+tw_watcher_harvest(TwLoop *loop)
+{
+    struct epoll_event ready[WATCHER_HARVEST];
+    int n = epoll_wait(loop->set_fd, ready, WATCHER_HARVEST, 0);
+
+    for (int i = 0; i < n; i++) {
+        TwWatcher *w = tw_watcher_of_fd(loop, ready[i].data.fd);
+        if (w != NULL) {
+            w->got |= (uint8_t)harvest_events(w, ready[i].events);
+            watcher_add_due(w);
+        }
+    }
+    return n;
 }
 
 /* What is left of an interrupted turn moves to the front. */
@@ -412,17 +423,11 @@ watcher_run(TwWatcher *w)
 {
     PyObject *owner = Py_NewRef(w->owner);
     unsigned events = w->got;
-    TwLoop *loop = w->loop;
-    int fd = w->fd;
     tw_status status = 0;
 
     w->got = 0;
-    if (events & TW_EV_BAD || events & w->want) {
+    if (events & (TW_EV_BAD | w->want)) {
         status = w->on_ready(owner, events);
-    }
-    if (events & TW_EV_ERROR && tw_watcher_of_fd(loop, fd) == w && w->want
-        && watcher_note_change(w) < 0) {
-        PyErr_Clear();
     }
     Py_DECREF(owner);
     return status;
@@ -435,7 +440,7 @@ tw_watcher_run_due(TwLoop *loop)
 
     while (status == 0 && loop->due_next < loop->due.count) {
         TwWatcher *w = loop->due.items[loop->due_next++];
-        if (w != NULL && !w->closing) {
+        if (w != NULL) {
             w->in_due = TW_VEC_NONE;
             status = watcher_run(w);
         }

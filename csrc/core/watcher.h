@@ -1,23 +1,19 @@
-/* A watcher: one descriptor, one uv_poll_t, one owner.
+/* A watcher: one descriptor, what is wanted of it, one owner.
 
-   libuv's callback only links the watcher into loop->due; the turn then
-   calls `on_ready` of its owner.  What is wanted is noted (tw_watcher_want)
-   and applied by the loop's thread right before it polls: changes of one
-   turn cost nothing if they cancel out, and other threads never touch libuv.
-   libuv hears of a descriptor for the first time there, too.
+   All watchers of a loop live in one epoll set, and libuv watches that set
+   with one uv_poll_t: libuv waits, wakes and keeps time; which descriptors
+   are ready the turn asks of the set itself.  Why not a uv_poll_t for each:
+   libuv aborts the process when epoll_ctl fails (a program closed or reused a
+   descriptor), deletes and adds a descriptor again at every change, and reads
+   the same ready events up to 48 times where more than 1,024 are ready.
+
+   What is wanted is noted (tw_watcher_want) and applied right before the next
+   poll: changes of one turn cost nothing if they cancel out.
 
    Ownership: while it wants something, the watcher owns its owner (strong,
    and the loop traverses it); otherwise it is borrowed, and the owner closes
-   the watcher when it goes away.  The memory is the watcher's own: it
-   outlives the owner until libuv has let go of it.  Descriptors are never
-   closed here.
-
-   Before libuv sees a changed watcher its descriptor is tested (libuv aborts
-   the process when epoll_ctl fails): a bad one is stopped, and on_ready is
-   called with TW_EV_BAD. */
+   the watcher when it goes away.  Descriptors are never closed here. */
 #pragma once
-
-#include <uv.h>
 
 #include "core/loop.h"
 
@@ -31,27 +27,21 @@
 typedef tw_status (*TwOnReady)(PyObject *owner, unsigned events);
 
 struct TwWatcher {
-    uv_poll_t poll;
-    TwLoop *loop;       /* borrowed: the loop closes its watchers first */
+    TwLoop *loop;       /* borrowed: valid while it is in the loop's table */
     PyObject *owner;    /* strong while want != 0, else borrowed */
     TwOnReady on_ready;
     bool (*is_stale)(PyObject *owner); /* or NULL: was the fd closed? */
-    int fd;
-    _Atomic uint8_t refs; /* the owner's pointer, and libuv: free at 0 */
+    int fd;             /* -1: the loop was closed, or it was given up */
     uint8_t want;       /* TW_EV_READ | TW_EV_WRITE */
-    uint8_t armed;      /* what libuv was told */
+    uint8_t armed;      /* what the epoll set was told; 0: not in the set */
     uint8_t got;        /* what the last poll brought */
-    bool known;         /* libuv has it: uv_poll_init was done */
-    bool closing;       /* tw_watcher_close() was called */
-    bool user_fd;       /* the program's own: keep its blocking mode */
     bool transport;     /* add_reader & co. must keep off */
     uint32_t in_watchers, in_due, in_changed; /* places, see base/vec.h */
 };
 
 /* Make a watcher for `fd`.  NULL with MemoryError, or RuntimeError if a
    transport watches that descriptor already.  `transport`: the owner is a
-   transport (and the descriptor is non-blocking); else the descriptor is the
-   program's own, and keeps its blocking mode. */
+   transport.  The descriptor's blocking mode is left alone. */
 TwWatcher *tw_watcher_open(TwLoop *loop, int fd, PyObject *owner,
                            TwOnReady on_ready, bool transport);
 
@@ -59,34 +49,44 @@ TwWatcher *tw_watcher_open(TwLoop *loop, int fd, PyObject *owner,
    GIL.  Fails (-1) only for lack of memory. */
 TW_MUSTCHECK tw_status tw_watcher_want(TwWatcher *w, unsigned events);
 
-/* Tell libuv anew at the next poll even if nothing seems to have changed:
+/* Tell the set anew at the next poll even if nothing seems to have changed:
    the descriptor may be another one under the same number. */
 TW_MUSTCHECK tw_status tw_watcher_rearm(TwWatcher *w);
 
-/* Want nothing, and tell libuv now: for descriptors that the program may
+/* Want nothing, and leave the set now: for descriptors that the program may
    close as soon as we return. */
 void tw_watcher_stop_now(TwWatcher *w);
 
-/* Stop for good; `w` is gone for the caller.  Never runs Python, except
-   that the reference to the owner is released (do it last). */
+/* Stop for good and free it.  Never runs Python, except that the reference
+   to the owner is released (do it last). */
 void tw_watcher_close(TwWatcher *w);
 
 /* The watcher of a descriptor, borrowed, or NULL. */
 TwWatcher *tw_watcher_of_fd(TwLoop *loop, int fd);
 
 /* The owner finds that the descriptor number means something else by now
-   (the program closed it behind our back): libuv lets go of it at once, and
+   (the program closed it behind our back): the set forgets it at once, and
    on_ready is called with TW_EV_BAD in the next turn. */
 void tw_watcher_give_up(TwWatcher *w);
 
-/* -- for the turn -- */
+/* -- for the loop -- */
+
+/* The loop's epoll set, and libuv's watch over it. */
+TW_MUSTCHECK tw_uverr tw_watcher_open_set(TwLoop *loop);
+void tw_watcher_close_set(TwLoop *loop);
+/* In a forked child: a set of its own, with the same descriptors. */
+void tw_watcher_fork_set(TwLoop *loop);
 
 /* Let go of every watcher and its owner (the loop is being closed, or
    collected).  Owners may still hold their pointers. */
 void tw_watcher_close_all(TwLoop *loop);
 
-/* Apply the noted changes to libuv. */
+/* Apply the noted changes to the set. */
 void tw_watcher_apply_changes(TwLoop *loop);
+
+/* Ask the set, without waiting, and fill loop->due.  How many descriptors
+   were ready.  Runs no Python. */
+int tw_watcher_harvest(TwLoop *loop);
 
 /* Run what became due.  -1: an exception leaves the loop; the rest of the
    list stays for the next turn. */
