@@ -74,6 +74,12 @@ def pytest_report_header(config):
     return lines
 
 
+def pytest_collection_finish(session):
+    # Tests collect a lot; what pytest itself has made need not be looked at.
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(config, items):
     stock = config.getoption("--loop") != "tidewire"
     skip_slow = pytest.mark.skip(reason="asked for by --conformance")
