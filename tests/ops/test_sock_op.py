@@ -1,0 +1,639 @@
+"""The awaitable operations as coroutines, and their watchers."""
+import asyncio
+import collections.abc
+import gc
+import inspect
+import socket
+import sys
+import warnings
+import weakref
+
+import pytest
+
+import support
+
+METHODS = {
+    "sock_recv": lambda loop, a: loop.sock_recv(a, 10),
+    "sock_recv_into": lambda loop, a: loop.sock_recv_into(a, bytearray(9)),
+    "sock_recvfrom": lambda loop, a: loop.sock_recvfrom(a, 10),
+    "sock_recvfrom_into":
+        lambda loop, a: loop.sock_recvfrom_into(a, bytearray(9)),
+    "sock_sendall": lambda loop, a: loop.sock_sendall(a, b"x"),
+    "sock_sendto": lambda loop, a: loop.sock_sendto(a, b"x", None),
+    "sock_connect": lambda loop, a: loop.sock_connect(a, ("127.0.0.1", 1)),
+    "sock_accept": lambda loop, a: loop.sock_accept(a),
+}
+methods = pytest.mark.parametrize("name", METHODS)
+
+
+@pytest.fixture
+def pair():
+    a, b = support.socketpair("unix")
+    yield a, b
+    a.close()
+    b.close()
+
+
+# -- what a coroutine is ----------------------------------------------------
+
+@methods
+def test_is_a_coroutine(loop, pair, name):
+    operation = METHODS[name](loop, pair[0])
+    assert asyncio.iscoroutine(operation)
+    assert isinstance(operation, collections.abc.Coroutine)
+    assert isinstance(operation, collections.abc.Awaitable)
+    assert inspect.isawaitable(operation)
+    assert not isinstance(operation, collections.abc.Iterable)
+    assert operation.__name__ == name
+    assert operation.__qualname__.endswith("." + name)
+    assert operation.cr_running is False
+    assert operation.cr_await is None
+    assert name in repr(operation)
+    weakref.ref(operation)
+    assert operation.close() is None
+    assert operation.close() is None
+
+
+@methods
+def test_never_awaited(loop, pair, name):
+    """Nothing is done, and Python's warning is given."""
+    operation = METHODS[name](loop, pair[0])
+    with pytest.warns(RuntimeWarning, match=f"{name}' was never awaited"):
+        del operation
+        gc.collect()
+    assert support.drain(pair[1]) == b""
+
+
+def test_never_awaited_as_an_error(loop, pair, unraisable):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loop.sock_recv(pair[0], 1)
+        gc.collect()
+    assert "never awaited" in unraisable.take()[0]
+
+
+def test_no_warning_once_started_or_closed(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        waiting = loop.sock_recv(a, 10)
+        waiting.send(None)
+        del waiting
+        loop.sock_recv(a, 10).close()
+        await loop.sock_sendall(b, b"x")
+        await loop.sock_recv(a, 10)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(main())
+        gc.collect()
+
+
+def test_done_at_once_raises_stop_iteration(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        b.send(b"data")
+        with pytest.raises(StopIteration) as caught:
+            loop.sock_recv(a, 10).send(None)
+        assert caught.value.value == b"data"
+        with pytest.raises(StopIteration) as caught:
+            loop.sock_sendall(a, b"data").send(None)
+        assert caught.value.value is None
+
+    run(main())
+
+
+def test_tuple_result_through_stop_iteration(loop, run):
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+
+        async def main():
+            sock.sendto(b"x", sock.getsockname())
+            with pytest.raises(StopIteration) as caught:
+                loop.sock_recvfrom(sock, 10).send(None)
+            assert caught.value.value == (b"x", sock.getsockname())
+
+        run(main())
+
+
+def test_sends_and_states(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        operation = loop.sock_recv(a, 10)
+        with pytest.raises(TypeError, match="just-started"):
+            operation.send(1)
+        future = operation.send(None)
+        assert asyncio.isfuture(future)
+        assert future._asyncio_future_blocking
+        assert future.get_loop() is loop
+        assert operation.cr_await is not None
+        with pytest.raises(RuntimeError, match="await wasn't used"):
+            operation.send(None)
+        with pytest.raises(RuntimeError, match="already awaited"):
+            operation.send(None)
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await operation
+        future.cancel()
+
+    run(main())
+
+
+def test_awaited_twice_at_once(loop, run, pair):
+    a, b = pair
+
+    async def waits(operation):
+        return await operation
+
+    async def main():
+        operation = loop.sock_recv(a, 10)
+        task = asyncio.ensure_future(waits(operation))
+        await support.turns(1)
+        with pytest.raises(RuntimeError, match="awaited already"):
+            await operation
+        b.send(b"x")
+        assert await task == b"x"
+
+    run(main())
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_throw(loop, run, pair, started):
+    a, b = pair
+
+    async def main():
+        for thrown in ((KeyError("k"),), (KeyError,)):
+            operation = loop.sock_recv(a, 10)
+            future = operation.send(None) if started else None
+            with pytest.raises(KeyError):
+                operation.throw(*thrown)
+            with pytest.raises(RuntimeError):
+                operation.send(None)
+            if future is not None:
+                future.cancel()
+            await support.turns(2)
+        for wrong in (int, 5, "x"):
+            with pytest.raises(TypeError):
+                loop.sock_recv(a, 10).throw(wrong)
+        with pytest.raises(TypeError):
+            loop.sock_recv(a, 10).throw()
+        b.send(b"still there")
+        assert await loop.sock_recv(a, 20) == b"still there"
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(main())
+        gc.collect()
+
+
+@pytest.mark.tidewire
+def test_close_while_waiting_consumes_nothing(loop, run, pair):
+    """asyncio's would still read, and lose what it read."""
+    a, b = pair
+
+    async def main():
+        operation = loop.sock_recv(a, 10)
+        operation.send(None)
+        operation.close()
+        b.send(b"kept")
+        await support.io_turns()
+        assert support.drain(a) == b"kept"
+
+    run(main())
+
+
+def test_wrapped_in_everything(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        b.send(b"1")
+        assert await asyncio.wait_for(loop.sock_recv(a, 1), 1) == b"1"
+        b.send(b"2")
+        assert await asyncio.gather(loop.sock_recv(a, 1)) == [b"2"]
+        b.send(b"3")
+        assert await asyncio.shield(loop.sock_recv(a, 1)) == b"3"
+        b.send(b"4")
+        task = loop.create_task(loop.sock_recv(a, 1), name="named")
+        assert task.get_name() == "named" and "sock_recv" in repr(task)
+        done, _ = await asyncio.wait([task])
+        assert done.pop().result() == b"4"
+        task = asyncio.ensure_future(loop.sock_recv(a, 1))
+        await support.turns(2)
+        assert "sock_recv" in repr(task) and "wait_for" in repr(task)
+        assert task.get_stack() == [] or task.get_stack()
+        future = asyncio.run_coroutine_threadsafe(
+            loop.sock_sendall(b, b"5"), loop)
+        assert await task == b"5"
+        assert await asyncio.wrap_future(future) is None
+
+    run(main())
+
+
+def test_run_until_complete(loop, pair):
+    a, b = pair
+    b.send(b"x")
+    assert loop.run_until_complete(loop.sock_recv(a, 10)) == b"x"
+
+
+def test_slow_name_is_cancelled(loop, run):
+    """Cancelled while the name of sock_connect() is being resolved."""
+    async def slow(*args, **kwargs):
+        started.set()
+        await asyncio.sleep(30)
+
+    async def main():
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            task = asyncio.ensure_future(
+                loop.sock_connect(sock, ("a.host.example", 80)))
+            await started.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    started = asyncio.Event()
+    loop.getaddrinfo = slow
+    run(main())
+
+
+def test_name_that_does_not_resolve(loop, run):
+    async def fails(*args, **kwargs):
+        await asyncio.sleep(0)
+        raise socket.gaierror(-2, "no such name")
+
+    async def main():
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            with pytest.raises(socket.gaierror):
+                await loop.sock_connect(sock, ("a.host.example", 80))
+
+    loop.getaddrinfo = fails
+    run(main())
+
+
+# -- sockets of other classes -----------------------------------------------
+
+class Own(socket.socket):
+    """Its own methods must be the ones that are called."""
+
+    def recv(self, n):
+        return super().recv(n).upper()
+
+    def send(self, data):
+        return super().send(bytes(data[:3]))
+
+    def recv_into(self, buffer):
+        return super().recv_into(buffer, 1)
+
+
+def test_subclass(loop, run, pair):
+    a, b = pair
+    with Own(fileno=a.detach()) as own:
+        own.setblocking(False)
+
+        async def main():
+            task = asyncio.ensure_future(loop.sock_recv(own, 10))
+            await support.io_turns()
+            b.send(b"shout")
+            assert await task == b"SHOUT"
+            await loop.sock_sendall(own, b"in pieces of three")
+            assert b.recv(100) == b"in pieces of three"
+            b.send(b"xyz")
+            assert await loop.sock_recv_into(own, bytearray(5)) == 1
+
+        run(main())
+
+
+def test_subclass_sendall_waits(loop, run, pair):
+    a, b = pair
+    data = bytes(range(256)) * 2000
+
+    class Whole(socket.socket):
+        def send(self, data):
+            return super().send(data)
+
+    with Whole(fileno=a.detach()) as own:
+        own.setblocking(False)
+
+        async def main():
+            task = asyncio.ensure_future(loop.sock_sendall(own, data))
+            got = await support.recv_exactly(b, len(data))
+            await task
+            assert support.same(got, data)
+
+        run(main())
+
+
+def test_subclass_of_a_listener(loop, run):
+    class Listener(socket.socket):
+        pass
+
+    with Listener() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+
+        async def main():
+            task = asyncio.ensure_future(loop.sock_accept(listener))
+            await support.turns(2)
+            with socket.create_connection(listener.getsockname()) as client:
+                conn, address = await task
+                with conn:
+                    assert address == client.getsockname()
+                    assert conn.gettimeout() == 0
+
+        run(main())
+
+
+# -- the poll slot ----------------------------------------------------------
+
+@pytest.mark.parametrize("kind", support.KINDS)
+def test_transport_owns_the_descriptor(loop, run, kind):
+    async def main():
+        transport, protocol, peer = await support.connected(kind)
+        sock = transport.get_extra_info("socket")
+        with socket.socket(fileno=sock.dup().detach()) as same:
+            fd = same.detach()
+        with socket.socket(fileno=sock.fileno()) as other:
+            other.setblocking(False)
+            try:
+                for operation in (loop.sock_recv(other, 10),
+                                  loop.sock_recv_into(other, bytearray(9)),
+                                  loop.sock_accept(other)):
+                    with pytest.raises((RuntimeError, OSError)) as caught:
+                        await asyncio.wait_for(operation, 1)
+                    if caught.type is RuntimeError:
+                        assert "is used by transport" in str(caught.value)
+            finally:
+                other.detach()
+        socket.close(fd)
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
+def test_second_operation_replaces_the_first(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        first = asyncio.ensure_future(loop.sock_recv(a, 10))
+        await support.turns(2)
+        second = asyncio.ensure_future(loop.sock_recv(a, 10))
+        await support.turns(2)
+        b.send(b"x")
+        assert await second == b"x"
+        await support.io_turns()
+        assert not first.done()
+        third = asyncio.ensure_future(loop.sock_recv(a, 10))
+        await support.turns(2)
+        first.cancel()                  # must not take the third's place
+        await support.io_turns()
+        b.send(b"y")
+        assert await third == b"y"
+
+    run(main())
+
+
+def test_reader_replaces_the_operation(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        task = asyncio.ensure_future(loop.sock_recv(a, 10))
+        await support.turns(2)
+        called = asyncio.Event()
+        loop.add_reader(a, called.set)
+        b.send(b"x")
+        await called.wait()
+        assert loop.remove_reader(a) is True
+        assert not task.done()
+        task.cancel()
+        await support.turns(2)
+        assert await loop.sock_recv(a, 10) == b"x"
+
+    run(main())
+
+
+def test_remove_reader_takes_the_operation_out(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        task = asyncio.ensure_future(loop.sock_recv(a, 10))
+        await support.turns(2)
+        assert loop.remove_reader(a) is True
+        assert loop.remove_reader(a) is False
+        b.send(b"x")
+        await support.io_turns()
+        assert not task.done()
+        task.cancel()
+        await support.turns(1)
+        assert a.recv(10) == b"x"
+
+    run(main())
+
+
+@pytest.mark.parametrize("use", ["recv", "reader", "transport"])
+def test_number_is_reused_right_after(loop, run, use):
+    """Closed and opened again in the same step: the watcher of the old
+    socket must not stand for the new one."""
+    async def one(a, b):
+        task = asyncio.ensure_future(loop.sock_recv(a, 10))
+        await support.turns(3)
+        b.send(b"old")
+        assert await task == b"old"
+
+    async def main():
+        for _ in range(5):
+            a, b = support.socketpair()
+            number = a.fileno()
+            operation = loop.sock_recv(a, 10)
+            future = operation.send(None)
+            future.add_done_callback(lambda _: None)
+            await support.turns(3)
+            b.send(b"old")
+            reused = loop.create_future()
+
+            def swap(_):
+                a.close()
+                c, d = support.socketpair()
+                reused.set_result((c, d))
+
+            future.add_done_callback(swap)
+            c, d = await reused
+            operation.close()
+            b.close()
+            assert number in (c.fileno(), d.fileno())
+            if d.fileno() == number:
+                c, d = d, c
+            await check(c, d)
+            d.close()
+
+    async def check(c, d):
+        if use == "recv":
+            task = asyncio.ensure_future(loop.sock_recv(c, 10))
+            await support.turns(3)
+            d.send(b"new")
+            assert await task == b"new"
+            c.close()
+        elif use == "reader":
+            called = asyncio.Event()
+            loop.add_reader(c, called.set)
+            d.send(b"new")
+            await called.wait()
+            assert loop.remove_reader(c)
+            c.close()
+        else:
+            transport, protocol = await support.connect_sock(
+                c, support.Recorder)
+            d.send(b"new")
+            await protocol.got(b"new")
+            await support.close(protocol)
+
+    run(main())
+
+
+def test_reader_after_an_operation(loop, run, pair):
+    """Each way of waiting after each other one."""
+    a, b = pair
+
+    async def main():
+        for _ in range(3):
+            task = asyncio.ensure_future(loop.sock_recv(a, 1))
+            await support.turns(2)
+            b.send(b"xy")
+            await task
+            called = asyncio.Event()
+            loop.add_reader(a, called.set)
+            await called.wait()
+            loop.remove_reader(a)
+            await support.io_turns()
+            assert await loop.sock_recv(a, 5) == b"y"
+
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_loop_sleeps_between_operations(loop, run, pair):
+    """Data that nobody waits for must not keep the loop awake, neither
+    after an operation nor after a duplicate was closed."""
+    a, b = pair
+
+    async def idle():
+        before = loop.stats()["turns"]
+        await asyncio.sleep(0.05)
+        return loop.stats()["turns"] - before
+
+    async def main():
+        task = asyncio.ensure_future(loop.sock_recv(a, 1))
+        await support.turns(2)
+        b.send(b"xyz")
+        await task
+        await support.turns(2)
+        assert await idle() < 10
+        with a.dup() as copy:
+            copy.setblocking(False)
+            support.drain(a)
+            task = asyncio.ensure_future(loop.sock_recv(copy, 1))
+            await support.turns(2)
+            b.send(b"xyz")
+            await task
+            await support.turns(2)
+        assert await idle() < 10
+
+    run(main())
+
+
+def test_both_directions_and_the_end(loop, run):
+    """Many sockets, closed in the very step that got the last data."""
+    async def serve(sock):
+        with sock:
+            while data := await loop.sock_recv(sock, 1000):
+                await loop.sock_sendall(sock, data)
+                if data == b"last":
+                    break
+
+    async def main():
+        for _ in range(100):
+            a, b = support.socketpair()
+            task = asyncio.ensure_future(serve(a))
+            with b:
+                for message in b"one", b"two", b"last":
+                    await loop.sock_sendall(b, message)
+                    assert await loop.sock_recv(b, 10) == message
+                await task
+                assert await loop.sock_recv(b, 10) == b""
+
+    run(main())
+
+
+def test_debug_mode(loop, run, pair):
+    a, b = pair
+    loop.set_debug(True)
+
+    async def main():
+        task = asyncio.ensure_future(loop.sock_recv(a, 10))
+        await support.turns(2)
+        await loop.sock_sendall(b, b"x")
+        assert await task == b"x"
+        a.setblocking(True)
+        for name in METHODS:
+            with pytest.raises(ValueError, match="must be non-blocking"):
+                await METHODS[name](loop, a)
+
+    run(main())
+
+
+def test_interrupt_from_a_socket_method(loop, pair):
+    """KeyboardInterrupt leaves the loop, as from any callback."""
+    a, b = pair
+
+    class Interrupts(socket.socket):
+        armed = False
+
+        def recv(self, n):
+            if self.armed:
+                raise KeyboardInterrupt
+            return super().recv(n)
+
+    with Interrupts(fileno=a.detach()) as own:
+        own.setblocking(False)
+
+        async def main():
+            task = asyncio.ensure_future(loop.sock_recv(own, 10))
+            await support.turns(2)
+            own.armed = True
+            b.send(b"x")
+            await task
+
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        own.armed = False
+
+
+def test_references(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        for what in "done", "cancelled", "failed", "closed":
+            data = bytearray(b"x" * 5_000_000)
+            operation = loop.sock_sendall(a, data)
+            task = asyncio.ensure_future(operation)
+            await support.turns(2)
+            with pytest.raises(BufferError):
+                data.append(0)          # held while it waits
+            if what == "done":
+                await support.recv_exactly(b, len(data))
+                await task
+            else:
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            data.append(0)
+            del task, operation
+            support.drain(b)
+            await support.turns(2)
+            assert sys.getrefcount(data) == 2
+
+    run(main())
