@@ -85,7 +85,7 @@ def test_shutdown_with_timeout(loop, run):
     release = threading.Event()
 
     async def main():
-        future = loop.run_in_executor(None, release.wait, 10)
+        future = loop.run_in_executor(None, release.wait, 1)
         with pytest.warns(RuntimeWarning, match="did not finish"):
             await loop.shutdown_default_executor(timeout=0.01)
         release.set()

@@ -23,8 +23,8 @@ DEBUG = hasattr(sys, "gettotalrefcount")
 # How much more per round, in every block, is a leak; and, in a second and
 # longer look at what was suspicious, how much more per block is none.
 LIMITS = {"references": 0.5, "objects": 0.25, "blocks": 0.4, "malloc": 12}
-SLACK = {"references": 8, "objects": 4, "blocks": 30, "malloc": 4000}
-LONGER = 6
+SLACK = {"references": 8, "objects": 4, "blocks": 60, "malloc": 6000}
+LONGER = 10
 
 
 def measure(name, loop_name, number=None):

@@ -1,0 +1,415 @@
+"""KeyboardInterrupt and SystemExit out of every callback.
+
+They come out of run_forever at once; then the loop runs on, every other
+callback is still there, and every connection ends.
+"""
+import asyncio
+import os
+import signal
+import threading
+
+import pytest
+
+import support
+from support import BufferedRecorder, Recorder
+
+KINDS = [KeyboardInterrupt, SystemExit]
+
+
+def run_until_interrupt(loop, kind):
+    """The interrupt comes out although other work waits."""
+    timer = loop.call_later(8, loop.stop)
+    with pytest.raises(kind):
+        loop.run_forever()
+    timer.cancel()
+    assert not loop.is_running()
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+def raiser(kind):
+    def hook(protocol, *args):
+        if not getattr(protocol, "raised", False):
+            protocol.raised = True
+            raise kind
+    return hook
+
+
+async def check(loop):
+    """The loop works: timers, sockets, threads."""
+    await asyncio.sleep(0.001)
+    one, two = await support.pair("unix")
+    one.transport.write(b"fine")
+    await two.got(b"fine")
+    await support.close(one, two)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [
+    "data", "eof", "pause", "resume", "lost", "get_buffer", "buffer_updated"])
+def test_protocol_callbacks(loop, run, errors, logs, kind, place):
+    make = BufferedRecorder if "buffer" in place else Recorder
+
+    async def start():
+        return await support.connected(
+            "unix", lambda: make({place: raiser(kind)}))
+
+    transport, protocol, peer = run(start())
+    if place in ("pause", "resume"):
+        def write():
+            while transport.get_write_buffer_size() < 70000:
+                transport.write(b"x" * 65536)
+        loop.call_soon(write)
+        if place == "resume":
+            run(asyncio.sleep(0))
+            reader = []
+            loop.add_reader(peer, lambda: reader.append(
+                len(support.drain(peer) or b"")))
+    elif place == "eof":
+        peer.shutdown(1)
+    elif place == "lost":
+        loop.call_soon(transport.abort)
+    else:
+        peer.send(b"hello")
+    run_until_interrupt(loop, kind)
+    if place == "resume":
+        loop.remove_reader(peer)
+    run(check(loop))
+
+    async def end():
+        transport.abort()
+        await protocol.saw("lost")
+        await support.turns(3)
+        assert protocol.names.count("lost") == 1
+
+    run(end())
+    peer.close()
+    errors.clear()
+    logs.clear()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_connection_made(loop, run, kind):
+    ours, peer = support.socketpair()
+    made = []
+
+    def factory():
+        made.append(Recorder({"made": raiser(kind)}))
+        return made[-1]
+
+    async def start():
+        await loop.create_unix_connection(factory, sock=ours)
+
+    task = loop.create_task(start())
+    run_until_interrupt(loop, kind)
+    run(asyncio.wait([task], timeout=5))
+    run(check(loop))
+    run(support.close(*made))
+    peer.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_connection_made_of_a_server(loop, run, kind):
+    import socket
+    made = []
+
+    def factory():
+        made.append(Recorder({"made": raiser(kind)} if not made else None))
+        return made[-1]
+
+    server = run(loop.create_server(factory, "127.0.0.1", 0))
+    address = server.sockets[0].getsockname()
+    first = socket.create_connection(address)
+    run_until_interrupt(loop, kind)
+    second = socket.create_connection(address)
+    second.sendall(b"x")
+
+    async def rest():
+        while len(made) < 2:
+            await asyncio.sleep(0)
+        await made[1].got(b"x")
+        first.close()
+        second.close()
+        for protocol in made:
+            protocol.transport.abort()
+            await protocol.saw("lost")
+        server.close()
+        await server.wait_closed()
+
+    run(rest())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_factory_of_a_server(loop, run, kind, errors):
+    import gc
+    import socket
+    import warnings
+    made = []
+
+    def factory():
+        if not made:
+            made.append(None)
+            raise kind
+        made.append(Recorder())
+        return made[-1]
+
+    server = run(loop.create_server(factory, "127.0.0.1", 0))
+    address = server.sockets[0].getsockname()
+    first = socket.create_connection(address)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        run_until_interrupt(loop, kind)
+        second = socket.create_connection(address)
+
+        async def rest():
+            while len(made) < 2 or not made[1].names:
+                await asyncio.sleep(0)
+            first.close()
+            second.close()
+            made[1].transport.abort()
+            await made[1].saw("lost")
+            server.close()
+            await support.io_turns(3)
+
+        run(rest())
+        gc.collect()
+    # asyncio accepts in a task, whose exception nobody asks for.
+    assert all(isinstance(c["exception"], kind) for c in errors.take())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", [
+    lambda loop, f: loop.call_soon(f),
+    lambda loop, f: loop.call_later(0.001, f),
+    lambda loop, f: loop.call_later(0, f),
+    lambda loop, f: loop.call_soon_threadsafe(f),
+    lambda loop, f: threading.Timer(
+        0.01, loop.call_soon_threadsafe, (f,)).start()],
+    ids=["call_soon", "call_later", "zero", "threadsafe", "other thread"])
+def test_handles(loop, run, kind, schedule):
+    def fail():
+        raise kind
+
+    seen = []
+    schedule(loop, fail)
+    for i in range(5):
+        loop.call_later(0.002 * i, seen.append, i)
+    run_until_interrupt(loop, kind)
+    run(asyncio.sleep(0.02))
+    assert seen == [0, 1, 2, 3, 4]
+    run(check(loop))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("which", ["reader", "writer"])
+def test_reader_and_writer(loop, run, kind, which):
+    a, b = support.socketpair()
+    seen = []
+
+    def fail():
+        if not seen:
+            seen.append(1)
+            raise kind
+        seen.append(2)
+        if which == "reader":
+            b.recv(10)
+        else:
+            loop.remove_writer(b)
+
+    a.send(b"x")
+    getattr(loop, "add_" + which)(b, fail)
+    run_until_interrupt(loop, kind)
+    run(asyncio.sleep(0.005))
+    assert seen == [1, 2]           # it is watched as before
+    loop.remove_reader(b)
+    loop.remove_writer(b)
+    run(check(loop))
+    a.close()
+    b.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_signal_handler(loop, run, kind):
+    def fail():
+        raise kind
+
+    loop.add_signal_handler(signal.SIGUSR1, fail)
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    run_until_interrupt(loop, kind)
+    loop.remove_signal_handler(signal.SIGUSR1)
+    run(check(loop))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exception_handler(loop, run, kind):
+    def handler(loop, context):
+        raise kind
+
+    def fail():
+        raise ZeroDivisionError
+
+    loop.set_exception_handler(handler)
+    loop.call_soon(fail)
+    run_until_interrupt(loop, kind)
+    loop.set_exception_handler(None)
+    run(check(loop))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exception_handler_of_a_protocol(loop, run, kind):
+    """data_received fails, and the handler that hears of it interrupts."""
+    def handler(loop, context):
+        raise kind
+
+    async def start():
+        return await support.connected("unix", lambda: Recorder(
+            {"data": lambda p, d: 1 / 0}))
+
+    transport, protocol, peer = run(start())
+    loop.set_exception_handler(handler)
+    peer.send(b"x")
+    run_until_interrupt(loop, kind)
+    loop.set_exception_handler(None)
+    run(check(loop))
+    transport.abort()
+    run(protocol.saw("lost"))
+    peer.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_task(loop, run, kind):
+    async def fail():
+        await asyncio.sleep(0.001)
+        raise kind
+
+    task = loop.create_task(fail())
+    run_until_interrupt(loop, kind)
+    assert isinstance(task.exception(), kind)
+    run(check(loop))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_done_callback(loop, run, kind):
+    def fail(future):
+        raise kind
+
+    future = loop.create_future()
+    future.add_done_callback(fail)
+    future.set_result(None)
+    run_until_interrupt(loop, kind)
+    run(check(loop))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_others_in_the_same_batch(loop, run, kind):
+    """Ten connections are due, the third interrupts: the rest come later."""
+    protocols, peers = [], []
+
+    async def start():
+        for i in range(10):
+            hooks = {"data": raiser(kind)} if i == 3 else None
+            _, protocol, peer = await support.connected(
+                "unix", lambda: Recorder(hooks))
+            protocols.append(protocol)
+            peers.append(peer)
+
+    run(start())
+    for peer in peers:
+        peer.send(b"x")
+    run_until_interrupt(loop, kind)
+
+    async def rest():
+        for protocol in protocols:
+            await protocol.got(b"x")
+        await support.close(*protocols)
+
+    run(rest())
+    for peer in peers:
+        peer.close()
+
+
+def test_ctrl_c_at_many_points(script):
+    """A second process interrupts a busy loop, a hundred times."""
+    out = script("""
+        import random
+        loop = new_loop()
+        errors = []
+        loop.set_exception_handler(lambda l, c: errors.append(c))
+        warnings.simplefilter("ignore")
+
+        async def echo(reader, writer):
+            try:
+                while data := await reader.read(1000):
+                    writer.write(data)
+                    await writer.drain()
+            finally:
+                writer.close()
+
+        rounds = 0
+
+        async def client(port):
+            global rounds
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                while True:
+                    writer.write(b"x" * 100)
+                    await reader.readexactly(100)
+                    rounds += 1
+                    await asyncio.sleep(0)
+            finally:
+                writer.close()
+
+        def tick():
+            loop.call_later(0.0001, tick)
+
+        async def start():
+            server = await asyncio.start_server(echo, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            return server, [asyncio.ensure_future(client(port))
+                            for _ in range(3)]
+
+        server, tasks = loop.run_until_complete(start())
+        tick()
+        parent = os.getpid()
+        pid = os.fork()
+        if not pid:
+            rng = random.Random(1)
+            for _ in range(100):
+                time.sleep(rng.random() * 0.004)
+                os.kill(parent, signal.SIGINT)
+            os._exit(0)
+        interrupts = 0
+        while True:
+            try:
+                loop.call_later(5, loop.stop)
+                loop.run_forever()
+                break
+            except KeyboardInterrupt:
+                interrupts += 1
+                try:
+                    done, status = os.waitpid(pid, os.WNOHANG)
+                except KeyboardInterrupt:
+                    continue
+                if done:
+                    break
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass
+        async def after():
+            one, two = await support.pair("unix")
+            one.transport.write(b"fine")
+            await two.got(b"fine")
+            await support.close(one, two)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=5)
+            server.close()
+        loop.run_until_complete(after())
+        loop.close()
+        print(interrupts > 10, rounds > 10)
+        sys.stdout.flush()
+        os._exit(0)
+    """, timeout=40)
+    assert out == ["True True"]
