@@ -5,7 +5,6 @@
 #define FILTER_HIGH (256 * 1024)
 #define FILTER_LOW (64 * 1024)
 #define FILTER_BUFFER (64 * 1024)
-#define FILTER_FATAL "Fatal error on SSL protocol"
 
 /* -- a stream of ours: the sink ------------------------------------------- */
 
@@ -351,7 +350,7 @@ filter_tell(TwTls *tls, PyObject *name, PyObject *arg)
         return 0;
     }
     if (filter_call(tls, name, arg) < 0) {
-        return tw_tls_fatal(tls, FILTER_FATAL);
+        return tw_tls_fatal(tls, TW_TLS_FATAL_SSL);
     }
     return 0;
 }
@@ -418,7 +417,7 @@ filter_send_stream(TwTls *tls, size_t n, bool late)
         tw_engine_out_clear(tls->engine);
     }
     Py_DECREF(stream);
-    return status < 0 ? tw_tls_fatal(tls, FILTER_FATAL) : 0;
+    return status < 0 ? tw_tls_fatal(tls, TW_TLS_FATAL_SSL) : 0;
 }
 
 tw_status
@@ -443,7 +442,7 @@ tw_filter_send(TwTls *tls, bool late)
     }
     bytes = tw_engine_out_take(tls->engine);
     if (bytes == NULL) {
-        return tw_tls_fatal(tls, FILTER_FATAL);
+        return tw_tls_fatal(tls, TW_TLS_FATAL_SSL);
     }
     status = filter_tell(tls, tls->base.loop->state->str.write, bytes);
     Py_DECREF(bytes);
@@ -489,11 +488,11 @@ tw_filter_close_soon(TwTls *tls)
     /* allow: the transport's close(), bound */
     method = PyObject_GetAttr(tls->lower, loop->state->str.close);
     if (method == NULL) {
-        return tw_tls_fatal(tls, FILTER_FATAL);
+        return tw_tls_fatal(tls, TW_TLS_FATAL_SSL);
     }
     status = tw_loop_call_soon(loop, method, NULL, 0, tls->base.context);
     Py_DECREF(method);
-    return status < 0 ? tw_tls_fatal(tls, FILTER_FATAL) : 0;
+    return status < 0 ? tw_tls_fatal(tls, TW_TLS_FATAL_SSL) : 0;
 }
 
 tw_status
@@ -512,11 +511,13 @@ tw_filter_force_close(TwTls *tls, PyObject *exc)
     }
     /* A transport of a user's that is no asyncio transport inside. */
     if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        return tw_call_report(tls->base.loop, FILTER_FATAL, tls->lower, NULL);
+        return tw_call_report(tls->base.loop, TW_TLS_FATAL_SSL, tls->lower,
+                              NULL);
     }
     PyErr_Clear();
     if (filter_call(tls, state->str.abort, NULL) < 0) {
-        return tw_call_report(tls->base.loop, FILTER_FATAL, tls->lower, NULL);
+        return tw_call_report(tls->base.loop, TW_TLS_FATAL_SSL, tls->lower,
+                              NULL);
     }
     return 0;
 }

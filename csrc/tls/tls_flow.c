@@ -4,228 +4,6 @@
 #include "tls/names.h"
 #include "tls/tls_transport.h"
 
-#define FATAL_TRANSPORT "Fatal error on transport"
-#define FATAL_CALLBACK "Fatal error: protocol.buffer_updated() call failed."
-
-/* -- helpers in Python ---------------------------------------------------- */
-
-/* tidewire._tls.<name>(...), cold.  0, or -1 with an exception. */
-static tw_status
-flow_helper(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
-{
-    PyObject *adapter = tw_filter_adapter(self), *result;
-
-    if (adapter == NULL) {
-        return -1;
-    }
-    PyObject *argv[] = {
-        tw_engine_name(self->base.loop->state, TW_TLS_HELPERS),
-        (PyObject *)self->base.loop, adapter,
-        self->lower ? self->lower : Py_None, a, b};
-    result = tw_call_plain_method(name, argv, b ? 6 : a ? 5 : 4);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-/* A helper that must not make more trouble than there is. */
-static tw_status
-flow_tell(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
-{
-    if (flow_helper(self, name, a, b) == 0) {
-        return 0;
-    }
-    if (tw_call_must_leave()) {
-        return -1;
-    }
-    PyErr_WriteUnraisable((PyObject *)self);
-    return 0;
-}
-
-static tw_status
-flow_log(TwTls *self, const char *text)
-{
-    PyObject *message;
-    tw_status status;
-
-    if (TW_LIKELY(!self->base.loop->debug)) {
-        return 0;
-    }
-    message = PyUnicode_FromString(text);
-    if (message == NULL) {
-        return -1;
-    }
-    status = flow_tell(self, self->base.loop->state->str.log_debug, message,
-                       NULL);
-    Py_DECREF(message);
-    return status;
-}
-
-/* -- errors --------------------------------------------------------------- */
-
-/* The waiter of create_connection() and the like gets its answer, once. */
-static void
-flow_wake_waiter(TwTls *self, PyObject *exc)
-{
-    PyObject *waiter = TW_TAKE(self->base.waiter);
-    TwLoop *loop = self->base.loop;
-    tw_status status;
-
-    if (waiter == NULL) {
-        return;
-    }
-    status = exc == NULL || exc == Py_None
-                 ? tw_loop_resolve(loop, waiter, Py_None)
-                 : tw_loop_reject(loop, waiter, exc);
-    if (status < 0) {
-        PyErr_WriteUnraisable(waiter);
-    }
-    Py_DECREF(waiter);
-}
-
-/* Close with `exc`, report it. */
-static tw_status
-flow_fail(TwTls *self, PyObject *exc, const char *message)
-{
-    PyObject *text = PyUnicode_FromString(message);
-    tw_status status;
-
-    if (text == NULL) {
-        return -1;
-    }
-    if (self->state != TW_TLS_HANDSHAKE) {
-        self->state = TW_TLS_UNWRAPPED;
-    }
-    status = tw_filter_force_close(self, exc);
-    if (status == 0) {
-        status = flow_tell(self, self->base.loop->state->str.report_fatal,
-                           text, exc);
-    }
-    Py_DECREF(text);
-    return status;
-}
-
-tw_status
-tw_tls_fatal(TwTls *self, const char *message)
-{
-    PyObject *exc;
-    tw_status status;
-
-    if (tw_call_must_leave()) {
-        return -1;
-    }
-    exc = tw_err_take();
-    status = flow_fail(self, exc, message);
-    Py_DECREF(exc);
-    return status;
-}
-
-tw_status
-tw_tls_callback_failed(TwTls *self)
-{
-    return tw_tls_fatal(self, PyErr_ExceptionMatches(PyExc_Exception)
-                                  ? "Fatal error on SSL protocol"
-                                  : FATAL_CALLBACK);
-}
-
-/* Is the exception that is set an ssl.SSLError? */
-static bool
-flow_is_ssl_error(const TwTls *self)
-{
-    return PyErr_ExceptionMatches(
-        tw_engine_name(self->base.loop->state, TW_TLS_ERROR));
-}
-
-/* -- timeouts ------------------------------------------------------------- */
-
-static tw_status
-flow_start_timer(TwTls *self, PyObject *seconds)
-{
-    tw_state *state = self->base.loop->state;
-    PyObject *method, *handle = NULL;
-
-    /* allow: a method of ours, bound */
-    method = PyObject_GetAttr((PyObject *)self, state->str._on_timeout);
-    if (method != NULL) {
-        PyObject *argv[] = {(PyObject *)self->base.loop, seconds, method};
-        handle = tw_call_plain_method(state->str.call_later, argv, 3);
-        Py_DECREF(method);
-    }
-    Py_XSETREF(self->timer, handle);
-    return handle == NULL ? -1 : 0;
-}
-
-static void
-flow_stop_timer(TwTls *self)
-{
-    PyObject *timer = TW_TAKE(self->timer), *result;
-
-    if (timer == NULL) {
-        return;
-    }
-    PyObject *argv[] = {timer};
-    result =
-        tw_call_plain_method(self->base.loop->state->str.cancel, argv, 1);
-    if (result == NULL) {
-        PyErr_WriteUnraisable(timer);
-    }
-    Py_XDECREF(result);
-    Py_DECREF(timer);
-}
-
-static tw_status
-flow_handshake_timeout(TwTls *self)
-{
-    PyObject *text, *exc;
-    tw_status status;
-
-    text = PyUnicode_FromFormat(
-        "SSL handshake is taking longer than %S seconds: aborting the "
-        "connection",
-        self->handshake_timeout);
-    if (text == NULL) {
-        return -1;
-    }
-    PyObject *argv[] = {text};
-    exc = tw_call_plain(PyExc_ConnectionAbortedError, argv, 1);
-    Py_DECREF(text);
-    if (exc == NULL) {
-        return -1;
-    }
-    status = flow_fail(self, exc, FATAL_TRANSPORT);
-    if (self->is_lost) {
-        flow_wake_waiter(self, exc); /* nobody else would */
-    }
-    Py_DECREF(exc);
-    return status;
-}
-
-tw_status
-tw_tls_timeout(TwTls *self)
-{
-    PyObject *text, *exc;
-    tw_status status;
-
-    if (self->state == TW_TLS_HANDSHAKE) {
-        return flow_handshake_timeout(self);
-    }
-    if (self->state != TW_TLS_FLUSHING && self->state != TW_TLS_SHUTDOWN) {
-        return 0;
-    }
-    text = PyUnicode_FromString("SSL shutdown timed out");
-    if (text == NULL) {
-        return -1;
-    }
-    PyObject *argv[] = {text};
-    exc = tw_call_plain(PyExc_TimeoutError, argv, 1);
-    Py_DECREF(text);
-    if (exc == NULL) {
-        return -1;
-    }
-    status = tw_filter_force_close(self, exc);
-    Py_DECREF(exc);
-    return status;
-}
-
 /* -- handshake ------------------------------------------------------------ */
 
 /* The exception that is set ends the handshake. */
@@ -238,13 +16,13 @@ handshake_failed(TwTls *self)
     tw_status status;
 
     exc = tw_err_take();
-    flow_stop_timer(self);
+    tw_tls_stop_timer(self);
     self->state = TW_TLS_UNWRAPPED;
-    status = flow_fail(
+    status = tw_tls_fail(
         self, exc,
         certificate ? "SSL handshake failed on verifying the certificate"
                     : "SSL handshake failed");
-    flow_wake_waiter(self, exc);
+    tw_tls_wake_waiter(self, exc);
     Py_DECREF(exc);
     return status;
 }
@@ -263,7 +41,7 @@ handshake_log_time(TwTls *self)
     if (ms == NULL) {
         return -1;
     }
-    status = flow_tell(self, self->base.loop->state->str.log_handshake, ms,
+    status = tw_tls_tell(self, self->base.loop->state->str.log_handshake, ms,
                        NULL);
     Py_DECREF(ms);
     return status;
@@ -274,7 +52,7 @@ handshake_done(TwTls *self)
 {
     PyObject *result;
 
-    flow_stop_timer(self);
+    tw_tls_stop_timer(self);
     self->state = TW_TLS_WRAPPED;
     self->is_done = 1;
     if (handshake_log_time(self) < 0) {
@@ -286,11 +64,11 @@ handshake_done(TwTls *self)
             &self->base, self->base.loop->state->str.connection_made,
             (PyObject *)self);
         if (result == NULL) {
-            return tw_tls_fatal(self, FATAL_CALLBACK);
+            return tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
         }
         Py_DECREF(result);
     }
-    flow_wake_waiter(self, NULL);
+    tw_tls_wake_waiter(self, NULL);
     return tw_tls_pump(self);
 }
 
@@ -315,8 +93,8 @@ flow_handshake(TwTls *self)
     if (result == TW_ENGINE_WANT) {
         return tw_filter_send(self, false);
     }
-    if (!flow_is_ssl_error(self)) {
-        return tw_tls_fatal(self, FATAL_CALLBACK);
+    if (!tw_tls_is_ssl_error(self)) {
+        return tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
     }
     return handshake_failed(self);
 }
@@ -330,12 +108,12 @@ tw_tls_made(TwTls *self)
     if (self->base.loop->debug) {
         self->started = tw_loop_time(self->base.loop);
     }
-    if (flow_log(self, "%r starts SSL handshake") < 0) {
+    if (tw_tls_log(self, "%r starts SSL handshake") < 0) {
         return -1;
     }
     self->state = TW_TLS_HANDSHAKE;
-    if (flow_start_timer(self, self->handshake_timeout) < 0) {
-        return tw_tls_fatal(self, FATAL_TRANSPORT);
+    if (tw_tls_start_timer(self, self->handshake_timeout) < 0) {
+        return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
     }
     return flow_handshake(self);
 }
@@ -360,17 +138,18 @@ flow_shutdown(TwTls *self)
         return tw_filter_send(self, false);
     }
     if (result == -1) {
-        const char *message =
-            flow_is_ssl_error(self) ? FATAL_TRANSPORT : FATAL_CALLBACK;
+        const char *message = tw_tls_is_ssl_error(self)
+                                  ? TW_TLS_FATAL_TRANSPORT
+                                  : TW_TLS_FATAL_CALLBACK;
         PyObject *exc = tw_err_take();
-        flow_stop_timer(self);
+        tw_tls_stop_timer(self);
         tw_err_restore_steal(exc);
         return tw_tls_fatal(self, message);
     }
     if (tw_filter_send(self, false) < 0 || tw_tls_tell_eof(self) < 0) {
         return -1;
     }
-    flow_stop_timer(self);
+    tw_tls_stop_timer(self);
     return tw_filter_close_soon(self);
 }
 
@@ -436,8 +215,8 @@ flow_start_shutdown(TwTls *self)
     }
     self->is_closed = 1;
     self->state = TW_TLS_FLUSHING;
-    if (flow_start_timer(self, self->shutdown_timeout) < 0) {
-        return tw_tls_fatal(self, FATAL_TRANSPORT);
+    if (tw_tls_start_timer(self, self->shutdown_timeout) < 0) {
+        return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
     }
     return flow_flush(self);
 }
@@ -503,14 +282,14 @@ tw_tls_data(TwTls *self, const char *p, size_t n)
     }
     Py_INCREF(self);
     if (tw_engine_lend(self->engine, p, n) < 0) {
-        status = tw_tls_fatal(self, FATAL_CALLBACK);
+        status = tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
     }
     else {
         status = flow_advance(self);
     }
     PyObject *exc = status < 0 ? tw_err_take() : NULL;
     if (tw_engine_keep(self->engine) < 0 && status == 0) {
-        status = tw_tls_fatal(self, FATAL_CALLBACK);
+        status = tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
     }
     if (exc != NULL) {
         tw_err_restore_steal(exc);
@@ -556,7 +335,7 @@ tw_tls_eof(TwTls *self)
 
     Py_INCREF(self);
     self->eof_got = 1;
-    keep_open = flow_log(self, "%r received EOF");
+    keep_open = tw_tls_log(self, "%r received EOF");
     if (keep_open == 0) {
         keep_open = flow_eof(self);
     }
@@ -567,6 +346,8 @@ tw_tls_eof(TwTls *self)
 tw_status
 tw_tls_lost(TwTls *self, PyObject *exc)
 {
+    bool tell = self->state != TW_TLS_HANDSHAKE
+                && (self->app == TW_APP_MADE || self->app == TW_APP_EOF);
     tw_status status = 0;
 
     if (self->is_lost) {
@@ -575,27 +356,26 @@ tw_tls_lost(TwTls *self, PyObject *exc)
     Py_INCREF(self);
     self->is_lost = 1;
     self->is_closed = 1;
+    self->state = TW_TLS_UNWRAPPED;
     tw_bufq_clear(&self->backlog);
     if (!tw_engine_is_busy(self->engine)) {
         tw_engine_out_clear(self->engine);
     }
-    self->base.conn_lost++;
-    if (self->state != TW_TLS_HANDSHAKE
-        && (self->app == TW_APP_MADE || self->app == TW_APP_EOF)) {
+    tw_filter_cut(self);
+    tw_tls_stop_timer(self);
+    tw_tls_wake_waiter(self, exc);
+    if (tell) {
         self->app = TW_APP_LOST;
-        self->base.flags |= TW_F_LOST_SCHEDULED | TW_F_CLOSING;
         Py_XSETREF(self->base.lost_exc,
                    exc == Py_None ? NULL : Py_XNewRef(exc));
-        status = tw_loop_push_step(self->base.loop, (PyObject *)self);
+        /* Nothing may keep the connection when this is over: no cycle, no
+           place in a queue. */
+        status = tw_transport_call_lost(&self->base);
     }
     else {
         self->base.flags |= TW_F_LOST | TW_F_CLOSING;
         Py_CLEAR(self->base.protocol);
     }
-    self->state = TW_TLS_UNWRAPPED;
-    flow_wake_waiter(self, exc);
-    flow_stop_timer(self);
-    tw_filter_cut(self);
     Py_DECREF(self);
     return status;
 }

@@ -361,6 +361,7 @@ tls_dealloc(PyObject *op)
     TwTls *self = (TwTls *)op;
     PyTypeObject *type = Py_TYPE(op);
 
+    /* allow: the finalizer is ours */
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
     }

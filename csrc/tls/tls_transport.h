@@ -90,12 +90,17 @@ TW_MUSTCHECK tw_status tw_tls_lost(TwTls *self, PyObject *exc);
 TW_MUSTCHECK tw_status tw_tls_close(TwTls *self);
 /* abort() and _force_close(). */
 TW_MUSTCHECK tw_status tw_tls_abort(TwTls *self, PyObject *exc);
-/* The timeout of the present state is over. */
-TW_MUSTCHECK tw_status tw_tls_timeout(TwTls *self);
 /* What resume_reading() does in its turn. */
 TW_MUSTCHECK tw_status tw_tls_resumed(TwTls *self);
 /* Deliver what can be read, answer, and shut down if that was put off. */
 TW_MUSTCHECK tw_status tw_tls_pump(TwTls *self);
+
+/* -- tls_error.c ---------------------------------------------------------- */
+
+#define TW_TLS_FATAL_TRANSPORT "Fatal error on transport"
+#define TW_TLS_FATAL_SSL "Fatal error on SSL protocol"
+#define TW_TLS_FATAL_CALLBACK                                                 \
+    "Fatal error: protocol.buffer_updated() call failed."
 
 /* asyncio's _fatal_error() for the exception that is set: closes the lower
    transport with it, and reports it (OSErrors in debug mode only).
@@ -103,6 +108,27 @@ TW_MUSTCHECK tw_status tw_tls_pump(TwTls *self);
 TW_MUSTCHECK tw_status tw_tls_fatal(TwTls *self, const char *message);
 /* A callback of the protocol raised, in the middle of a read. */
 TW_MUSTCHECK tw_status tw_tls_callback_failed(TwTls *self);
+/* The same for an exception that was taken (borrowed here). */
+TW_MUSTCHECK tw_status tw_tls_fail(TwTls *self, PyObject *exc,
+                                   const char *message);
+/* Is the exception that is set an ssl.SSLError? */
+bool tw_tls_is_ssl_error(const TwTls *self);
+
+/* The waiter of create_connection() and the like gets its answer, once. */
+void tw_tls_wake_waiter(TwTls *self, PyObject *exc);
+
+/* Debug mode: log text % adapter. */
+TW_MUSTCHECK tw_status tw_tls_log(TwTls *self, const char *text);
+/* tidewire._tls.<name>(loop, adapter, lower, a, b): its errors are written
+   to stderr. */
+TW_MUSTCHECK tw_status tw_tls_tell(TwTls *self, PyObject *name, PyObject *a,
+                                   PyObject *b);
+
+/* Have tw_tls_timeout() called after so many seconds; not any more. */
+TW_MUSTCHECK tw_status tw_tls_start_timer(TwTls *self, PyObject *seconds);
+void tw_tls_stop_timer(TwTls *self);
+/* The timeout of the present state is over. */
+TW_MUSTCHECK tw_status tw_tls_timeout(TwTls *self);
 
 /* -- tls_read.c ----------------------------------------------------------- */
 

@@ -16,7 +16,6 @@
 #define WRITE_SEND_SIZE (64 * 1024)
 /* Pieces of writelines() are gathered into records of this size. */
 #define WRITE_RECORD (16 * 1024)
-#define WRITE_FATAL "Fatal error on SSL protocol"
 
 size_t
 tw_tls_buffer_size(TwTls *self)
@@ -135,7 +134,7 @@ tw_tls_write_backlog(TwTls *self, bool all)
         }
         Py_DECREF(data);
         if (done < 0) {
-            status = tw_tls_fatal(self, WRITE_FATAL);
+            status = tw_tls_fatal(self, TW_TLS_FATAL_SSL);
             break;
         }
         if ((size_t)done < size) {
@@ -206,7 +205,7 @@ write_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
         done = write_encrypt(self, p, n, bytes == NULL);
         self->in_write = 0;
         if (done < 0) {
-            return tw_tls_fatal(self, WRITE_FATAL);
+            return tw_tls_fatal(self, TW_TLS_FATAL_SSL);
         }
     }
     if ((size_t)done < n && self->state != TW_TLS_UNWRAPPED
@@ -265,7 +264,7 @@ write_buffer(TwTls *self, PyObject *data)
     tw_status status = 0;
 
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return write_is_open(self) ? tw_tls_fatal(self, WRITE_FATAL) : -1;
+        return write_is_open(self) ? tw_tls_fatal(self, TW_TLS_FATAL_SSL) : -1;
     }
     if (view.len > 0) {
         status = tw_tls_put(self, NULL, view.buf, (size_t)view.len);
