@@ -346,6 +346,84 @@ async def sock_connect_and_accept():
             pass
 
 
+@feature(30)
+async def sock_datagrams():
+    loop = asyncio.get_running_loop()
+    with socket.socket(type=socket.SOCK_DGRAM) as a, \
+            socket.socket(type=socket.SOCK_DGRAM) as b:
+        for sock in a, b:
+            sock.bind(("127.0.0.1", 0))
+            sock.setblocking(False)
+        buffer = bytearray(10)
+        for receive in (lambda: loop.sock_recvfrom(a, 10),
+                        lambda: loop.sock_recvfrom_into(a, buffer)):
+            for cancel in False, True:
+                task = asyncio.ensure_future(receive())
+                await support.turns(2)
+                if cancel:
+                    task.cancel()
+                else:
+                    await loop.sock_sendto(b, b"x", a.getsockname())
+                await asyncio.wait([task])
+        for wrong in (loop.sock_recvfrom(a, -1),
+                      loop.sock_recvfrom_into(a, b""),
+                      loop.sock_sendto(a, "x", ("127.0.0.1", 9))):
+            try:
+                await wrong
+            except (TypeError, ValueError):
+                pass
+
+
+@feature(30)
+async def sock_coroutines():
+    """Never awaited, closed, thrown into, replaced, dropped."""
+    loop = asyncio.get_running_loop()
+    a, b = support.socketpair()
+    with a, b:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loop.sock_recv(a, 10)
+        loop.sock_recv(a, 10).close()
+        for how in "close", "throw", "drop":
+            operation = loop.sock_recv(a, 10)
+            operation.send(None)
+            other = loop.sock_recv(a, 10)
+            other.send(None)
+            if how == "close":
+                operation.close()
+                other.close()
+            elif how == "throw":
+                try:
+                    other.throw(KeyError("x"))
+                except KeyError:
+                    pass
+            del operation, other
+            loop.remove_reader(a)
+        task = asyncio.ensure_future(
+            loop.sock_connect(a, ("a.host.example", 1)))
+        await asyncio.wait([task])
+        task.exception()
+        gc.collect()
+
+
+@feature(20)
+async def sock_sendfile():
+    loop = asyncio.get_running_loop()
+    a, b = support.socketpair()
+    with a, b, tempfile.TemporaryFile() as file:
+        file.truncate(3_000_000)
+        await loop.sock_sendfile(a, file, 5, 1000)
+        task = asyncio.ensure_future(loop.sock_sendfile(a, file))
+        await support.turns(3)
+        task.cancel()
+        await asyncio.wait([task])
+        task = asyncio.ensure_future(loop.sock_sendfile(a, file))
+        await support.turns(2)
+        b.close()
+        await asyncio.wait([task])
+        task.exception()
+
+
 # -- streams of bytes -------------------------------------------------------
 
 async def echo_over(kind, make=Recorder, size=1000):
