@@ -325,6 +325,24 @@ tw_pipe_dealloc(PyObject *op)
 
 /* -- Python's side -------------------------------------------------------- */
 
+PyObject *
+tw_pipe_meth_is_closing(PyObject *op, PyObject *unused)
+{
+    if (tw_pipe_uncork((TwPipe *)op) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_is_closing(op, unused);
+}
+
+PyObject *
+tw_pipe_meth_set_protocol(PyObject *op, PyObject *protocol)
+{
+    if (tw_pipe_uncork((TwPipe *)op) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_set_protocol(op, protocol);
+}
+
 /* asyncio's: what stands in the dict, no socket and no addresses. */
 PyObject *
 tw_pipe_meth_get_extra_info(PyObject *op, PyObject *const *args,
@@ -335,7 +353,8 @@ tw_pipe_meth_get_extra_info(PyObject *op, PyObject *const *args,
     TwTransport *base = (TwTransport *)op;
     PyObject *argv[2], *value;
 
-    if (tw_args_bind(&spec, args, nargs, kwnames, argv) < 0) {
+    if (tw_args_bind(&spec, args, nargs, kwnames, argv) < 0
+        || tw_pipe_uncork((TwPipe *)op) < 0) {
         return NULL;
     }
     value = PyDict_GetItemWithError(base->extra, argv[0]);

@@ -11,6 +11,9 @@
    file) it watches a duplicate, which is ours.  A device that cannot be
    polled (/dev/null) has no watcher at all: writing works, reading does not.
 
+   Writing is corked as in streams (net/stream.h), but what is held stands in
+   the queue already; the cork itself is empty.
+
    The writing side wants to read as well, on pipes and sockets: a readable
    writing end means that the peer has gone. */
 #pragma once
@@ -20,7 +23,8 @@
 
 typedef struct {
     TwTransport base;
-    TwBufq queue;       /* writing: refused by the kernel so far */
+    TwBufq queue;       /* writing: corked, or refused by the kernel so far */
+    TwCork *cork;       /* ours while it stands in loop->corks; or NULL */
     int fileno;         /* the descriptor's number, kept after the end */
     int watch_fd;       /* ours: the duplicate that is watched; or -1 */
     int refused;        /* writing: writes after the end */
@@ -59,6 +63,9 @@ TW_MUSTCHECK tw_status tw_pipe_log(TwPipe *self, const char *level,
    callback <type>.<what>()".  -1 leaves the loop. */
 TW_MUSTCHECK tw_status tw_pipe_report(TwPipe *self, const char *what);
 
+/* Send what is corked, now.  -1 with an exception. */
+TW_MUSTCHECK tw_status tw_pipe_uncork(TwPipe *self);
+
 /* For repr(): the type's name; "closed ", "closing " or "". */
 const char *tw_pipe_name(const TwPipe *self);
 const char *tw_pipe_state(const TwPipe *self);
@@ -67,16 +74,18 @@ const char *tw_pipe_state(const TwPipe *self);
 int tw_pipe_traverse(PyObject *self, visitproc visit, void *arg);
 int tw_pipe_clear(PyObject *self);
 void tw_pipe_dealloc(PyObject *self);
+PyObject *tw_pipe_meth_is_closing(PyObject *self, PyObject *unused);
+PyObject *tw_pipe_meth_set_protocol(PyObject *self, PyObject *protocol);
 PyObject *tw_pipe_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                       Py_ssize_t nargs, PyObject *kwnames);
 extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
 
 #define TW_PIPE_METHODS                                                       \
-    {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,                 \
+    {"is_closing", tw_pipe_meth_is_closing, METH_NOARGS,                      \
      tw_transport_doc_is_closing},                                            \
         {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
          tw_transport_doc_get_protocol},                                      \
-        {"set_protocol", tw_transport_meth_set_protocol, METH_O,              \
+        {"set_protocol", tw_pipe_meth_set_protocol, METH_O,                   \
          tw_transport_doc_set_protocol},                                      \
     {                                                                         \
         "get_extra_info",                                                     \

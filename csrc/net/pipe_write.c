@@ -47,7 +47,7 @@ pipe_write_started(TwTransport *base)
     return 0;
 }
 
-/* -- write ---------------------------------------------------------------- */
+/* -- the kernel ----------------------------------------------------------- */
 
 static tw_uverr
 pipe_write_once(TwPipe *self, const void *p, size_t n)
@@ -86,6 +86,103 @@ pipe_write_fatal(TwPipe *self, tw_uverr err)
 {
     return tw_transport_fatal_errno(&self->base, err, PIPE_FATAL_WRITE);
 }
+
+/* -- the cork ------------------------------------------------------------- */
+
+/* Send what the cork held: the queue. */
+static tw_status
+pipe_send_queue(TwPipe *self)
+{
+    tw_uverr sent;
+
+    if (self->queue.bytes == 0 || self->base.conn_lost > 0) {
+        return 0;
+    }
+    sent = pipe_writev_once(self);
+    if (sent < 0) {
+        tw_bufq_clear(&self->queue);
+        return pipe_write_fatal(self, sent);
+    }
+    tw_bufq_consume(&self->queue, (size_t)sent);
+    if (self->queue.bytes == 0) {
+        return 0;
+    }
+    if (pipe_watch_writing(self) < 0) {
+        return -1;
+    }
+    return tw_transport_maybe_pause(&self->base);
+}
+
+static TwCork *
+pipe_take_cork(TwPipe *self)
+{
+    TwCork *cork = TW_TAKE(self->cork);
+
+    if (cork != NULL) {
+        tw_call_cork_take(self->base.loop, cork);
+    }
+    return cork;
+}
+
+tw_status
+tw_pipe_uncork(TwPipe *self)
+{
+    TwCork *cork = pipe_take_cork(self);
+    tw_status status;
+
+    if (TW_LIKELY(cork == NULL)) {
+        return 0;
+    }
+    Py_INCREF(self);
+    status = pipe_send_queue(self);
+    tw_call_cork_free(self->base.loop, cork);
+    Py_DECREF(self);
+    return status;
+}
+
+/* cork->flush: see core/call.h. */
+static void
+pipe_cork_flush(TwLoop *loop, TwCork *cork)
+{
+    TwPipe *self = (TwPipe *)cork->owner;
+
+    self->cork = NULL;
+    if (pipe_send_queue(self) < 0) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    tw_call_cork_free(loop, cork);
+}
+
+/* May these bytes wait for the end of the running callback? */
+static bool
+pipe_may_hold(const TwPipe *self, Py_ssize_t size)
+{
+    return size < TW_CORK_BYTES && tw_call_may_cork(self->base.loop)
+           && (self->cork != NULL || self->queue.bytes == 0);
+}
+
+static tw_status
+pipe_hold(TwPipe *self, PyObject *bytes)
+{
+    if (self->cork == NULL) {
+        self->cork = tw_call_cork_new(self->base.loop, (PyObject *)self,
+                                      pipe_cork_flush);
+        if (self->cork == NULL) {
+            return -1;
+        }
+    }
+    if (tw_bufq_push(&self->queue, bytes, 0) < 0) {
+        return -1;
+    }
+    if (self->queue.count < TW_CORK_PIECES
+        && self->queue.bytes < TW_CORK_BYTES
+        && self->queue.bytes <= self->base.high) {
+        return 0;
+    }
+    return tw_pipe_uncork(self);
+}
+
+/* -- write ---------------------------------------------------------------- */
 
 /* The transport takes no more: asyncio's warning from the sixth time on. */
 static tw_status
@@ -139,6 +236,15 @@ pipe_write(TwPipe *self, PyObject *data, const Py_buffer *view)
         return 0;
     }
     if (self->base.conn_lost || pipe_is_shut(self)) {
+        return pipe_write_refused(self);
+    }
+    if (PyBytes_Check(data) && pipe_may_hold(self, view->len)) {
+        return pipe_hold(self, data);
+    }
+    if (tw_pipe_uncork(self) < 0) {
+        return -1;
+    }
+    if (self->base.conn_lost) {
         return pipe_write_refused(self);
     }
     if (self->queue.bytes == 0) {
@@ -239,7 +345,13 @@ pipe_write_buffer_size(TwTransport *base)
 static void
 pipe_write_buffer_clear(TwTransport *base)
 {
-    tw_bufq_clear(&((TwPipe *)base)->queue);
+    TwPipe *self = (TwPipe *)base;
+    TwCork *cork = pipe_take_cork(self);
+
+    tw_bufq_clear(&self->queue);
+    if (cork != NULL) {
+        tw_call_cork_free(base->loop, cork);
+    }
 }
 
 static void
@@ -267,6 +379,9 @@ const TwPipeKind tw_pipe_write_kind = {
 static tw_status
 pipe_write_eof(TwPipe *self)
 {
+    if (tw_pipe_uncork(self) < 0) {
+        return -1;
+    }
     if (pipe_is_shut(self)) {
         return 0;
     }
@@ -311,6 +426,36 @@ write_pipe_meth_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
+/* The shared methods, with what is corked sent first: the program must not
+   be able to tell that it was held back. */
+static PyObject *
+write_pipe_meth_abort(PyObject *op, PyObject *unused)
+{
+    if (tw_pipe_uncork((TwPipe *)op) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_abort(op, unused);
+}
+
+static PyObject *
+write_pipe_meth_get_size(PyObject *op, PyObject *unused)
+{
+    if (tw_pipe_uncork((TwPipe *)op) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_get_write_buffer_size(op, unused);
+}
+
+static PyObject *
+write_pipe_meth_set_limits(PyObject *op, PyObject *const *args,
+                           Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (tw_pipe_uncork((TwPipe *)op) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_set_write_buffer_limits(op, args, nargs, kwnames);
+}
+
 static PyObject *
 write_pipe_meth_write_eof(PyObject *op, PyObject *Py_UNUSED(unused))
 {
@@ -344,7 +489,15 @@ write_pipe_repr(PyObject *op)
 
 static PyMethodDef write_pipe_methods[] = {
     TW_PIPE_METHODS,
-    TW_TRANSPORT_WRITE_METHODS,
+    {"abort", write_pipe_meth_abort, METH_NOARGS, tw_transport_doc_abort},
+    {"_force_close", tw_transport_meth_force_close, METH_O, NULL},
+    {"get_write_buffer_size", write_pipe_meth_get_size, METH_NOARGS,
+     tw_transport_doc_get_write_buffer_size},
+    {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
+     METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
+    {"set_write_buffer_limits",
+     (PyCFunction)(void (*)(void))write_pipe_meth_set_limits,
+     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_write_buffer_limits},
     {"close", write_pipe_meth_write_eof, METH_NOARGS, tw_transport_doc_close},
     {"write", write_pipe_meth_write, METH_O, doc_write},
     {"write_eof", write_pipe_meth_write_eof, METH_NOARGS, doc_write_eof},

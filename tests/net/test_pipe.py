@@ -557,6 +557,77 @@ def test_mutable_memory_is_copied(run):
     run(main())
 
 
+def test_writes_of_one_callback(loop, run):
+    """Held or not, they arrive in order, and what shows them sends them."""
+    async def main():
+        r, w = files()
+        two = await writer(w)
+        os.set_blocking(r.fileno(), False)
+        transport = two.transport
+
+        def read():
+            with contextlib.suppress(BlockingIOError):
+                return os.read(r.fileno(), 1 << 20)
+            return b""
+
+        for flush in (transport.get_write_buffer_size, transport.is_closing,
+                      lambda: transport.get_extra_info("pipe"),
+                      lambda: transport.set_protocol(two),
+                      lambda: transport.set_write_buffer_limits(70000),
+                      lambda: transport.write(bytearray(b"!")),
+                      lambda: transport.write(b"!" * 65536)):
+            transport.write(b"one ")
+            transport.write(b"two")
+            flush()
+            assert read()[:8].rstrip(b"!") == b"one two"
+            while transport.get_write_buffer_size():
+                await support.io_turns()
+            read()
+        for count in 3, 8, 30:
+            for i in range(count):
+                transport.write(b"%d " % i)
+            await asyncio.sleep(0)
+            assert read() == b"".join(b"%d " % i for i in range(count))
+        transport.write(b"last")
+        transport.abort()
+        assert read() == b"last"
+        await two.saw("lost")
+        r.close()
+
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_writes_of_one_callback_leave_together(loop, run):
+    async def main():
+        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        b.setblocking(False)
+        two = await writer(a)
+        for i in range(5):
+            two.transport.write(b"%d" % i)
+        await asyncio.sleep(0)
+        assert b.recv(100) == b"01234"
+        two.transport.close()
+        await two.saw("lost")
+        b.close()
+
+    run(main())
+
+
+def test_corked_write_to_closed_peer(run):
+    async def main():
+        r, w = files()
+        two = await writer(w)
+        r.close()
+        two.transport.write(b"x")
+        two.transport.close()
+        await two.saw("lost")
+        assert isinstance(two.lost, BrokenPipeError)
+        assert w.closes == 1
+
+    run(main())
+
+
 def test_close_flushes(run):
     async def main():
         r, w = files()
