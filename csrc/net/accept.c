@@ -161,8 +161,7 @@ accept_one(TwAccept *self)
         return accept_connection(self, fd, &peer) < 0 ? -1 : 1;
     }
     err = errno;
-    if (err == EAGAIN || err == EWOULDBLOCK || err == EINTR
-        || err == ECONNABORTED) {
+    if (err == EAGAIN || err == EINTR || err == ECONNABORTED) {
         return 0;
     }
     if (accept_is_exhaustion(err)) {
@@ -246,14 +245,16 @@ const char tw_accept_doc_start_serving[] = PyDoc_STR(
 PyObject *
 tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"protocol_factory",
-                            "sock",
-                            "sslcontext",
-                            "server",
-                            "backlog",
-                            "ssl_handshake_timeout",
-                            "ssl_shutdown_timeout",
-                            TW_CONTEXT_KEYWORD NULL};
+    static const char *const names[] = {
+        "protocol_factory",
+        "sock",
+        "sslcontext",
+        "server",
+        "backlog",
+        "ssl_handshake_timeout",
+        "ssl_shutdown_timeout",
+        TW_CONTEXT_KEYWORD NULL,
+    };
     PyObject *factory, *sock, *ssl = NULL, *server = Py_None, *times;
     PyObject *handshake = Py_None, *shut = Py_None, *context = NULL;
     TwLoop *loop = (TwLoop *)op;
@@ -261,9 +262,10 @@ tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
     int backlog = 100;
     tw_status status;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_START_SERVING, names,
-                                     &factory, &sock, &ssl, &server, &backlog,
-                                     &handshake, &shut, &context)
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_START_SERVING,
+                                     (char **)names, &factory, &sock, &ssl,
+                                     &server, &backlog, &handshake, &shut,
+                                     &context)
         || tw_loop_check_open(loop) < 0) {
         return NULL;
     }

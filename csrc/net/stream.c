@@ -155,15 +155,17 @@ const char *const tw_stream_loop_make_socket_doc = loop_make_socket_doc;
 PyObject *
 tw_stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"sock",   "protocol", "waiter", "extra",
-                            "server", TW_CONTEXT_KEYWORD NULL};
+    static const char *const names[] = {
+        "sock", "protocol", "waiter", "extra", "server",
+        TW_CONTEXT_KEYWORD NULL,
+    };
     PyObject *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL;
     PyObject *context = NULL, *result, *entered = NULL;
     int fd;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_MAKE_SOCKET, names,
-                                     &sock, &protocol, &waiter, &extra,
-                                     &server, &context)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_MAKE_SOCKET,
+                                     (char **)names, &sock, &protocol,
+                                     &waiter, &extra, &server, &context)) {
         return NULL;
     }
     fd = PyObject_AsFileDescriptor(sock);

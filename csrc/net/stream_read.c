@@ -51,7 +51,7 @@ read_eof(TwStream *self)
 static tw_status
 read_failed(TwStream *self, tw_uverr err)
 {
-    if (err == -EAGAIN || err == -EWOULDBLOCK) {
+    if (err == -EAGAIN) {
         return 0;
     }
     return tw_transport_fatal_errno(&self->base, err, READ_FATAL);

@@ -28,7 +28,7 @@ write_some(int fd, struct iovec *iov, int n)
     if (sent >= 0) {
         return sent;
     }
-    return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+    return errno == EAGAIN ? 0 : -errno;
 }
 
 static tw_status
