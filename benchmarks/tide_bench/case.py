@@ -2,7 +2,8 @@
 import dataclasses
 import fnmatch
 import importlib
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 FAMILIES = ("tcp", "tls", "udp", "sched", "tasks", "ops", "process", "gil", "memory")
 
@@ -24,10 +25,8 @@ class Case:
     floor: tuple = ()           # the floor's program and its arguments
     clock: str = "cpu"          # "cpu" or "wall": what operations are divided by
     unit: str = "message"       # what is counted
-    target: float | None = None         # at least so many times uvloop
-    stock_target: float | None = None   # ... and so many times stock
-    floor_target: float | None = None   # ... and such a share of the floor
-    limit: int | None = None            # at most so many bytes
+    targets: dict = dataclasses.field(default_factory=dict)     # loop: at least so many times it
+    limit: int | None = None    # at most so many bytes
     main: bool = True           # false: only with --all or when named
     pinned: bool = True
 
@@ -42,13 +41,17 @@ def add(case):
     return case
 
 
-def server(name, title, body, load, **kw):
+def server(name, title, body, load, target=None, **kw):
+    """``target``: times uvloop; more of them by ``targets``."""
+    if target:
+        kw["targets"] = {"uvloop": target, **kw.get("targets", {})}
     return add(Case(name, title, body, server=True, load=tuple(load), **kw))
 
 
-def process(name, title, body, **kw):
-    kw.setdefault("unit", "operation")
-    return add(Case(name, title, body, **kw))
+def process(name, title, body, target=None, unit="operation", **kw):
+    if target:
+        kw["targets"] = {"uvloop": target, **kw.get("targets", {})}
+    return add(Case(name, title, body, unit=unit, **kw))
 
 
 def load_all():

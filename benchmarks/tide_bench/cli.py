@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 
-from . import ROOT, build, case as cases, loops, rounds, table
+from . import ROOT, build, loops, rounds, table
+from . import case as cases
 
 DEFAULT_LOOPS = "stock,uvloop,tidewire,aiofastnet,rloop,zuvloop,floor"
-TOLD = ("title", "clock", "unit", "main", "target", "stock_target", "floor_target", "limit")
+TOLD = ("title", "clock", "unit", "main", "targets", "limit")
 
 
 def parser():
@@ -82,7 +83,8 @@ class Progress:
 
     def done(self, case, took):
         if not self.live:
-            print(f"[{self.at}/{self.total}] {case.name} {took:.0f} s", file=sys.stderr, flush=True)
+            print(f"[{self.at}/{self.total}] {case.name} {took:.0f} s",
+                  file=sys.stderr, flush=True)
 
     def end(self):
         if self.live:
@@ -96,7 +98,8 @@ def describe(versions, args):
         "python": platform.python_version(), "machine": cpu_model(),
         "cores": os.cpu_count(), "system": platform.release(),
         "openssl": ssl.OPENSSL_VERSION, "rounds": args.rounds, "seconds": args.seconds,
-        "malloc": args.malloc, "base": args.base, "ours": args.ours, "loops": versions, "cases": {},
+        "malloc": args.malloc, "base": args.base, "ours": args.ours, "loops": versions,
+        "cases": {},
     }
 
 
@@ -120,16 +123,16 @@ def run_cases(chosen, specs, args, results, progress):
 def show(results, args):
     form = getattr(table, args.table)
     print(form(*table.rows(results, args.base, args.ours)))
+    for title, base, ratio in table.below(results, args.ours):
+        print(f"below {base}: {title}, {ratio:.2f}x")
     if not args.details:
         return
-    head = ["case", "loop", "per second", "p50 us", "p99 us", "peak MiB", "spread"]
+    head = ["case", "loop", *table.DETAILS]
     body = []
     for result in results["cases"].values():
         for loop in result["samples"]:
             d = table.details(result, loop)
-            body.append([result["title"], loop, f"{d['throughput'] or 0:,.0f}",
-                         f"{d['p50_us'] or 0:.0f}", f"{d['p99_us'] or 0:.0f}",
-                         f"{(d['peak_kib'] or 0) / 1024:.0f}", f"{100 * (d['spread'] or 0):.1f} %"])
+            body.append([result["title"], loop, *table.words(d)])
     print(form(head, body))
 
 

@@ -86,7 +86,8 @@ def _server_sample(case, process, options):
     got = _load(case, where, process.pid, options)
     if not got["messages"]:
         raise SampleFailed("no message was answered")
-    got["ops"], got["cpu"], got["wall"] = got.pop("messages"), got.pop("server_cpu"), got.pop("seconds")
+    for ours, theirs in (("ops", "messages"), ("cpu", "server_cpu"), ("wall", "seconds")):
+        got[ours] = got.pop(theirs)
     got["peak_kib"] = _peak_kib(process.pid)
     return got
 

@@ -20,7 +20,7 @@ def spread(values):
 
 def pair_ratios(ours, theirs):
     """Round by round; rounds that either side lacks (None) are left out."""
-    return [a / b for a, b in zip(ours, theirs)
+    return [a / b for a, b in zip(ours, theirs, strict=False)
             if a is not None and b is not None and b]
 
 

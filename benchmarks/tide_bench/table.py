@@ -34,19 +34,30 @@ def ratio(result, loop, base):
     return f"{got['ratio']:.2f} [{got['low']:.2f}–{got['high']:.2f}]" if got else "–"
 
 
-def reached(result, loop, bases=("uvloop", "stock")):
-    """Whether the targets are met: "", "yes", "no", or "few pairs"."""
-    says = []
-    for base, key in zip(bases, ("target", "stock_target")):
-        got = result.get(key) and against(result, loop, base)
-        if not got:
-            continue
-        close = got["ratio"] < result[key] * 1.15 and got["pairs"] < 15
-        says.append("no" if got["ratio"] < result[key] else "yes*" if close else "yes")
-    if result.get("limit") and values(result, loop, "bytes"):
+def reached(result, loop):
+    """Whether every target is met: "yes", "no", or "" without any.
+
+    "yes*": met, but so closely (under 15 %) that fewer than 15 pairs are few.
+    """
+    says = set()
+    for base, wanted in result["targets"].items():
+        got = against(result, loop, base)
+        if got:
+            close = got["ratio"] < wanted * 1.15 and got["pairs"] < 15
+            says.add("no" if got["ratio"] < wanted else "yes*" if close else "yes")
+    if result["limit"] and values(result, loop, "bytes"):
         size = stats.median(values(result, loop, "bytes"))
-        says.append("yes" if size <= result["limit"] else "no")
-    return "no" if "no" in says else max(says, default="", key=len)
+        says.add("yes" if size <= result["limit"] else "no")
+    return next((word for word in ("no", "yes*", "yes") if word in says), "")
+
+
+def below(results, loop, bases=("stock", "uvloop")):
+    """(case's title, base, ratio) wherever the loop is slower than a base."""
+    for result in results["cases"].values():
+        for base in bases:
+            got = against(result, loop, base)
+            if got and got["ratio"] < 1:
+                yield result["title"], base, got["ratio"]
 
 
 def rows(results, base="uvloop", ours="tidewire"):
@@ -63,19 +74,16 @@ def rows(results, base="uvloop", ours="tidewire"):
             row.append(cost(result, loop))
             if loop != base and base in loops:
                 row.append(ratio(result, loop, base))
-        row += [target(result), reached(result, ours)]
+        row += [wanted(result), reached(result, ours)]
         body.append(row)
     return head + ["wanted", "reached"], body
 
 
-def target(result):
-    if result.get("limit"):
+def wanted(result):
+    if result["limit"]:
         return f"<= {result['limit']:,} B"
-    wanted = result.get("target") and f"{result['target']:g}"
-    if result.get("stock_target"):
-        by_stock = f"{result['stock_target']:g} stock"
-        return f"{wanted}; {by_stock}" if wanted else by_stock
-    return wanted or ""
+    return ", ".join(f"{ratio:g}" if base == "uvloop" else f"{ratio:g} {base}"
+                     for base, ratio in result["targets"].items())
 
 
 def details(result, loop):
@@ -89,10 +97,23 @@ def details(result, loop):
             "spread": stats.spread(rates) if rates else None}
 
 
+DETAILS = ["per second", "p50 us", "p99 us", "peak MiB", "spread"]
+
+
+def words(detail):
+    """A detail's cells, in the order of DETAILS."""
+    def number(value, form):
+        return format(value, form) if value else "–"
+    peak = detail["peak_kib"] and detail["peak_kib"] / 1024
+    return [number(detail["throughput"], ",.0f"), number(detail["p50_us"], ".0f"),
+            number(detail["p99_us"], ".0f"), number(peak, ".0f"),
+            number(detail["spread"], ".1%")]
+
+
 def plain(head, body):
     widths = [max(len(str(r[i])) for r in [head, *body]) for i in range(len(head))]
     lines = ["  ".join(str(c).ljust(w) if i == 0 else str(c).rjust(w)
-                       for i, (c, w) in enumerate(zip(row, widths))).rstrip()
+                       for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
              for row in [head, ["-" * w for w in widths], *body]]
     return "\n".join(lines) + "\n"
 

@@ -65,6 +65,6 @@ def echo(env):
 
 
 process("gil/call_soon", "a thread's rounds beside a call_soon chain", chain,
-        clock="wall", stock_target=0.7, pinned=False, unit="round")
+        clock="wall", targets={"stock": 0.7}, pinned=False, unit="round")
 process("gil/echo", "a thread's rounds beside a saturated echo", echo,
-        clock="wall", stock_target=0.7, pinned=False, unit="round")
+        clock="wall", targets={"stock": 0.7}, pinned=False, unit="round")

@@ -2,8 +2,8 @@
 import asyncio
 import os
 import socket
-import sys
 import subprocess
+import sys
 import time
 
 from ..case import process, server
@@ -175,5 +175,5 @@ process("ops/ping-pong", "two transports of one loop in ping-pong", ping_pong, t
 process("ops/getaddrinfo/literal", "getaddrinfo, a literal address", getaddrinfo("127.0.0.1"))
 process("ops/getaddrinfo/name", "getaddrinfo, localhost", getaddrinfo("localhost"))
 server("ops/sendfile", "sendfile 64MiB over TCP", sendfile,
-       ("recv", "--size", FILE_SIZE, "--conns", 1), stock_target=1.0, unit="64 MiB")
+       ("recv", "--size", FILE_SIZE, "--conns", 1), targets={"stock": 1.0}, unit="64 MiB")
 process("import", "import", import_time)

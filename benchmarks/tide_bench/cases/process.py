@@ -81,8 +81,9 @@ def through_cat(env):
     return env.measure(batch, 100)
 
 
-process("process/spawn", "spawn /bin/true", spawn, target=3.5, stock_target=1.0, unit="child")
+process("process/spawn", "spawn /bin/true", spawn, target=3.5, targets={"stock": 1.0},
+        unit="child")
 process("process/communicate", "spawn /bin/echo, communicate()", spawn_pipes, unit="child",
-        stock_target=1.0)
+        targets={"stock": 1.0})
 process("process/cat", "64KiB pieces through cat's pipes", through_cat, unit="64 KiB",
         target=1.1)

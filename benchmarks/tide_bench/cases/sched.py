@@ -1,4 +1,5 @@
 """Scheduling: callbacks, timers, other threads; nothing but the loop."""
+import asyncio
 import threading
 
 from ..case import process
@@ -11,14 +12,16 @@ def call_soon_chain(env):
     loop = env.loop
 
     async def batch(n):
-        done = loop.create_future()
+        done, left = loop.create_future(), n
 
-        def step(left):
+        def step():
+            nonlocal left
+            left -= 1
             if left:
-                loop.call_soon(step, left - 1)
+                loop.call_soon(step)
             else:
                 done.set_result(None)
-        loop.call_soon(step, n - 1)
+        loop.call_soon(step)
         await done
 
     return env.measure(batch, CHAIN)
@@ -70,20 +73,19 @@ def timer_fire(env):
 
 
 def threadsafe(env):
-    """Calls from another thread, 64 on their way at most."""
+    """Calls from another thread, while the loop waits for the last of them."""
     loop = env.loop
 
-    async def batch(n):
-        room, done = threading.Semaphore(64), loop.create_future()
+    def nothing():
+        pass
 
-        def last():
-            done.set_result(None)
+    async def batch(n):
+        done = loop.create_future()
 
         def calls():
             for _ in range(n - 1):
-                room.acquire()
-                loop.call_soon_threadsafe(room.release)
-            loop.call_soon_threadsafe(last)
+                loop.call_soon_threadsafe(nothing)
+            loop.call_soon_threadsafe(done.set_result, None)
         thread = threading.Thread(target=calls)
         thread.start()
         await done
@@ -122,10 +124,23 @@ def executor(env):
     return env.measure(batch, 200)
 
 
+def executor_many(env):
+    loop = env.loop
+
+    def nothing():
+        pass
+
+    async def batch(n):
+        await asyncio.gather(*[loop.run_in_executor(None, nothing) for _ in range(n)])
+
+    return env.measure(batch, 200)
+
+
 process("sched/call_soon/chain", "call_soon, a chain", call_soon_chain, target=5)
 process("sched/call_soon/batch", "call_soon, in batches", call_soon_batch, target=2)
 process("sched/call_later/cancel", "call_later and cancel", timer_cancel, target=5)
 process("sched/call_later/fire", "call_later, firing", timer_fire, target=3.5)
-process("sched/threadsafe/thread", "call_soon_threadsafe, another thread", threadsafe)
+process("sched/threadsafe/thread", "call_soon_threadsafe, another thread", threadsafe, target=2.5)
 process("sched/threadsafe/own", "call_soon_threadsafe, own thread", threadsafe_own, target=2.5)
-process("sched/executor", "run_in_executor", executor, target=1.4)
+process("sched/executor", "run_in_executor, one by one", executor)
+process("sched/executor/many", "run_in_executor, 200 at once", executor_many, target=1.4)

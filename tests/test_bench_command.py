@@ -1,0 +1,33 @@
+"""``python -m tidewire bench``."""
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tidewire import _bench
+
+
+def test_table_has_a_ratio_for_each_other_loop():
+    text = _bench.table({"sleep0": {"stock": [3.0, 5.0, 4.0], "tidewire": [2.0]},
+                         "tcp-1k": {"stock": [3.0], "tidewire": []}}, ["stock", "tidewire"])
+    head, first, second = text.splitlines()
+    assert head.split()[-4:] == ["stock", "tidewire", "vs", "stock"]
+    assert first.split()[-3:] == ["4.00", "2.00", "2.00x"]
+    assert second.split()[-3:] == ["3.00", "-", "-"]
+
+
+def test_unknown_case_is_refused():
+    with pytest.raises(SystemExit):
+        _bench.parse(["--cases", "nothing"])
+
+
+def test_command_measures_and_prints_json():
+    done = subprocess.run(
+        [sys.executable, "-m", "tidewire", "bench", "--cases", "tcp-1k,call_soon", "--rounds",
+         "1", "--seconds", "0.05", "--json"],
+        check=True, capture_output=True, text=True, timeout=50)
+    got = json.loads(done.stdout)["microseconds"]
+    for case in ("tcp-1k", "call_soon"):
+        for loop in ("stock", "tidewire"):
+            assert len(got[case][loop]) == 1 and got[case][loop][0] > 0
