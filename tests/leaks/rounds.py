@@ -731,6 +731,42 @@ async def subprocesses():
     assert out == b"hello"
 
 
+@feature(20)
+async def pipes_ended_badly():
+    loop = asyncio.get_running_loop()
+    for end in "abort", "close", "peer":
+        r, w = os.pipe()
+        _, one = await loop.connect_read_pipe(Recorder, os.fdopen(r, "rb", 0))
+        writer, two = await loop.connect_write_pipe(
+            Recorder, os.fdopen(w, "wb", 0))
+        writer.write(b"x")
+        writer.write(b"q" * 200000)
+        if end != "peer":
+            getattr(writer, end)()
+        one.transport.close()
+        await one.saw("lost")
+        await two.saw("lost")
+        for _ in range(7):
+            two.transport.write(b"late")
+
+
+@feature(10)
+async def subprocesses_killed():
+    loop = asyncio.get_running_loop()
+    for how in "", "thread":
+        os.environ["TIDEWIRE_CHILD_WATCHER"] = how
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sleep", "100", stdin=asyncio.subprocess.PIPE)
+        process.kill()
+        await process.wait()
+        process._transport.close()
+    del os.environ["TIDEWIRE_CHILD_WATCHER"]
+    try:
+        await loop.subprocess_exec(Recorder, "/no/such/program")
+    except FileNotFoundError:
+        pass
+
+
 @feature(10)
 async def sendfile():
     loop = asyncio.get_running_loop()
