@@ -170,6 +170,7 @@ class BuildExt(build_ext):
         ]
         # Other people's headers are not ours to warn about.
         system = [flag.replace("-I", "-isystem", 1) for flag in self.libuv[0] + self.openssl[0]]
+        system += [f"-isystem{folder}" for folder in self.compiler.include_dirs]
         extension.extra_compile_args = cflags + system
         extension.extra_link_args = ldflags + self.libuv[1]
 
