@@ -1,6 +1,7 @@
 """call_soon, call_later, call_at: order, time, arguments, errors."""
 import asyncio
 import math
+import threading
 import time
 
 import pytest
@@ -375,3 +376,28 @@ def test_timer_under_a_chain_of_call_soon(loop):
 def test_nan(loop):
     timer = loop.call_at(math.nan, noop)
     timer.cancel()
+
+
+def test_short_waits_end(loop):
+    """A timer that falls due between two looks at the clock."""
+    done = threading.Event()
+
+    def hungry():
+        while not done.is_set():
+            time.sleep(0)           # gives the GIL away and wants it back
+
+    async def main():
+        for i in range(3000):
+            await asyncio.sleep(0.0001 + i % 7 * 0.0001)
+
+    alarm = threading.Timer(20, loop.call_soon_threadsafe, (loop.stop,))
+    alarm.start()
+    thread = threading.Thread(target=hungry)
+    thread.start()
+    try:
+        loop.run_until_complete(main())     # RuntimeError: it hung
+    finally:
+        done.set()
+        thread.join()
+        alarm.cancel()
+        alarm.join()
