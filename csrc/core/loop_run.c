@@ -111,7 +111,9 @@ run_collect_timers(TwLoop *loop)
 static void
 loop_on_timer(uv_timer_t *timer)
 {
-    /* Only there to have the poll return. */
+    /* uv_run may find it due before it polls, and would then wait without
+       a bound. */
+    uv_stop(timer->loop);
 }
 
 /* How long the poll may wait: 0 when work is due, -1 for ever; in seconds.
