@@ -437,9 +437,8 @@ tw_udp_setup(tw_state *state, PyObject *module)
     if (size == NULL) {
         return -1;
     }
-    /* allow: an attribute of our own type */
-    status = PyObject_SetAttrString((PyObject *)state->udp_type,
-                                    udp_get_size_def.name, size);
+    status = PyObject_SetAttrString( /* allow: our own type */
+        (PyObject *)state->udp_type, udp_get_size_def.name, size);
     Py_DECREF(size);
     return status;
 }

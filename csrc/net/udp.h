@@ -40,6 +40,7 @@ typedef struct {
     bool waiting;      /* `out` was refused */
     uint8_t asked;     /* datagrams to ask for: see udp_read.c */
     uint8_t turns;     /* reads since more than that was asked for */
+    int32_t segment;   /* longest that may go in one train: see udp_send.c */
 } TwUdp;
 
 /* Tell libuv what we want, from the state. */
@@ -66,6 +67,24 @@ TW_MUSTCHECK tw_status tw_udp_read_backlog(TwUdp *self);
 
 /* Have `in` delivered soon.  -1 with an exception. */
 TW_MUSTCHECK tw_status tw_udp_schedule_backlog(TwUdp *self);
+
+/* -- net/udp_send.c: what the kernel says --------------------------------- */
+
+/* Each gives 0 if the kernel is full, and -1 with an exception (of the first
+   datagram of several). */
+
+/* 1: one datagram, p[0:n], was taken. */
+TW_MUSTCHECK int tw_udp_send_one(TwUdp *self, const TwDgram *d, const void *p,
+                                 size_t n);
+
+/* 1: the socket object's sendto(data, addr) took it: it resolves names and
+   knows every family. */
+TW_MUSTCHECK int tw_udp_send_python(TwUdp *self, PyObject *data,
+                                    PyObject *addr);
+
+/* How many of the oldest in `out` were taken, with one system call; they are
+   still in the queue. */
+TW_MUSTCHECK int tw_udp_send_queued(TwUdp *self);
 
 /* -- net/udp_write.c ------------------------------------------------------ */
 

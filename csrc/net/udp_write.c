@@ -1,9 +1,6 @@
 /* Writing of datagram transports: at once, at the end of the callback (the
    cork), or when the kernel takes more (the queue). */
 #include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/compat.h"
 #include "base/errno.h"
@@ -48,111 +45,6 @@ dgram_set_target(TwUdp *self, PyObject *addr, TwDgram *d)
     default:
         d->how = TW_TO_PYTHON;
     }
-}
-
-/* -- the kernel ----------------------------------------------------------- */
-
-/* What a send gave: 1 taken, 0 the kernel is full, -1 with an exception. */
-static int
-send_result(ssize_t sent)
-{
-    if (sent >= 0) {
-        return 1;
-    }
-    if (errno == EAGAIN) {
-        return 0;
-    }
-    tw_errno_raise(-errno);
-    return -1;
-}
-
-/* One datagram, its bytes being p[0:n]. */
-static int
-send_one(TwUdp *self, const TwDgram *d, const void *p, size_t n)
-{
-    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-    const struct sockaddr *to = NULL;
-    socklen_t len = 0;
-    TwAddr path;
-    ssize_t sent;
-
-    if (d->how == TW_TO_INET) {
-        to = &d->to.any;
-        len = d->to_len;
-    }
-    else if (d->how == TW_TO_UNIX
-             && tw_addr_from_python(AF_UNIX, d->addr, &path) == 1) {
-        to = &path.u.any;
-        len = path.len;
-    }
-    do {
-        sent = sendto(self->base.fd, p, n, flags, to, len);
-    } while (sent < 0 && errno == EINTR);
-    if (sent > 0) {
-        self->base.loop->stats.bytes_written += (uint64_t)sent;
-    }
-    return send_result(sent);
-}
-
-/* Through the socket object: it resolves names and knows every family. */
-static int
-send_python(TwUdp *self, PyObject *data, PyObject *addr)
-{
-    PyObject *argv[] = {self->base.sock, data, addr}, *result;
-
-    result = tw_call_plain_method(self->base.loop->state->str.sendto, argv, 3);
-    if (result != NULL) {
-        Py_DECREF(result);
-        return 1;
-    }
-    if (PyErr_ExceptionMatches(PyExc_BlockingIOError)
-        || PyErr_ExceptionMatches(PyExc_InterruptedError)) {
-        PyErr_Clear();
-        return 0;
-    }
-    return -1;
-}
-
-/* As many from the head of the queue as one system call takes: how many
-   went, 0 if the kernel is full, -1 with the exception of the first one. */
-static int
-send_many(TwUdp *self, int n)
-{
-    struct mmsghdr msgs[HELD_COUNT];
-    struct iovec iov[HELD_COUNT];
-    struct sockaddr_un paths[HELD_COUNT];
-    uint64_t bytes = 0;
-    int sent;
-
-    memset(msgs, 0, (size_t)n * sizeof(msgs[0]));
-    for (int i = 0; i < n; i++) {
-        TwDgram *d = tw_dgramq_at(&self->out, (uint32_t)i);
-        struct msghdr *hdr = &msgs[i].msg_hdr;
-        TwAddr path;
-        iov[i] = (struct iovec){PyBytes_AS_STRING(d->data),
-                                (size_t)PyBytes_GET_SIZE(d->data)};
-        hdr->msg_iov = &iov[i];
-        hdr->msg_iovlen = 1;
-        if (d->how == TW_TO_INET) {
-            hdr->msg_name = &d->to;
-            hdr->msg_namelen = d->to_len;
-        }
-        else if (d->how == TW_TO_UNIX
-                 && tw_addr_from_python(AF_UNIX, d->addr, &path) == 1) {
-            memcpy(&paths[i], &path.u, path.len);
-            hdr->msg_name = &paths[i];
-            hdr->msg_namelen = path.len;
-        }
-    }
-    do {
-        sent = sendmmsg(self->base.fd, msgs, (unsigned)n,
-                        MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    for (int i = 0; i < sent; i++) {
-        bytes += msgs[i].msg_len;
-    }
-    self->base.loop->stats.bytes_written += bytes;
-    return sent > 0 ? sent : send_result(sent);
 }
 
 /* -- errors --------------------------------------------------------------- */
@@ -242,50 +134,13 @@ tw_udp_buffer_clear(TwTransport *base)
     self->waiting = false;
 }
 
-/* How many from the head can go with one sendmmsg. */
-static int
-queue_run(const TwUdp *self)
-{
-    uint32_t n = self->out.count > HELD_COUNT ? HELD_COUNT : self->out.count;
-
-    for (uint32_t i = 0; i < n; i++) {
-        if (tw_dgramq_at(&self->out, i)->how == TW_TO_PYTHON) {
-            return (int)i;
-        }
-    }
-    return (int)n;
-}
-
-static int
-queue_send_python(TwUdp *self)
-{
-    TwDgram *d = tw_dgramq_at(&self->out, 0);
-    PyObject *data = Py_NewRef(d->data), *addr = Py_NewRef(d->addr);
-    int sent = send_python(self, data, addr);
-
-    Py_DECREF(data);
-    Py_DECREF(addr);
-    return sent;
-}
-
 /* Send from the queue until it is empty or the kernel is.  -1 with an
    exception as `by` says. */
 static tw_status
 queue_flush(TwUdp *self, SentBy by)
 {
     while (self->out.count > 0 && self->base.fd >= 0) {
-        int run = queue_run(self), sent;
-        if (run > 1) {
-            sent = send_many(self, run);
-        }
-        else if (run == 1) {
-            TwDgram *d = tw_dgramq_at(&self->out, 0);
-            sent = send_one(self, d, PyBytes_AS_STRING(d->data),
-                            (size_t)PyBytes_GET_SIZE(d->data));
-        }
-        else {
-            sent = queue_send_python(self);
-        }
+        int sent = tw_udp_send_queued(self);
         if (sent == 0) {
             break;
         }
@@ -393,12 +248,12 @@ write_now(TwUdp *self, const TwDgram *d, PyObject *data)
     int sent;
 
     if (d->how == TW_TO_PYTHON) {
-        return send_python(self, data, d->addr);
+        return tw_udp_send_python(self, data, d->addr);
     }
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    sent = send_one(self, d, view.buf, (size_t)view.len);
+    sent = tw_udp_send_one(self, d, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     return sent;
 }

@@ -1,0 +1,305 @@
+/* Sending of datagrams: one, one through the socket object, or many.
+
+   Many go with one sendmmsg(2).  Neighbours in the queue that have the same
+   target and the same size (the last may be shorter) go as a train: one
+   message that the kernel cuts (UDP_SEGMENT, for this message only; the
+   socket keeps no option).  It costs a quarter of sending them one by one.
+   Where it is not possible (an old kernel, no checksums, IPsec, datagrams
+   that need fragments) they go one by one. */
+#include "net/udp.h"
+
+#include <errno.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/errno.h"
+
+#define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
+
+/* self->segment: not asked yet (0), impossible, or the longest. */
+#define SEGMENT_NEVER (-1)
+#define SEGMENT_MAX 32000
+#define TRAIN_BYTES 65000 /* an IP packet less headers */
+
+/* What a send gave: 1 taken, 0 the kernel is full, -1 with an exception. */
+static int
+send_result(ssize_t sent)
+{
+    if (sent >= 0) {
+        return 1;
+    }
+    if (errno == EAGAIN) {
+        return 0;
+    }
+    tw_errno_raise(-errno);
+    return -1;
+}
+
+int
+tw_udp_send_one(TwUdp *self, const TwDgram *d, const void *p, size_t n)
+{
+    const struct sockaddr *to = NULL;
+    socklen_t len = 0;
+    TwAddr path;
+    ssize_t sent;
+
+    if (d->how == TW_TO_INET) {
+        to = &d->to.any;
+        len = d->to_len;
+    }
+    else if (d->how == TW_TO_UNIX
+             && tw_addr_from_python(AF_UNIX, d->addr, &path) == 1) {
+        to = &path.u.any;
+        len = path.len;
+    }
+    do {
+        sent = sendto(self->base.fd, p, n, SEND_FLAGS, to, len);
+    } while (sent < 0 && errno == EINTR);
+    if (sent > 0) {
+        self->base.loop->stats.bytes_written += (uint64_t)sent;
+    }
+    return send_result(sent);
+}
+
+int
+tw_udp_send_python(TwUdp *self, PyObject *data, PyObject *addr)
+{
+    PyObject *argv[] = {self->base.sock, data, addr}, *result;
+
+    result = tw_call_plain_method(self->base.loop->state->str.sendto, argv, 3);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 1;
+    }
+    if (PyErr_ExceptionMatches(PyExc_BlockingIOError)
+        || PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return -1;
+}
+
+/* -- many ----------------------------------------------------------------- */
+
+typedef union {
+    struct cmsghdr align;
+    char room[CMSG_SPACE(sizeof(uint16_t))];
+} TwSegment;
+
+typedef struct {
+    struct mmsghdr msgs[TW_UDP_BATCH];
+    struct iovec iov[TW_UDP_BATCH];
+    uint8_t cars[TW_UDP_BATCH]; /* datagrams in each message */
+    union {
+        struct sockaddr_un path;
+        TwSegment segment;
+    } extra[TW_UDP_BATCH];
+    int count; /* messages */
+} TwTrain;
+
+/* Does the kernel know UDP_SEGMENT for this socket?  (One that does not
+   would ignore it, and send one long datagram.) */
+static int32_t
+train_longest(TwUdp *self)
+{
+    int size;
+    socklen_t len = sizeof(size);
+
+    if (self->segment == 0) {
+        self->segment = SEGMENT_NEVER;
+        if ((self->family == AF_INET || self->family == AF_INET6)
+            && getsockopt(self->base.fd, IPPROTO_UDP, UDP_SEGMENT, &size,
+                          &len)
+                   == 0) {
+            self->segment = SEGMENT_MAX;
+        }
+    }
+    return self->segment;
+}
+
+static bool
+dgram_same_target(const TwDgram *a, const TwDgram *b)
+{
+    return a->how == b->how && a->to_len == b->to_len
+           && memcmp(&a->to, &b->to, a->to_len) == 0;
+}
+
+/* How many from the i-th on, of `n`, can go as one message. */
+static int
+train_couple(const TwUdp *self, int i, int n, int32_t longest)
+{
+    const TwDgram *first = tw_dgramq_at(&self->out, (uint32_t)i);
+    Py_ssize_t size = PyBytes_GET_SIZE(first->data), total = size;
+    int end = i + 1;
+
+    if (size == 0 || size > longest || first->how == TW_TO_UNIX) {
+        return 1;
+    }
+    for (; end < n; end++) {
+        const TwDgram *d = tw_dgramq_at(&self->out, (uint32_t)end);
+        Py_ssize_t more = PyBytes_GET_SIZE(d->data);
+        total += more;
+        if (more == 0 || more > size || total > TRAIN_BYTES
+            || !dgram_same_target(first, d)) {
+            break;
+        }
+        if (more < size) {
+            end++;
+            break;
+        }
+    }
+    return end - i;
+}
+
+static void
+train_set_segment(struct msghdr *hdr, TwSegment *room, size_t size)
+{
+    uint16_t value = (uint16_t)size;
+    struct cmsghdr *cmsg;
+
+    memset(room, 0, sizeof(*room));
+    hdr->msg_control = room;
+    hdr->msg_controllen = sizeof(room->room);
+    cmsg = CMSG_FIRSTHDR(hdr);
+    cmsg->cmsg_level = IPPROTO_UDP;
+    cmsg->cmsg_type = UDP_SEGMENT;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(value));
+    memcpy(CMSG_DATA(cmsg), &value, sizeof(value));
+}
+
+static void
+train_set_target(struct msghdr *hdr, TwDgram *d, struct sockaddr_un *room)
+{
+    TwAddr path;
+
+    if (d->how == TW_TO_INET) {
+        hdr->msg_name = &d->to;
+        hdr->msg_namelen = d->to_len;
+    }
+    else if (d->how == TW_TO_UNIX
+             && tw_addr_from_python(AF_UNIX, d->addr, &path) == 1) {
+        memcpy(room, &path.u, path.len);
+        hdr->msg_name = room;
+        hdr->msg_namelen = path.len;
+    }
+}
+
+/* Make the messages for the `n` oldest datagrams. */
+static void
+train_make(TwUdp *self, TwTrain *train, int n)
+{
+    int32_t longest = train_longest(self);
+    int i = 0;
+
+    train->count = 0;
+    while (i < n) {
+        int at = train->count++, cars = train_couple(self, i, n, longest);
+        TwDgram *first = tw_dgramq_at(&self->out, (uint32_t)i);
+        struct msghdr *hdr = &train->msgs[at].msg_hdr;
+        memset(&train->msgs[at], 0, sizeof(train->msgs[at]));
+        train->cars[at] = (uint8_t)cars;
+        hdr->msg_iov = &train->iov[i];
+        hdr->msg_iovlen = (size_t)cars;
+        for (int end = i + cars; i < end; i++) {
+            PyObject *data = tw_dgramq_at(&self->out, (uint32_t)i)->data;
+            train->iov[i] = (struct iovec){PyBytes_AS_STRING(data),
+                                           (size_t)PyBytes_GET_SIZE(data)};
+        }
+        train_set_target(hdr, first, &train->extra[at].path);
+        if (cars > 1) {
+            train_set_segment(hdr, &train->extra[at].segment,
+                              hdr->msg_iov->iov_len);
+        }
+    }
+}
+
+/* A train was refused: should it go one by one?  Then no such train again. */
+static bool
+train_uncouple(TwUdp *self, const TwTrain *train)
+{
+    if (train->cars[0] < 2) {
+        return false;
+    }
+    switch (errno) {
+    case EINVAL:
+    case EMSGSIZE: /* shorter ones may do */
+        self->segment = (int32_t)train->iov[0].iov_len - 1;
+        break;
+    case EIO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+        self->segment = SEGMENT_NEVER;
+        break;
+    default:
+        return false;
+    }
+    if (self->segment == 0) {
+        self->segment = SEGMENT_NEVER;
+    }
+    return true;
+}
+
+static int
+send_many(TwUdp *self, int n)
+{
+    TwTrain train;
+    uint64_t bytes = 0;
+    int sent, datagrams = 0;
+
+    train_make(self, &train, n);
+    do {
+        sent = sendmmsg(self->base.fd, train.msgs, (unsigned)train.count,
+                        SEND_FLAGS);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        return train_uncouple(self, &train) ? send_many(self, n)
+                                            : send_result(sent);
+    }
+    for (int i = 0; i < sent; i++) {
+        bytes += train.msgs[i].msg_len;
+        datagrams += train.cars[i];
+    }
+    self->base.loop->stats.bytes_written += bytes;
+    return datagrams;
+}
+
+/* How many of the oldest can go with one system call. */
+static int
+queue_run(const TwUdp *self)
+{
+    uint32_t n = self->out.count;
+
+    if (n > TW_UDP_BATCH) {
+        n = TW_UDP_BATCH;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (tw_dgramq_at(&self->out, i)->how == TW_TO_PYTHON) {
+            return (int)i;
+        }
+    }
+    return (int)n;
+}
+
+int
+tw_udp_send_queued(TwUdp *self)
+{
+    int run = queue_run(self), sent;
+    TwDgram *d = tw_dgramq_at(&self->out, 0);
+    PyObject *data, *addr;
+
+    if (run > 1) {
+        return send_many(self, run);
+    }
+    if (run == 1) {
+        return tw_udp_send_one(self, d, PyBytes_AS_STRING(d->data),
+                               (size_t)PyBytes_GET_SIZE(d->data));
+    }
+    data = Py_NewRef(d->data);
+    addr = Py_NewRef(d->addr);
+    sent = tw_udp_send_python(self, data, addr);
+    Py_DECREF(data);
+    Py_DECREF(addr);
+    return sent;
+}
