@@ -82,6 +82,18 @@ set_remove(TwWatcher *w)
     w->armed = 0;
 }
 
+/* Events of a descriptor that nobody watches: its number was closed while it
+   was in the set, but another descriptor (a duplicate, a child's) keeps its
+   file open, and with it the set's entry, which no call can name any more.
+   A new set does not have it. */
+static void
+set_renew(TwLoop *loop)
+{
+    uv_poll_stop(&loop->set_poll);
+    tw_watcher_fork_set(loop);
+    uv_poll_start(&loop->set_poll, UV_READABLE, set_on_ready);
+}
+
 void
 tw_watcher_fork_set(TwLoop *loop)
 {
@@ -388,13 +400,20 @@ tw_watcher_harvest(TwLoop *loop)
 {
     struct epoll_event ready[WATCHER_HARVEST];
     int n = epoll_wait(loop->set_fd, ready, WATCHER_HARVEST, 0);
+    bool ghosts = false;
 
     for (int i = 0; i < n; i++) {
         TwWatcher *w = tw_watcher_of_fd(loop, ready[i].data.fd);
-        if (w != NULL) {
+        if (TW_LIKELY(w != NULL && w->armed != 0)) {
             w->got |= (uint8_t)harvest_events(w, ready[i].events);
             watcher_add_due(w);
         }
+        else {
+            ghosts = true;
+        }
+    }
+    if (TW_UNLIKELY(ghosts)) {
+        set_renew(loop);
     }
     return n;
 }

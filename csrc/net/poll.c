@@ -427,6 +427,9 @@ tw_poll_fd_of(TwLoop *loop, PyObject *obj)
 {
     int fd = PyObject_AsFileDescriptor(obj);
 
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        return -1; /* as the selector does */
+    }
     if (fd < 0) {
         /* The selectors module's texts. */
         PyErr_Clear();
@@ -476,6 +479,10 @@ poll_remove(PyObject *op, unsigned which, PyObject *obj)
     TwLoop *loop = (TwLoop *)op;
     int fd = tw_poll_fd_of(loop, obj);
 
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        PyErr_Clear();
+        Py_RETURN_FALSE;
+    }
     if (fd < 0) {
         return NULL;
     }

@@ -541,6 +541,25 @@ def test_loop_sleeps_between_operations(loop, run, pair):
             await task
             await support.turns(2)
         assert await idle() < 10
+        # The same, closed in the very step that got the data.
+        support.drain(a)
+        copy = a.dup()
+        copy.setblocking(False)
+        operation = loop.sock_recv(copy, 1)
+        future = operation.send(None)
+        closed = asyncio.Event()
+        future.add_done_callback(lambda future: (copy.close(), closed.set()))
+        await support.turns(2)
+        b.send(b"xyz")
+        await closed.wait()
+        operation.close()
+        await support.turns(2)
+        assert await idle() < 10
+        support.drain(a)
+        task = asyncio.ensure_future(loop.sock_recv(a, 1))
+        await support.turns(2)
+        b.send(b"x")
+        assert await task == b"x"
 
     run(main())
 
