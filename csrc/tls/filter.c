@@ -268,7 +268,7 @@ static PyType_Slot adapter_slots[] = {
 };
 
 static PyType_Spec adapter_spec = {
-    .name = "tidewire._core.TLSProtocol",
+    .name = "tidewire._core.SSLProtocol",
     .basicsize = sizeof(TwAdapter),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
              | Py_TPFLAGS_DISALLOW_INSTANTIATION,
@@ -449,6 +449,18 @@ tw_filter_send(TwTls *tls, bool late)
     return status;
 }
 
+tw_status
+tw_filter_uncork(TwTls *tls)
+{
+    if (tls->lower == NULL || tls->is_lost) {
+        return 0;
+    }
+    if (tls->in_read && tw_filter_send(tls, false) < 0) {
+        return -1;
+    }
+    return tls->is_stream ? tw_stream_uncork(filter_stream(tls)) : 0;
+}
+
 size_t
 tw_filter_waiting(TwTls *tls)
 {
@@ -529,9 +541,6 @@ tw_filter_extra_info(TwTls *tls, PyObject *name, PyObject *dflt)
         return Py_NewRef(dflt);
     }
     if (tls->is_stream) {
-        if (tw_stream_uncork(filter_stream(tls)) < 0) {
-            return NULL;
-        }
         return tw_transport_extra_info((TwTransport *)tls->lower, name, dflt);
     }
     PyObject *argv[] = {tls->lower, name, dflt};

@@ -24,6 +24,10 @@ void tw_filter_cut(TwTls *tls);
    running callback. */
 TW_MUSTCHECK tw_status tw_filter_send(TwTls *tls, bool late);
 
+/* The program must not be able to tell that anything was held back: what
+   only waits for the end of a callback leaves now. */
+TW_MUSTCHECK tw_status tw_filter_uncork(TwTls *tls);
+
 /* Ciphertext that waits below. */
 size_t tw_filter_waiting(TwTls *tls);
 

@@ -236,15 +236,12 @@ tw_tls_close(TwTls *self)
 tw_status
 tw_tls_abort(TwTls *self, PyObject *exc)
 {
-    tw_status status = 0;
+    tw_status status;
 
     Py_INCREF(self);
     self->is_closed = 1;
     self->state = TW_TLS_UNWRAPPED;
-    if (self->in_read && !tw_engine_is_busy(self->engine)) {
-        /* What this callback wrote before would have gone out already. */
-        status = tw_filter_send(self, false);
-    }
+    status = tw_filter_uncork(self);
     if (status == 0) {
         status = tw_filter_force_close(self, exc);
     }

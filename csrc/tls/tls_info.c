@@ -75,6 +75,9 @@ tw_tls_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
     TwTls *self = (TwTls *)op;
     PyObject *lower, *size, *sum;
 
+    if (tw_filter_uncork(self) < 0) {
+        return NULL;
+    }
     size = PyLong_FromSize_t(tw_tls_buffer_size(self));
     if (size == NULL || self->is_stream || self->is_lost
         || self->lower == NULL) {
@@ -189,7 +192,7 @@ tw_tls_meth_get_extra_info(PyObject *op, PyObject *const *args,
     if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
         return NULL;
     }
-    if (self->in_read && tw_filter_send(self, false) < 0) {
+    if (tw_filter_uncork(self) < 0) {
         return NULL;
     }
     return tls_extra_info(self, given[0], given[1] ? given[1] : Py_None);

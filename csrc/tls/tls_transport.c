@@ -214,6 +214,9 @@ tls_meth_force_close(PyObject *op, PyObject *exc)
 static PyObject *
 tls_meth_is_closing(PyObject *op, PyObject *unused)
 {
+    if (tw_filter_uncork((TwTls *)op) < 0) {
+        return NULL;
+    }
     return PyBool_FromLong(((TwTls *)op)->is_closed);
 }
 
@@ -470,7 +473,7 @@ static PyType_Slot tls_slots[] = {
 };
 
 static PyType_Spec tls_spec = {
-    .name = "tidewire._core.TLSTransport",
+    .name = "tidewire._core.SSLTransport",
     .basicsize = sizeof(TwTls),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
              | Py_TPFLAGS_DISALLOW_INSTANTIATION,
