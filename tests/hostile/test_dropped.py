@@ -165,7 +165,7 @@ def test_loop_dropped_while_a_transport_lives(loop_factory, unraisable):
     peer.close()
 
 
-def test_closed_loop_with_open_transports(make_loop):
+def test_closed_loop_with_open_transports(make_loop, unraisable):
     """No callback runs any more; close() and abort() do not raise."""
     loop = make_loop()
     transport, protocol, peer = loop.run_until_complete(
@@ -190,6 +190,9 @@ def test_closed_loop_with_open_transports(make_loop):
     resource_warnings(rest)
     assert "lost" not in protocol.names
     peer.close()
+    del loop, rest
+    gc.collect()
+    unraisable.clear()
 
 
 def test_server_dropped(loop, run):
