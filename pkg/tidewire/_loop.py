@@ -10,7 +10,7 @@ import weakref
 from asyncio import events
 from asyncio.log import logger
 
-from . import _core, _process, _seam, _tls
+from . import _core, _dns, _process, _seam, _tls
 
 _live = weakref.WeakSet()
 
@@ -176,6 +176,9 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
                          path, err)
 
     _sendfile_native = _seam.sendfile_native
+
+    getaddrinfo = _dns.getaddrinfo
+    getnameinfo = _dns.getnameinfo
 
     _make_ssl_transport = _tls._make_ssl_transport
     start_tls = _tls.start_tls

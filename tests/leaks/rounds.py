@@ -707,6 +707,81 @@ async def datagrams():
     await support.turns(2)
 
 
+class Pausing(asyncio.DatagramProtocol):
+    """Pauses after each datagram; notes all, and errors."""
+
+    def __init__(self):
+        self.count = self.errors = 0
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        self.count += 1
+        self.transport.pause_reading()
+
+    def error_received(self, exc):
+        self.errors += 1
+
+
+@feature(20)
+async def datagrams_in_batches():
+    loop = asyncio.get_running_loop()
+    one, first = await loop.create_datagram_endpoint(
+        Pausing, local_addr=("127.0.0.1", 0))
+    two, second = await loop.create_datagram_endpoint(
+        Pausing, remote_addr=one.get_extra_info("sockname"))
+    for size in 10, 10, 5, 20, 30000, 1:
+        two.sendto(b"x" * size)
+        two.sendto(bytearray(size))
+    while first.count < 12:
+        one.resume_reading()
+        await asyncio.sleep(0)
+    two.sendto(b"x" * 70000)        # too long
+    two.sendto(b"x")
+    assert second.errors == 1
+    one.abort()
+    two.sendto(b"dropped")
+    two.abort()
+    two.sendto(b"lost")
+    await support.turns(2)
+
+
+@feature(20)
+async def datagrams_that_fail():
+    loop = asyncio.get_running_loop()
+    one, first = await loop.create_datagram_endpoint(
+        Pausing, local_addr=("127.0.0.1", 0))
+    for data, address in (
+            (b"x", ("255.255.255.255", 9)), (b"y", ("localhost", 9)),
+            (b"z", ("127.0.0.1", 9)), ("str", None)):
+        try:
+            one.sendto(data, address)
+        except TypeError:
+            pass
+    while first.errors < 1:
+        await asyncio.sleep(0)
+    one.close()
+    await support.turns(2)
+
+
+@feature(20)
+async def datagrams_that_wait():
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reader:
+        reader.bind("")             # the kernel gives it a name
+        address = reader.getsockname()
+        one, first = await loop.create_datagram_endpoint(
+            Pausing, family=socket.AF_UNIX)
+        for _ in range(600):
+            one.sendto(b"x" * 10, address)
+            if one.get_write_buffer_size():
+                break
+        one.sendto(b"more", address)
+        one.abort()
+        await support.turns(2)
+
+
 @feature(10)
 async def pipes():
     loop = asyncio.get_running_loop()

@@ -1297,7 +1297,8 @@ def test_against_dnsmasq(run, tmp_path):
     args += [f"--address=/host{i}.test/10.0.0.{i}" for i in range(50)]
     child = subprocess.Popen(args, stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL,
-                             stderr=subprocess.PIPE)
+                             stderr=subprocess.PIPE,
+                             env={"PATH": os.environ["PATH"]})
 
     async def main():
         client = await endpoint(Resolver, remote_addr=("127.0.0.1", port))
