@@ -97,7 +97,8 @@ struct TwLoop {
     char *chunks;           /* free ones of room tls, linked; see tls/chunk.h */
     int chunk_count;
     uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */
-    uint64_t gil_wanted;    /* uv_hrtime() until which others need it often */
+    uint64_t last_handover; /* ... and for long enough to be taken */
+    bool gil_wanted;        /* a thread waited for it at that time */
     TwStats stats;
 };
 

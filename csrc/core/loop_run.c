@@ -20,14 +20,15 @@
    that long at most while callbacks keep scheduling callbacks. */
 #define RUN_GENERATIONS 16
 #define RUN_GENERATIONS_NS 50000u
-/* Even a loop that never waits gives the GIL away this often. */
-#define RUN_RELEASE_NS 1000000u
-/* Taking it back took that long: another thread had it, and will want it
-   again for a while.  Then the loop stays away long enough for a waiting
-   thread to wake up. */
-#define RUN_CONTENDED_NS 5000u
-#define RUN_WANTED_NS 20000000u
-#define RUN_HANDOVER_NS 20000
+/* Even a loop that never waits gives the GIL away this often, if there are
+   other threads. */
+#define RUN_RELEASE_NS 20000u
+/* A release that took longer than this had to wake a waiting thread. */
+#define RUN_WAKING_NS 600u
+/* Then the loop stays away for this long (and the system's timer slack), this
+   often. */
+#define RUN_HANDOVER_NS 1000
+#define RUN_HANDOVER_EVERY_NS 100000u
 /* After a wait that short, or when the set had news, it is asked first, so
    often, before libuv waits: a busy loop needs one system call a turn. */
 #define RUN_SHORT_WAIT_NS 100000u
@@ -133,31 +134,61 @@ run_poll_bound(TwLoop *loop)
     return fmax(loop->timers.entries[0].when - now, 0);
 }
 
-/* Let other threads have the GIL for a moment.  A thread that waits for it
-   needs some time to wake up, so when somebody took it this happens at every
-   poll for a while, and for long enough. */
+/* Is there another thread that could want the GIL? */
+static bool
+run_has_company(void)
+{
+    PyInterpreterState *interp =
+        PyThreadState_GetInterpreter(PyThreadState_Get());
+    PyThreadState *first = PyInterpreterState_ThreadHead(interp);
+
+    return first != NULL && PyThreadState_Next(first) != NULL;
+}
+
+/* Give the GIL away and take it back.  A thread that waits for it needs time
+   to wake up, longer than it takes us to come back; that it waits shows in
+   the time that a release takes, as it has to be woken.  Then the loop stays
+   away for a moment, now and then. */
 static void
 run_release_gil(TwLoop *loop, uint64_t now)
 {
     static const struct timespec moment = {0, RUN_HANDOVER_NS};
-    double busy = (double)(now - loop->last_release) * 1e-9;
-    bool wanted = now < loop->gil_wanted;
-    uint64_t start, end;
+    bool stay_away = loop->gil_wanted
+                     && now - loop->last_handover >= RUN_HANDOVER_EVERY_NS;
 
+    Py_BEGIN_ALLOW_THREADS
+    if (stay_away) {
+        nanosleep(&moment, NULL);
+    }
+    Py_END_ALLOW_THREADS
+    loop->last_release = uv_hrtime();
+    if (stay_away) {
+        loop->last_handover = loop->last_release;
+    }
+    else {
+        loop->gil_wanted = loop->last_release - now > RUN_WAKING_NS;
+    }
+}
+
+/* The loop does not wait: others get the GIL all the same. */
+static void
+run_share_gil(TwLoop *loop)
+{
+    uint64_t now = uv_hrtime();
+    double busy = (double)(now - loop->last_release) * 1e-9;
+
+    if (now - loop->last_release < RUN_RELEASE_NS) {
+        return;
+    }
     if (busy > loop->stats.longest) {
         loop->stats.longest = busy;
     }
-    Py_BEGIN_ALLOW_THREADS
-    if (wanted) {
-        nanosleep(&moment, NULL);
+    if (run_has_company()) {
+        run_release_gil(loop, now);
     }
-    start = uv_hrtime();
-    Py_END_ALLOW_THREADS
-    end = uv_hrtime();
-    if (end - start > RUN_CONTENDED_NS) {
-        loop->gil_wanted = end + RUN_WANTED_NS;
+    else {
+        loop->last_release = now;
     }
-    loop->last_release = end;
 }
 
 /* Wait for descriptors, without the GIL; `bound` as above, not 0. */
@@ -191,12 +222,7 @@ run_poll_wait(TwLoop *loop, double bound)
 static bool
 run_poll_now(TwLoop *loop)
 {
-    uint64_t now = uv_hrtime();
-
-    if (now - loop->last_release >= RUN_RELEASE_NS
-        || now < loop->gil_wanted) {
-        run_release_gil(loop, now);
-    }
+    run_share_gil(loop);
     if (tw_watcher_harvest(loop) > 0) {
         loop->set_hits = RUN_SET_HITS;
         return true;
