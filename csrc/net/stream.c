@@ -289,8 +289,18 @@ stream_meth_can_write_eof(PyObject *self, PyObject *unused)
 UNCORKED(close)
 UNCORKED(abort)
 UNCORKED(is_closing)
-UNCORKED(set_protocol)
 UNCORKED(get_write_buffer_size)
+
+/* Also takes TLS away again, as with asyncio, where it is a protocol. */
+static PyObject *
+stream_meth_set_protocol(PyObject *self, PyObject *protocol)
+{
+    if (tw_stream_uncork((TwStream *)self) < 0) {
+        return NULL;
+    }
+    tw_stream_set_sink((TwStream *)self, NULL, NULL);
+    return tw_transport_meth_set_protocol(self, protocol);
+}
 
 static PyObject *
 stream_meth_get_extra_info(PyObject *self, PyObject *const *args,
