@@ -106,7 +106,7 @@ class BuildExt(build_ext):
         with tempfile.TemporaryDirectory() as folder:
             c, o, so = (os.path.join(folder, "probe" + end) for end in (".c", ".o", ".so"))
             with open(c, "w") as file:
-                file.write(source + "\nint tw_probe(void) { return 0; }\n")
+                file.write(source + "\nint tw_probe(void);\nint tw_probe(void) { return 0; }\n")
             commands = [[*self.compiler.compiler_so, *includes, *cflags, "-c", c, "-o", o]]
             if libs is not None:
                 commands.append([*self.compiler.linker_so, o, "-o", so, *libs])
@@ -141,9 +141,10 @@ class BuildExt(build_ext):
     # Flags
 
     def accepted(self, flags, both=False):
-        """Those of the flags that this compiler takes (and, with both, the linker)."""
+        """Those of the flags that this compiler and Python.h take (and, with both, the linker)."""
         return [flag for flag in flags
-                if self.probe("", ["-Werror", flag], [flag] if both else None)]
+                if self.probe("#include <Python.h>", ["-std=gnu11", "-Werror", flag],
+                              [flag] if both else None)]
 
     def set_flags(self, extension):
         cflags, ldflags = ["-std=gnu11", "-D_GNU_SOURCE", "-fvisibility=hidden"], []
@@ -170,7 +171,6 @@ class BuildExt(build_ext):
         ]
         # Other people's headers are not ours to warn about.
         system = [flag.replace("-I", "-isystem", 1) for flag in self.libuv[0] + self.openssl[0]]
-        system += [f"-isystem{folder}" for folder in self.compiler.include_dirs]
         extension.extra_compile_args = cflags + system
         extension.extra_link_args = ldflags + self.libuv[1]
 
