@@ -221,8 +221,9 @@ tw_engine_is_busy(const TwEngine *engine)
 
 /* -- methods of the SSLObject --------------------------------------------- */
 
+/* One call of it: DONE, WANT or -1. */
 static int
-engine_method(TwEngine *e, PyObject *name)
+engine_call(TwEngine *e, PyObject *name)
 {
     PyObject *argv[] = {e->sslobj};
     PyObject *result;
@@ -239,6 +240,20 @@ engine_method(TwEngine *e, PyObject *name)
     }
     Py_DECREF(result);
     return TW_ENGINE_DONE;
+}
+
+static int
+engine_method(TwEngine *e, PyObject *name)
+{
+    int result, more = 1;
+
+    do {
+        result = engine_call(e, name);
+        if (result == TW_ENGINE_WANT) {
+            more = e->ops->refill(e);
+        }
+    } while (result == TW_ENGINE_WANT && more > 0);
+    return more < 0 ? -1 : result;
 }
 
 int

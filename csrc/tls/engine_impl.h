@@ -1,13 +1,11 @@
 /* What the two engines share: their common head and their operations.
 
-   Included by the engine files only; everyone else sees engine.h.  `in` is
-   used by the direct engine, and holds what was kept; `lent` is a view of
-   memory that somebody else owns, and comes after it. */
+   Included by the engine files only; everyone else sees engine.h. */
 #pragma once
 
 #include "tls/capture.h"
-#include "tls/chunk.h"
 #include "tls/engine.h"
+#include "tls/feed.h"
 #include "tls/names.h"
 
 typedef struct {
@@ -20,6 +18,8 @@ typedef struct {
     /* Around a method of the SSLObject, which drops the GIL. */
     tw_status (*before_method)(TwEngine *e);
     void (*after_method)(TwEngine *e);
+    /* The cipher wants more: give it the next piece.  1; 0: no more; -1. */
+    int (*refill)(TwEngine *e);
     size_t (*out_size)(TwEngine *e);
     const char *(*out_peek)(TwEngine *e);
     void (*out_clear)(TwEngine *e);

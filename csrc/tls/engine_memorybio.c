@@ -3,13 +3,18 @@
    Everything goes through public methods of the ssl module, so it works with
    any build of it.  What asyncio pays beyond that is left out: buffers are
    filled in place, and nothing is asked when there can be no answer (an
-   exception for each "would block" is what costs most). */
+   exception for each "would block" is what costs most).  A MemoryBIO never
+   gives memory back, so it only gets pieces of a moderate size. */
 #include <string.h>
 
 #include "tls/engine_impl.h"
 
+#define MEMORY_PIECE (32 * 1024)
+
 typedef struct {
     TwEngine base;
+    TwFeed in;          /* ciphertext that did not go into `incoming` yet */
+    TwBuf out;          /* ciphertext that was taken out of `outgoing` */
     PyObject *incoming; /* strong: MemoryBIO */
     PyObject *outgoing; /* strong: MemoryBIO */
     PyObject *feed;     /* strong: incoming.write */
@@ -18,6 +23,7 @@ typedef struct {
     PyObject *write;
     PyObject *pending;
     bool foreign;       /* methods of a user's subclass: hand out copies */
+    bool dry;           /* neither `incoming` nor the object has anything */
 } TwMemory;
 
 /* MemoryBIO.pending */
@@ -41,9 +47,29 @@ memory_pending(TwMemory *m, PyObject *bio)
 static tw_status
 memory_lend(TwEngine *e, const char *p, size_t n)
 {
+    return tw_feed_lend(&((TwMemory *)e)->in, e->loop, p, n);
+}
+
+static tw_status
+memory_keep(TwEngine *e)
+{
+    return tw_feed_keep(&((TwMemory *)e)->in, e->loop);
+}
+
+static int
+memory_refill(TwEngine *e)
+{
     TwMemory *m = (TwMemory *)e;
     PyObject *view, *result;
+    const char *p;
+    size_t n = tw_feed_peek(&m->in, &p);
 
+    if (n == 0) {
+        return 0;
+    }
+    if (n > MEMORY_PIECE) {
+        n = MEMORY_PIECE;
+    }
     view = PyMemoryView_FromMemory((char *)p, (Py_ssize_t)n, PyBUF_READ);
     if (view == NULL) {
         return -1;
@@ -51,14 +77,13 @@ memory_lend(TwEngine *e, const char *p, size_t n)
     PyObject *argv[] = {view};
     result = tw_call_plain(m->feed, argv, 1);
     Py_DECREF(view);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-static tw_status
-memory_keep(TwEngine *e)
-{
-    return 0;
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    tw_feed_skip(&m->in, n);
+    m->dry = false;
+    return 1;
 }
 
 static size_t
@@ -66,13 +91,13 @@ memory_in_size(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
 
-    return memory_pending(m, m->incoming);
+    return tw_feed_size(&m->in) + memory_pending(m, m->incoming);
 }
 
+/* What neither `incoming` nor the object has given. */
 static size_t
-memory_bound(TwEngine *e)
+memory_inside(TwMemory *m)
 {
-    TwMemory *m = (TwMemory *)e;
     PyObject *value = tw_call_plain(m->pending, NULL, 0);
     size_t n = value == NULL ? 0 : PyLong_AsSize_t(value);
 
@@ -82,6 +107,19 @@ memory_bound(TwEngine *e)
         n = 0;
     }
     return n + memory_pending(m, m->incoming);
+}
+
+static size_t
+memory_bound(TwEngine *e)
+{
+    TwMemory *m = (TwMemory *)e;
+    size_t inside = 0;
+
+    if (!m->dry) {
+        inside = memory_inside(m);
+        m->dry = inside == 0;
+    }
+    return inside + tw_feed_size(&m->in);
 }
 
 /* A call into the cipher, in the connection's context where it can run
@@ -151,9 +189,8 @@ memory_read_copy(TwMemory *m, char *p, size_t n, PyObject *size)
 }
 
 static Py_ssize_t
-memory_read(TwEngine *e, char *p, size_t n)
+memory_read_once(TwMemory *m, char *p, size_t n)
 {
-    TwMemory *m = (TwMemory *)e;
     PyObject *size = PyLong_FromSize_t(n);
     PyObject *view, *result;
     Py_ssize_t got;
@@ -174,9 +211,51 @@ memory_read(TwEngine *e, char *p, size_t n)
 }
 
 static Py_ssize_t
-memory_write(TwEngine *e, const char *p, size_t n)
+memory_read(TwEngine *e, char *p, size_t n)
 {
     TwMemory *m = (TwMemory *)e;
+    Py_ssize_t got;
+    int more = m->dry ? memory_refill(e) : 0;
+
+    do {
+        if (more < 0) {
+            return -1;
+        }
+        got = memory_read_once(m, p, n);
+        more = 0;
+        if (got == TW_ENGINE_WANT) {
+            m->dry = true;
+            more = memory_refill(e);
+        }
+    } while (more != 0);
+    return got;
+}
+
+/* Move what is in `outgoing` to our memory. */
+static tw_status
+memory_collect(TwMemory *m)
+{
+    PyObject *data = tw_call_plain(m->drain, NULL, 0);
+    size_t n;
+
+    if (data == NULL) {
+        return -1;
+    }
+    n = (size_t)PyBytes_GET_SIZE(data);
+    if (!tw_buf_reserve(m->base.loop, &m->out, n)) {
+        Py_DECREF(data);
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(m->out.p + m->out.w, PyBytes_AS_STRING(data), n);
+    m->out.w += n;
+    Py_DECREF(data);
+    return 0;
+}
+
+static Py_ssize_t
+memory_write_once(TwMemory *m, const char *p, size_t n)
+{
     PyObject *data, *result;
 
     data = m->foreign
@@ -190,15 +269,32 @@ memory_write(TwEngine *e, const char *p, size_t n)
     return result == NULL ? memory_failed(m) : memory_count(result, n);
 }
 
+static Py_ssize_t
+memory_write(TwEngine *e, const char *p, size_t n)
+{
+    TwMemory *m = (TwMemory *)e;
+    Py_ssize_t taken;
+
+    if (n > MEMORY_PIECE) {
+        n = MEMORY_PIECE;
+    }
+    taken = memory_write_once(m, p, n);
+    if (taken == MEMORY_PIECE && memory_collect(m) < 0) {
+        return -1;
+    }
+    return taken;
+}
+
 static tw_status
 memory_before_method(TwEngine *e)
 {
-    return 0;
+    return memory_refill(e) < 0 ? -1 : 0;
 }
 
 static void
 memory_after_method(TwEngine *e)
 {
+    ((TwMemory *)e)->dry = false;
 }
 
 static size_t
@@ -206,26 +302,57 @@ memory_out_size(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
 
-    return memory_pending(m, m->outgoing);
+    return tw_buf_size(&m->out) + memory_pending(m, m->outgoing);
 }
 
+/* All of it in our memory, if some is there already; else it is cheaper to
+   take the bytes object. */
 static const char *
 memory_out_peek(TwEngine *e)
 {
-    return NULL;
+    TwMemory *m = (TwMemory *)e;
+
+    if (tw_buf_size(&m->out) == 0) {
+        return NULL;
+    }
+    if (memory_pending(m, m->outgoing) > 0 && memory_collect(m) < 0) {
+        PyErr_Clear();
+        return NULL;
+    }
+    return m->out.p + m->out.r;
 }
 
 static PyObject *
 memory_out_take(TwEngine *e)
 {
-    return tw_call_plain(((TwMemory *)e)->drain, NULL, 0);
+    TwMemory *m = (TwMemory *)e;
+    PyObject *data;
+
+    if (tw_buf_size(&m->out) == 0) {
+        return tw_call_plain(m->drain, NULL, 0);
+    }
+    if (memory_collect(m) < 0) {
+        return NULL;
+    }
+    data = PyBytes_FromStringAndSize(m->out.p + m->out.r,
+                                     (Py_ssize_t)tw_buf_size(&m->out));
+    if (data != NULL) {
+        tw_buf_rest(e->loop, &m->out, true);
+    }
+    return data;
 }
 
 static void
 memory_out_clear(TwEngine *e)
 {
-    PyObject *dropped = memory_out_take(e);
+    TwMemory *m = (TwMemory *)e;
+    PyObject *dropped;
 
+    tw_buf_rest(e->loop, &m->out, true);
+    if (memory_pending(m, m->outgoing) == 0) {
+        return;
+    }
+    dropped = tw_call_plain(m->drain, NULL, 0);
     if (dropped == NULL) {
         PyErr_Clear();
     }
@@ -252,6 +379,8 @@ memory_detach(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
 
+    tw_feed_drop(&m->in, e->loop);
+    tw_buf_rest(e->loop, &m->out, true);
     Py_CLEAR(m->incoming);
     Py_CLEAR(m->outgoing);
     Py_CLEAR(m->feed);
@@ -270,6 +399,7 @@ static const TwEngineOps memory_ops = {
     .write = memory_write,
     .before_method = memory_before_method,
     .after_method = memory_after_method,
+    .refill = memory_refill,
     .out_size = memory_out_size,
     .out_peek = memory_out_peek,
     .out_clear = memory_out_clear,
@@ -317,6 +447,7 @@ tw_memorybio_new(const TwEngineParts *parts)
     m->base.context = parts->context;
     m->base.sslobj = Py_NewRef(parts->sslobj);
     m->foreign = !plain;
+    m->dry = true;
     m->incoming = Py_NewRef(parts->incoming);
     m->outgoing = Py_NewRef(parts->outgoing);
     if (memory_bind(m, plain ? parts->inner : parts->sslobj) < 0) {

@@ -10,9 +10,7 @@ typedef struct {
     SSL *ssl;         /* borrowed: valid while sslobj lives */
     BIO *bio;         /* strong: keeps the back pointer clearable */
     PyObject *inner;  /* strong: the _ssl._SSLSocket */
-    TwBuf in;         /* ciphertext that was kept */
-    const char *lent; /* borrowed: see tw_engine_lend() */
-    size_t lent_size;
+    TwFeed in;        /* ciphertext that came */
     TwBuf out;        /* ciphertext to be sent */
     size_t held;      /* bytes of an unfinished record that OpenSSL has */
     bool starved;     /* OpenSSL asked for more than there was */
@@ -27,26 +25,18 @@ typedef struct {
 static size_t
 direct_in_size(TwEngine *e)
 {
-    TwDirect *d = (TwDirect *)e;
-
-    return tw_buf_size(&d->in) + d->lent_size;
+    return tw_feed_size(&((TwDirect *)e)->in);
 }
 
 static size_t
 direct_copy_in(TwDirect *d, char *p, size_t n)
 {
-    size_t kept = tw_buf_size(&d->in);
+    const char *from;
+    size_t there = tw_feed_peek(&d->in, &from);
 
-    if (kept > 0) {
-        n = kept < n ? kept : n;
-        memcpy(p, d->in.p + d->in.r, n);
-        d->in.r += n;
-        return n;
-    }
-    n = d->lent_size < n ? d->lent_size : n;
-    memcpy(p, d->lent, n);
-    d->lent += n;
-    d->lent_size -= n;
+    n = there < n ? there : n;
+    memcpy(p, from, n);
+    tw_feed_skip(&d->in, n);
     return n;
 }
 
@@ -114,51 +104,19 @@ tw_openssl_on_free(void *data)
 /* -- ciphertext in and out ------------------------------------------------ */
 
 static tw_status
-direct_append(TwDirect *d, const char *p, size_t n)
-{
-    if (!tw_buf_reserve(d->base.loop, &d->in, n)) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    memcpy(d->in.p + d->in.w, p, n);
-    d->in.w += n;
-    return 0;
-}
-
-static tw_status
 direct_lend(TwEngine *e, const char *p, size_t n)
 {
-    TwDirect *d = (TwDirect *)e;
-
     /* Somebody else's leftovers would be taken for errors of ours. */
     if (TW_UNLIKELY(tw_tls_lib.ERR_peek_error() != 0)) {
         tw_tls_lib.ERR_clear_error();
     }
-    if (d->lent_size > 0 || tw_buf_size(&d->in) > 0) {
-        if (d->lent_size > 0
-            && direct_append(d, d->lent, d->lent_size) < 0) {
-            return -1;
-        }
-        d->lent_size = 0;
-        return direct_append(d, p, n);
-    }
-    d->lent = p;
-    d->lent_size = n;
-    return 0;
+    return tw_feed_lend(&((TwDirect *)e)->in, e->loop, p, n);
 }
 
 static tw_status
 direct_keep(TwEngine *e)
 {
-    TwDirect *d = (TwDirect *)e;
-    size_t n = d->lent_size;
-
-    d->lent_size = 0;
-    if (TW_UNLIKELY(n > 0)) {
-        return direct_append(d, d->lent, n);
-    }
-    tw_buf_rest(e->loop, &d->in, false);
-    return 0;
+    return tw_feed_keep(&((TwDirect *)e)->in, e->loop);
 }
 
 static size_t
@@ -225,6 +183,12 @@ static void
 direct_after_method(TwEngine *e)
 {
     tw_buf_rest(e->loop, &((TwDirect *)e)->out, false);
+}
+
+static int
+direct_refill(TwEngine *e)
+{
+    return 0; /* the BIO takes all that there is */
 }
 
 /* -- the cipher ----------------------------------------------------------- */
@@ -368,8 +332,7 @@ direct_detach(TwEngine *e)
     }
     tw_tls_lib.BIO_set_data(d->bio, NULL);
     tw_tls_lib.BIO_free(d->bio);
-    d->lent_size = 0;
-    tw_buf_rest(e->loop, &d->in, true);
+    tw_feed_drop(&d->in, e->loop);
     tw_buf_rest(e->loop, &d->out, true);
     Py_CLEAR(d->inner);
 }
@@ -390,6 +353,7 @@ static const TwEngineOps direct_ops = {
     .write = direct_write,
     .before_method = direct_before_method,
     .after_method = direct_after_method,
+    .refill = direct_refill,
     .out_size = direct_out_size,
     .out_peek = direct_out_peek,
     .out_clear = direct_out_clear,

@@ -1,0 +1,292 @@
+"""Which engine is in use, why, and what it must be immune to."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.tidewire
+
+SHARED = """
+    import ssl, sys
+    sys.path[:0] = {path!r}
+    import tlskit
+    from support import Recorder
+    async def exchange(client=None, server=None, data=b"x" * 50000):
+        one, two = await tlskit.tls_pair(client=client, server=server)
+        one.transport.write(data)
+        await two.got(data)
+        two.transport.write(data)
+        await one.got(data)
+        await support.close(one, two)
+        return one
+    def run(coro):
+        loop = new_loop()
+        try:
+            return loop.run_until_complete(asyncio.wait_for(coro, 10))
+        finally:
+            loop.close()
+"""
+
+
+@pytest.fixture
+def program(script, engine):
+    """script() with the kit at hand, on the engine of the test."""
+    import textwrap
+    shared = textwrap.dedent(SHARED).format(path=[os.path.dirname(__file__)])
+
+    def program(source, **kwargs):
+        return script(shared + textwrap.dedent(source), **kwargs)
+    return program
+
+
+def test_backend_says_which_and_why(engine):
+    from tidewire import _core
+    kind, detail = _core.tls_backend()
+    if engine == "memorybio":
+        assert (kind, detail) == ("memorybio", "TIDEWIRE_TLS=memorybio")
+    else:
+        assert kind == "direct" and re.search(r"libssl|_ssl|python", detail)
+
+
+def test_engines_can_change_between_connections(program):
+    program("""
+        for engine in "direct", "memorybio", "direct":
+            os.environ["TIDEWIRE_TLS"] = engine
+            run(exchange())
+    """)
+
+
+def test_another_libssl_in_the_process(program, tmp_path):
+    """A second copy of libssl, loaded first and globally, is not taken for the right one."""
+    program("""
+        import ctypes, shutil, glob
+        paths = glob.glob("/lib/*/libssl.so.3") + glob.glob("/usr/lib64/libssl.so.3")
+        if paths:
+            copy = shutil.copy(paths[0], sys.argv[1])
+            ctypes.CDLL(copy, ctypes.RTLD_GLOBAL)
+        run(exchange())
+        from tidewire import _core
+        kind, path = _core.tls_backend()
+        assert kind == "memorybio" or not path.startswith(sys.argv[1]), path
+    """, args=[str(tmp_path)])
+
+
+def test_an_ssl_module_of_another_libssl_is_refused(program):
+    """The probe: a file that is not the ssl module's, though it has all the symbols."""
+    program("""
+        from tidewire import _core, _tls
+        import ctypes, select
+        # A C function that lies in another file than the ssl module's.
+        _tls.SSL_C_FUNCTION = len
+        kind, why = _core.tls_backend()
+        run(exchange())
+        if os.environ["TIDEWIRE_TLS"] == "direct" and "linux" in sys.platform:
+            assert kind in ("memorybio", "direct"), (kind, why)
+            print(kind, why)
+    """)
+
+
+def test_preloaded_libssl(program):
+    import glob
+    paths = glob.glob("/lib/*/libssl.so.3") + glob.glob("/usr/lib64/libssl.so.3")
+    if not paths:
+        pytest.skip("no libssl.so.3 here")
+    program("run(exchange())", env={"LD_PRELOAD": paths[0]})
+
+
+def test_a_stale_error_queue(program, engine):
+    """Errors that somebody else left in OpenSSL's queue are not ours."""
+    if engine != "direct":
+        pytest.skip("the ssl module's own methods look at the queue")
+    program("""
+        import ctypes
+        from tidewire import _core
+        lib = ctypes.CDLL(_core.tls_backend()[1])
+        put = lib.ERR_put_error if hasattr(lib, "ERR_put_error") else None
+
+        def litter():
+            if put is not None:
+                put(20, 0, 193, b"nowhere.c", 1)
+            else:
+                lib.ERR_new()
+                lib.ERR_set_error(20, 193, None)
+
+        async def main():
+            one, peer = await tlskit.with_peer()
+            for i in range(20):
+                await peer.write(b"x" * 5000)
+                litter()
+                await one.got(5000 * (i + 1))
+                litter()
+                one.transport.write(b"y" * 5000)
+                lib.ERR_clear_error()
+                assert len(await peer.read_exactly(5000)) == 5000
+            # Half a record: the read that waits for more.
+            record = peer.record(b"z" * 1000)
+            await peer.raw(record[:500])
+            await support.io_turns(3)
+            litter()
+            await peer.raw(record[500:])
+            await one.got(101000)
+            lib.ERR_clear_error()
+            end = peer.close_notify()
+            litter()
+            await peer.raw(end)
+            await one.saw("lost")
+            assert one.lost is None, one.lost
+            peer.close()
+        run(main())
+    """)
+
+
+def test_fork(program):
+    program("""
+        run(exchange())
+        pid = os.fork()
+        if pid == 0:
+            try:
+                run(exchange())
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        run(exchange())
+    """, python=("-X", "faulthandler", "-W", "ignore::DeprecationWarning"))
+
+
+def test_threads_share_a_context(program):
+    program("""
+        client, server = tlskit.client_context(), tlskit.server_context()
+        failed = []
+
+        def work():
+            try:
+                for _ in range(8):
+                    run(exchange(client, server))
+            except BaseException as exc:
+                failed.append(exc)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed, failed
+    """, timeout=60)
+
+
+def test_two_loops_in_turns(program):
+    program("""
+        loops = [new_loop(), new_loop()]
+        made = [loop.run_until_complete(tlskit.with_peer()) for loop in loops]
+        for round in range(5):
+            for loop, (one, peer) in zip(loops, made):
+                async def go():
+                    await peer.write(b"x" * 100000)
+                    await one.got(100000 * (round + 1))
+                loop.run_until_complete(go())
+        for loop, (one, peer) in zip(loops, made):
+            loop.run_until_complete(tlskit.finish(one, peer))
+            loop.close()
+    """)
+
+
+def test_connections_do_not_grow_the_process(program):
+    """Memory stays flat over thousands of connections."""
+    out = program("""
+        import resource
+        client, server = tlskit.client_context(), tlskit.server_context()
+        server.num_tickets = 0
+
+        def rss():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * resource.getpagesize()
+
+        async def main():
+            for _ in range(150):
+                await exchange(client, server, b"x" * 3000)
+            gc.collect()
+            before = rss()
+            for _ in range(600):
+                await exchange(client, server, b"x" * 3000)
+            gc.collect()
+            print((rss() - before) // 1024)
+
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+    """, timeout=100)
+    assert int(out[-1]) < 1500, out
+
+
+def test_idle_connections_hold_no_buffers(program):
+    out = program("""
+        import resource
+
+        def rss():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * resource.getpagesize()
+
+        async def main():
+            client, server = tlskit.client_context(), tlskit.server_context()
+            async def one():
+                left, right = await tlskit.tls_pair(client=client, server=server)
+                left.transport.write(b"x" * 300000)
+                while len(right.data) < 300000:
+                    await support.io_turns(1)
+                right.events.clear()
+                return left, right
+            warm = [await one() for _ in range(20)]
+            gc.collect()
+            before = rss()
+            more = [await one() for _ in range(100)]
+            gc.collect()
+            print((rss() - before) // 100 // 1024)
+            for left, right in warm + more:
+                await support.close(left, right)
+
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+    """, timeout=100)
+    assert int(out[-1]) < 160, out      # KiB for a pair: OpenSSL's own, mostly
+
+
+def test_no_libssl_is_linked():
+    from tidewire import _core
+    if shutil.which("readelf") is None:
+        pytest.skip("no readelf here")
+    needed = subprocess.check_output(["readelf", "-d", _core.__file__], text=True)
+    assert "libssl" not in needed and "libcrypto" not in needed
+
+
+def test_an_interpreter_without_tls(program):
+    """No ssl module: everything but TLS works, and TLS says what asyncio says."""
+    program("""
+        import subprocess, textwrap
+        source = '''
+            import sys
+            sys.modules["_ssl"] = None
+            import asyncio, tidewire
+            from tidewire import _core
+            assert _core.tls_backend() == ("memorybio", "there is no ssl module"), _core.tls_backend()
+            async def main():
+                loop = asyncio.get_running_loop()
+                try:
+                    await loop.start_tls(None, None, None)
+                except RuntimeError as exc:
+                    assert str(exc) == "Python ssl module is not available"
+                else:
+                    raise AssertionError
+                await asyncio.sleep(0)
+            loop = tidewire.new_event_loop()
+            loop.run_until_complete(main())
+            loop.close()
+        '''
+        if "tidewire" in new_loop.__module__:
+            env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                   "TIDEWIRE_TLS": ""}
+            subprocess.run([sys.executable, "-c", textwrap.dedent(source)], check=True, env=env)
+    """)
