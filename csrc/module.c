@@ -123,6 +123,8 @@ PyModuleDef tw_module_def = {
     .m_free = module_free,
 };
 
+PyMODINIT_FUNC PyInit__core(void);
+
 PyMODINIT_FUNC
 PyInit__core(void)
 {

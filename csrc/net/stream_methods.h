@@ -1,5 +1,5 @@
-/* Between the stream's own files only: methods of net/stream_write.c that
-   the table in net/stream.c names. */
+/* Between the stream's own files only: methods that the table in
+   net/stream.c names, and what they share. */
 #pragma once
 
 #include "net/stream.h"
@@ -10,6 +10,9 @@ PyObject *tw_stream_meth_write_eof(PyObject *self, PyObject *unused);
 PyObject *tw_stream_meth_make_empty_waiter(PyObject *self, PyObject *unused);
 PyObject *tw_stream_meth_reset_empty_waiter(PyObject *self,
                                             PyObject *unused);
+
+/* End the wait for an empty queue, if somebody waits: with `exc`, or well. */
+void tw_stream_settle_waiter(TwStream *self, PyObject *exc);
 
 /* The connection is lost: fail the waiter of sendfile, if there is one. */
 void tw_stream_write_lost(TwStream *self);

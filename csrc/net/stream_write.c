@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/compat.h"
-#include "net/stream.h"
+#include "net/stream_methods.h"
 
 #define WRITE_IOV 64
 #define WRITE_FATAL "Fatal write error on socket transport"
@@ -266,23 +266,6 @@ tw_stream_write_raw(TwStream *self, const char *p, size_t n)
 
 /* -- writable ------------------------------------------------------------- */
 
-static void
-write_settle_waiter(TwStream *self, PyObject *exc)
-{
-    TwLoop *loop = self->base.loop;
-    PyObject *waiter = self->empty_waiter;
-    tw_status status;
-
-    if (waiter == NULL) {
-        return;
-    }
-    status = exc ? tw_loop_reject(loop, waiter, exc)
-                 : tw_loop_resolve(loop, waiter, Py_None);
-    if (status < 0) {
-        PyErr_WriteUnraisable(waiter);
-    }
-}
-
 static tw_status
 write_failed(TwStream *self, tw_uverr err)
 {
@@ -292,7 +275,7 @@ write_failed(TwStream *self, tw_uverr err)
 
     if (status == 0 && self->empty_waiter != NULL) {
         exc = self->base.lost_exc;
-        write_settle_waiter(self, exc ? exc : PyExc_ConnectionError);
+        tw_stream_settle_waiter(self, exc ? exc : PyExc_ConnectionError);
     }
     return status;
 }
@@ -304,7 +287,7 @@ write_drained(TwStream *self)
     if (write_want(self, false) < 0) {
         return -1;
     }
-    write_settle_waiter(self, NULL);
+    tw_stream_settle_waiter(self, NULL);
     if (self->base.flags & TW_F_CLOSING) {
         return self->base.conn_lost ? 0 : tw_transport_call_lost(&self->base);
     }
@@ -582,53 +565,4 @@ tw_stream_meth_write_eof(PyObject *op, PyObject *unused)
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     Py_RETURN_NONE;
-}
-
-/* -- for sendfile --------------------------------------------------------- */
-
-PyObject *
-tw_stream_meth_make_empty_waiter(PyObject *op, PyObject *unused)
-{
-    TwStream *self = (TwStream *)op;
-
-    if (self->empty_waiter != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
-        return NULL;
-    }
-    if (tw_stream_uncork(self) < 0) {
-        return NULL;
-    }
-    self->empty_waiter = tw_loop_new_future(self->base.loop);
-    if (self->empty_waiter == NULL) {
-        return NULL;
-    }
-    if (self->queue.count == 0) {
-        write_settle_waiter(self, NULL);
-    }
-    return Py_NewRef(self->empty_waiter);
-}
-
-PyObject *
-tw_stream_meth_reset_empty_waiter(PyObject *op, PyObject *unused)
-{
-    Py_CLEAR(((TwStream *)op)->empty_waiter);
-    Py_RETURN_NONE;
-}
-
-void
-tw_stream_write_lost(TwStream *self)
-{
-    PyObject *exc;
-
-    if (self->empty_waiter == NULL) {
-        return;
-    }
-    exc = PyObject_CallFunction(PyExc_ConnectionError, "s", /* allow */
-                                "Connection is closed by peer");
-    if (exc == NULL) {
-        PyErr_WriteUnraisable((PyObject *)self);
-        return;
-    }
-    write_settle_waiter(self, exc);
-    Py_DECREF(exc);
 }

@@ -1,0 +1,67 @@
+/* The waiter for an empty queue: sendfile begins when all that was written
+   before has left. */
+#include "net/stream_methods.h"
+
+void
+tw_stream_settle_waiter(TwStream *self, PyObject *exc)
+{
+    TwLoop *loop = self->base.loop;
+    PyObject *waiter = self->empty_waiter;
+    tw_status status;
+
+    if (waiter == NULL) {
+        return;
+    }
+    status = exc ? tw_loop_reject(loop, waiter, exc)
+                 : tw_loop_resolve(loop, waiter, Py_None);
+    if (status < 0) {
+        PyErr_WriteUnraisable(waiter);
+    }
+}
+
+PyObject *
+tw_stream_meth_make_empty_waiter(PyObject *op, PyObject *unused)
+{
+    TwStream *self = (TwStream *)op;
+
+    if (self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
+        return NULL;
+    }
+    if (tw_stream_uncork(self) < 0) {
+        return NULL;
+    }
+    self->empty_waiter = tw_loop_new_future(self->base.loop);
+    if (self->empty_waiter == NULL) {
+        return NULL;
+    }
+    if (self->queue.count == 0) {
+        tw_stream_settle_waiter(self, NULL);
+    }
+    return Py_NewRef(self->empty_waiter);
+}
+
+PyObject *
+tw_stream_meth_reset_empty_waiter(PyObject *op, PyObject *unused)
+{
+    Py_CLEAR(((TwStream *)op)->empty_waiter);
+    Py_RETURN_NONE;
+}
+
+void
+tw_stream_write_lost(TwStream *self)
+{
+    PyObject *exc;
+
+    if (self->empty_waiter == NULL) {
+        return;
+    }
+    exc = PyObject_CallFunction(PyExc_ConnectionError, "s", /* allow */
+                                "Connection is closed by peer");
+    if (exc == NULL) {
+        PyErr_WriteUnraisable((PyObject *)self);
+        return;
+    }
+    tw_stream_settle_waiter(self, exc);
+    Py_DECREF(exc);
+}
