@@ -94,7 +94,7 @@ struct TwLoop {
     size_t sock_hint;       /* bytes that the last sock_recv() gave */
     char *read_buffer;      /* TW_READ_BUFFER_SIZE, or NULL: not yet needed */
     void *dgram_batch;      /* net/udp_read.c's, raw memory or NULL */
-    char *chunks;           /* free ones of room tls, linked; see tls/chunk.h */
+    char *chunks;           /* free ones of room tls: tls/chunk.h */
     int chunk_count;
     uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */
     uint64_t last_handover; /* ... and for long enough to be taken */
@@ -102,7 +102,7 @@ struct TwLoop {
     TwStats stats;
 };
 
-/* -- life ---------------------------------------------------------------- */
+/* -- life ----------------------------------------------------------------- */
 
 /* Open the uv side.  OSError if the system refuses. */
 TW_MUSTCHECK tw_status tw_loop_open(TwLoop *loop);
@@ -113,12 +113,12 @@ void tw_loop_shut(TwLoop *loop);
 /* After fork, in the child: give the loop an epoll descriptor of its own. */
 void tw_loop_after_fork(TwLoop *loop);
 
-/* -- the turn (core/loop_run.c) ------------------------------------------ */
+/* -- the turn (core/loop_run.c) ------------------------------------------- */
 
 /* Run turns until stop() or an exception that leaves the loop. */
 TW_MUSTCHECK tw_status tw_loop_run(TwLoop *loop);
 
-/* -- scheduling (core/loop_sched.c) -------------------------------------- */
+/* -- scheduling (core/loop_sched.c) --------------------------------------- */
 
 /* RuntimeError('Event loop is closed'), or 0. */
 TW_MUSTCHECK tw_status tw_loop_check_open(TwLoop *loop);

@@ -8,7 +8,7 @@
 #include "core/loop_type.h"
 #include "core/watcher.h"
 
-/* -- open ------------------------------------------------------------------ */
+/* -- open ----------------------------------------------------------------- */
 
 static void
 loop_on_async(uv_async_t *async)
@@ -67,7 +67,7 @@ tw_loop_after_fork(TwLoop *loop)
     }
 }
 
-/* -- shut ------------------------------------------------------------------ */
+/* -- shut ----------------------------------------------------------------- */
 
 /* Drop what is queued.  Releasing a handle may run finalizers, which may
    look at the loop: the queues are emptied one by one. */
@@ -131,7 +131,7 @@ tw_loop_shut(TwLoop *loop)
     PyMem_RawFree(TW_TAKE(loop->dgram_batch));
 }
 
-/* -- the collector --------------------------------------------------------- */
+/* -- the collector -------------------------------------------------------- */
 
 int
 tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
@@ -190,7 +190,9 @@ loop_overrides(PyObject *self, tw_state *state, const char *name)
     PyObject *ours, *theirs;
     int differs = -1;
 
+    /* allow: attributes of types, when a loop is made */
     ours = PyObject_GetAttrString((PyObject *)state->loop_type, name);
+    /* allow: the same */
     theirs = PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
     if (ours != NULL && theirs != NULL) {
         differs = ours != theirs;

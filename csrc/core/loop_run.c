@@ -38,7 +38,7 @@
 /* As asyncio: when this many timers, and half of all, are cancelled ones. */
 #define RUN_CANCELLED_MIN 100
 
-/* -- timers ---------------------------------------------------------------- */
+/* -- timers --------------------------------------------------------------- */
 
 static bool
 timer_is_cancelled(void *item)
@@ -107,7 +107,7 @@ run_collect_timers(TwLoop *loop)
     return n;
 }
 
-/* -- the poll -------------------------------------------------------------- */
+/* -- the poll ------------------------------------------------------------- */
 
 static void
 loop_on_timer(uv_timer_t *timer)
@@ -254,7 +254,7 @@ loop_poll(TwLoop *loop)
     return PyErr_CheckSignals();
 }
 
-/* -- generations ----------------------------------------------------------- */
+/* -- generations ---------------------------------------------------------- */
 
 /* Run the next `n` of the ready queue. */
 static tw_status
@@ -340,7 +340,7 @@ tw_loop_run(TwLoop *loop)
     return status;
 }
 
-/* -- methods --------------------------------------------------------------- */
+/* -- methods -------------------------------------------------------------- */
 
 PyObject *
 tw_loop_meth_run_turns(PyObject *self, PyObject *unused)

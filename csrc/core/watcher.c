@@ -8,7 +8,7 @@
 /* Descriptors looked at in one turn: the rest is first in the next. */
 #define WATCHER_HARVEST 256
 
-/* -- the set --------------------------------------------------------------- */
+/* -- the set -------------------------------------------------------------- */
 
 static void
 set_on_ready(uv_poll_t *poll, int status, int events)
@@ -113,7 +113,7 @@ tw_watcher_fork_set(TwLoop *loop)
     }
 }
 
-/* -- open ------------------------------------------------------------------ */
+/* -- open ----------------------------------------------------------------- */
 
 static void
 watcher_add_due(TwWatcher *w)
@@ -197,7 +197,7 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     return w;
 }
 
-/* -- wanting --------------------------------------------------------------- */
+/* -- wanting -------------------------------------------------------------- */
 
 static tw_status
 watcher_note_change(TwWatcher *w)
@@ -276,7 +276,7 @@ tw_watcher_stop_now(TwWatcher *w)
     }
 }
 
-/* -- close ----------------------------------------------------------------- */
+/* -- close ---------------------------------------------------------------- */
 
 /* Out of everything but the owners' hands.  A gap stays in `due`, which may
    be running. */
@@ -344,7 +344,7 @@ tw_watcher_close_all(TwLoop *loop)
     loop->due.count = loop->due_next = 0;
 }
 
-/* -- the turn -------------------------------------------------------------- */
+/* -- the turn ------------------------------------------------------------- */
 
 static void
 watcher_apply(TwWatcher *w)
