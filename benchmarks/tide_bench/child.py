@@ -73,12 +73,11 @@ def main(name, factory, options):
     env = Env(this.args, options, factory)
     env.loop = loops.make(factory)
     asyncio.set_event_loop(env.loop)
-    heap.prepare(options["malloc"])
+    malloc = heap.prepare(options["malloc"])
+    said = env.loop.run_until_complete(this.body(env)) if this.server else this.body(env)
+    print(json.dumps(dict(said, malloc_natural=malloc)), flush=True)
     if this.server:
-        print(json.dumps(env.loop.run_until_complete(this.body(env))), flush=True)
         env.loop.run_forever()
-    else:
-        print(json.dumps(this.body(env)), flush=True)
     os._exit(0)     # what is left open is the kernel's to close
 
 

@@ -28,7 +28,7 @@ def parser():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=1.0, help="of each sample")
     p.add_argument("--warm", type=float, default=0.2, help="seconds before a load is counted")
-    p.add_argument("--malloc", choices=["fresh", "settled"], default="fresh",
+    p.add_argument("--malloc", choices=["fresh", "settled", "natural"], default="fresh",
                    help="glibc's state: as in a new small program, or as after a large free")
     p.add_argument("--json", metavar="FILE", help="write the results here after every case")
     p.add_argument("--table", choices=["plain", "rst"], default="plain")

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from . import BENCHMARKS, BUILD, ROOT
+from . import BENCHMARKS, ROOT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +17,7 @@ class LoopSpec:
     package: str = ""       # whose version is reported
 
     def environ(self):
-        env = dict(os.environ, PYTHONHASHSEED="0",
-                   PYTHONPYCACHEPREFIX=str(BUILD / "pycache"))
+        env = dict(os.environ, PYTHONHASHSEED="0")
         parts = [self.path, str(BENCHMARKS), env.get("PYTHONPATH", "")]
         env["PYTHONPATH"] = os.pathsep.join(filter(None, parts))
         return env

@@ -89,6 +89,7 @@ def _server_sample(case, process, options):
     for ours, theirs in (("ops", "messages"), ("cpu", "server_cpu"), ("wall", "seconds")):
         got[ours] = got.pop(theirs)
     got["peak_kib"] = _peak_kib(process.pid)
+    got["malloc_natural"] = where.get("malloc_natural")
     return got
 
 

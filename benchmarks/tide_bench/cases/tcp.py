@@ -116,7 +116,7 @@ async def sock_calls(env):
         if conn.family == socket.AF_INET:
             conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with conn:
-            while data := await loop.sock_recv(conn, 256 * 1024):
+            while data := await loop.sock_recv(conn, 64 * 1024):
                 await loop.sock_sendall(conn, data)
 
     async def accept():
