@@ -82,7 +82,7 @@ class Memory:
         self._waiters.append((predicate, future))
         try:
             await asyncio.wait_for(future, timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise AssertionError(f"waited in vain: {self.digest}") from None
 
     async def saw(self, name, count=1):
