@@ -80,3 +80,17 @@ tw_err_restore_steal(PyObject *exc)
                   PyException_GetTraceback(exc));
 #endif
 }
+
+/* Clear the weak references of an object whose Python base class has a
+   __weakref__ slot: from 3.12 the list is not in the object's own fields. */
+static inline void
+tw_clear_base_weakrefs(PyObject *op, PyObject *slot)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject_ClearWeakRefs(op);
+#else
+    if (slot != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+#endif
+}

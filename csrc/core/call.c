@@ -103,6 +103,24 @@ tw_call(TwLoop *loop, PyObject *context, PyObject *callable,
 }
 
 PyObject *
+tw_call_handle(TwLoop *loop, PyObject *context, PyObject *callable,
+               PyObject *const *argv, size_t nargs)
+{
+    PyObject *result, *entered;
+
+    if (TW_UNLIKELY(PyContext_Enter(context) < 0)) {
+        return NULL;
+    }
+    entered = Py_NewRef(context); /* the callback may let go of the handle */
+    tw_call_begin(loop);
+    result = PyObject_Vectorcall(
+        callable, argv, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    call_leave_after(entered, result);
+    tw_call_end(loop);
+    return result;
+}
+
+PyObject *
 tw_call_plain(PyObject *callable, PyObject *const *argv, size_t n)
 {
     return PyObject_Vectorcall(callable, argv, n, NULL);

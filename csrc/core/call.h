@@ -24,6 +24,11 @@ PyObject *tw_call_method(TwLoop *loop, PyObject *context, PyObject *name,
 PyObject *tw_call(TwLoop *loop, PyObject *context, PyObject *callable,
                   PyObject *const *argv, size_t nargs);
 
+/* The same for a handle: as in asyncio, a context that is entered already is
+   an error of the callback. */
+PyObject *tw_call_handle(TwLoop *loop, PyObject *context, PyObject *callable,
+                         PyObject *const *argv, size_t nargs);
+
 /* Plain calls of asyncio's or the stdlib's objects: no context, no cork. */
 PyObject *tw_call_plain(PyObject *callable, PyObject *const *argv, size_t n);
 PyObject *tw_call_plain_method(PyObject *name, PyObject *const *argv,

@@ -145,6 +145,7 @@ tw_handle_cancel(TwHandle *self)
     if (self->flags & TW_H_CANCELLED) {
         return;
     }
+    self->flags |= TW_H_CANCELLED;
     if (TW_UNLIKELY(loop->debug)) {
         /* Its text with the callback, for log lines after this. */
         PyObject *repr = PyObject_Repr((PyObject *)self);
@@ -155,7 +156,6 @@ tw_handle_cancel(TwHandle *self)
             Py_XSETREF(self->repr, repr);
         }
     }
-    self->flags |= TW_H_CANCELLED;
     if (self->flags & TW_H_SCHEDULED) {
         if (tw_heap_take_last(&loop->timers, self)) {
             self->flags &= ~TW_H_SCHEDULED;
@@ -221,8 +221,8 @@ handle_run_tuple(TwHandle *self)
     PyObject *result = NULL, *entered = NULL;
     tw_status status = 0;
 
-    if (args != NULL) {
-        entered = tw_call_enter(self->context);
+    if (args != NULL && PyContext_Enter(self->context) == 0) {
+        entered = Py_NewRef(self->context);
     }
     if (entered != NULL) {
         tw_call_begin(self->loop);
@@ -307,8 +307,8 @@ tw_handle_run(TwHandle *self)
         argv[i] = Py_NewRef(self->room[i]);
     }
     callback = Py_NewRef(self->callback);
-    result = tw_call(self->loop, self->context, callback, argv + 1,
-                     (size_t)n);
+    result = tw_call_handle(self->loop, self->context, callback, argv + 1,
+                            (size_t)n);
     if (TW_LIKELY(result != NULL)) {
         Py_DECREF(result);
     }
@@ -380,8 +380,8 @@ handle_get_args(PyObject *op, void *unused)
 {
     TwHandle *self = (TwHandle *)op;
 
-    if (self->flags & TW_H_CANCELLED) {
-        Py_RETURN_NONE;
+    if (self->callback == Py_None) {
+        Py_RETURN_NONE; /* cancelled */
     }
     return handle_make_args(self);
 }
@@ -411,22 +411,6 @@ static PyObject *
 handle_get_scheduled(PyObject *self, void *unused)
 {
     return PyBool_FromLong(((TwHandle *)self)->flags & TW_H_SCHEDULED);
-}
-
-static PyObject *
-timer_hash_key(PyObject *self)
-{
-    return handle_meth_when(self, NULL);
-}
-
-static Py_hash_t
-timer_hash(PyObject *self)
-{
-    PyObject *when = timer_hash_key(self);
-    Py_hash_t hash = when ? PyObject_Hash(when) : -1;
-
-    Py_XDECREF(when);
-    return hash;
 }
 
 /* -- the types ------------------------------------------------------------ */
@@ -474,9 +458,7 @@ handle_dealloc(PyObject *op)
     int *count;
 
     PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(op);
-    }
+    tw_clear_base_weakrefs(op, self->weakrefs);
     for (int i = 0; i < self->nargs; i++) {
         Py_XDECREF(TW_TAKE(self->room[1 + i]));
     }
@@ -572,7 +554,6 @@ static PyType_Slot timer_slots[] = {
     {Py_tp_dealloc, handle_dealloc},
     {Py_tp_traverse, handle_traverse},
     {Py_tp_clear, handle_clear},
-    {Py_tp_hash, timer_hash},
     {Py_tp_methods, timer_methods},
     {Py_tp_getset, timer_getset},
     {0, NULL},

@@ -59,32 +59,48 @@ tw_loop_meth_time(PyObject *self, PyObject *unused)
 
 /* -- arguments ------------------------------------------------------------ */
 
-/* (required..., callback, *args, context=None): finds the context; the
-   callback is args[required].  -1 with TypeError. */
-static tw_status
-sched_parse(const char *name, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames, Py_ssize_t least, PyObject **context)
+/* (required..., callback, *args, context=None): finds the context.  false:
+   something else was given by name, or something is missing: see
+   sched_by_name(). */
+static bool
+sched_is_usual(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+               Py_ssize_t least, PyObject **context)
 {
-    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-
     *context = NULL;
-    for (Py_ssize_t i = 0; i < nkw; i++) {
-        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-        if (PyUnicode_CompareWithASCIIString(key, "context") != 0) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s() got an unexpected keyword argument '%U'", name,
-                         key);
-            return -1;
-        }
-        *context = args[nargs + i];
+    if (TW_LIKELY(kwnames == NULL)) {
+        return nargs >= least;
     }
-    if (nargs < least) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s() missing %zd required positional argument%s", name,
-                     least - nargs, least - nargs == 1 ? "" : "s");
-        return -1;
+    if (PyTuple_GET_SIZE(kwnames) != 1
+        || PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0),
+                                            "context")
+               != 0) {
+        return false;
     }
-    return 0;
+    *context = args[nargs];
+    return nargs >= least;
+}
+
+/* A call with other keywords (callback=, delay=...), or a wrong one: Python
+   sorts the arguments out, and calls again, or raises. */
+static PyObject *
+sched_by_name(PyObject *loop, const char *method, PyObject *const *args,
+              Py_ssize_t nargs, PyObject *kwnames)
+{
+    Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    PyObject **argv = PyMem_Malloc((size_t)(total + 1) * sizeof(*argv));
+    PyObject *result;
+
+    if (argv == NULL) {
+        return PyErr_NoMemory();
+    }
+    argv[0] = loop;
+    for (Py_ssize_t i = 0; i < total; i++) {
+        argv[1 + i] = args[i];
+    }
+    result = tw_seam_call_keywords(((TwLoop *)loop)->state, method, argv,
+                                   nargs + 1, kwnames);
+    PyMem_Free(argv);
+    return result;
 }
 
 /* Debug mode's checks, as asyncio makes them: the thread, the callback. */
@@ -140,7 +156,8 @@ tw_loop_call_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
 tw_status
 tw_loop_push_step(TwLoop *loop, PyObject *transport)
 {
-    if (tw_ring_push(&loop->ready, transport) < 0) {
+    if (tw_loop_check_open(loop) < 0
+        || tw_ring_push(&loop->ready, transport) < 0) {
         return -1;
     }
     Py_INCREF(transport);
@@ -161,9 +178,10 @@ tw_loop_meth_call_soon(PyObject *self, PyObject *const *args,
     TwLoop *loop = (TwLoop *)self;
     PyObject *context = NULL;
 
-    if (((kwnames != NULL || nargs < 1)
-         && sched_parse("call_soon", args, nargs, kwnames, 1, &context) < 0)
-        || tw_loop_check_open(loop) < 0
+    if (!sched_is_usual(args, nargs, kwnames, 1, &context)) {
+        return sched_by_name(self, "call_soon", args, nargs, kwnames);
+    }
+    if (tw_loop_check_open(loop) < 0
         || sched_check_debug(loop, args[0], "call_soon", true) < 0) {
         return NULL;
     }
@@ -184,11 +202,11 @@ tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
     PyObject *context = NULL;
     TwHandle *handle;
 
-    if (((kwnames != NULL || nargs < 1)
-         && sched_parse("call_soon_threadsafe", args, nargs, kwnames, 1,
-                        &context)
-                < 0)
-        || tw_loop_check_open(loop) < 0
+    if (!sched_is_usual(args, nargs, kwnames, 1, &context)) {
+        return sched_by_name(self, "call_soon_threadsafe", args, nargs,
+                             kwnames);
+    }
+    if (tw_loop_check_open(loop) < 0
         || sched_check_debug(loop, args[0], "call_soon_threadsafe", false)
                < 0) {
         return NULL;
@@ -259,8 +277,8 @@ tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
     PyObject *context;
     double when;
 
-    if (sched_parse("call_later", args, nargs, kwnames, 2, &context) < 0) {
-        return NULL;
+    if (!sched_is_usual(args, nargs, kwnames, 2, &context)) {
+        return sched_by_name(self, "call_later", args, nargs, kwnames);
     }
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
@@ -288,8 +306,8 @@ tw_loop_meth_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     PyObject *context;
     double when;
 
-    if (sched_parse("call_at", args, nargs, kwnames, 2, &context) < 0) {
-        return NULL;
+    if (!sched_is_usual(args, nargs, kwnames, 2, &context)) {
+        return sched_by_name(self, "call_at", args, nargs, kwnames);
     }
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");

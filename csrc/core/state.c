@@ -176,8 +176,9 @@ tw_state_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
 }
 
 PyObject *
-tw_seam_call(tw_state *state, const char *name, PyObject *const *args,
-             Py_ssize_t nargs)
+tw_seam_call_keywords(tw_state *state, const char *name,
+                      PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
 {
     PyObject *function, *result;
 
@@ -186,9 +187,16 @@ tw_seam_call(tw_state *state, const char *name, PyObject *const *args,
         return NULL;
     }
     result = PyObject_Vectorcall(function, args, /* allow: seam */
-                                 (size_t)nargs, NULL);
+                                 (size_t)nargs, kwnames);
     Py_DECREF(function);
     return result;
+}
+
+PyObject *
+tw_seam_call(tw_state *state, const char *name, PyObject *const *args,
+             Py_ssize_t nargs)
+{
+    return tw_seam_call_keywords(state, name, args, nargs, NULL);
 }
 
 tw_status

@@ -162,3 +162,6 @@ TW_MUSTCHECK tw_status tw_state_check_layout(PyTypeObject *type,
    reference or NULL. */
 PyObject *tw_seam_call(tw_state *state, const char *name,
                        PyObject *const *args, Py_ssize_t nargs);
+PyObject *tw_seam_call_keywords(tw_state *state, const char *name,
+                                PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames);

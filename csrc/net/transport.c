@@ -92,9 +92,28 @@ transport_tell_server(TwTransport *self, PyObject *server, PyObject *name)
     return result == NULL ? -1 : 0;
 }
 
+/* asyncio asks for connection_made when it makes the transport: a factory
+   that returned something else is noticed here. */
+static tw_status
+transport_check_protocol(TwTransport *self)
+{
+    PyObject *name = self->loop->state->str.connection_made;
+    PyObject *method;
+
+    if (self->protocol == NULL) {
+        return 0; /* a sink's */
+    }
+    method = PyObject_GetAttr(self->protocol, name); /* allow: no call */
+    Py_XDECREF(method);
+    return method == NULL ? -1 : 0;
+}
+
 tw_status
 tw_transport_start(TwTransport *self)
 {
+    if (transport_check_protocol(self) < 0) {
+        return -1;
+    }
     if (self->server != NULL
         && transport_tell_server(self, self->server,
                                  self->loop->state->str._attach)

@@ -336,20 +336,29 @@ const char tw_transport_doc_set_write_buffer_limits[] = PyDoc_STR(
 "4*low, with high alone low is high//4.  ValueError unless\n"
 "high >= low >= 0.  See library/asyncio-protocol.");
 
-/* None: -1, no error.  Anything else must be a number. */
+/* A number of bytes; one that is too large for C is as good as no limit. */
 static tw_status
 limit_from_python(PyObject *obj, Py_ssize_t *out)
 {
-    *out = -1;
-    if (obj == NULL || obj == Py_None) {
-        return 0;
+    PyObject *number;
+    int overflow;
+
+    if (!PyNumber_Check(obj)) {
+        PyErr_Format(PyExc_TypeError,
+                     "'>=' not supported between instances of '%.200s' and "
+                     "'int'",
+                     Py_TYPE(obj)->tp_name);
+        return -1;
     }
-    PyObject *number = PyNumber_Long(obj);
+    number = PyNumber_Long(obj);
     if (number == NULL) {
         return -1;
     }
-    *out = PyLong_AsSsize_t(number);
+    *out = (Py_ssize_t)PyLong_AsLongLongAndOverflow(number, &overflow);
     Py_DECREF(number);
+    if (overflow) {
+        *out = overflow > 0 ? PY_SSIZE_T_MAX : -1;
+    }
     return *out == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
@@ -360,7 +369,7 @@ tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
     TwTransport *self = (TwTransport *)op;
     PyObject *given[2] = {NULL, NULL};
     Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    Py_ssize_t high, low;
+    Py_ssize_t high = 0, low = 0;
 
     if (nargs > 2) {
         PyErr_SetString(PyExc_TypeError,
@@ -385,15 +394,17 @@ tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
     }
     bool has_high = given[0] != NULL && given[0] != Py_None;
     bool has_low = given[1] != NULL && given[1] != Py_None;
-    if (limit_from_python(given[0], &high) < 0
-        || limit_from_python(given[1], &low) < 0) {
+    if ((has_high && limit_from_python(given[0], &high) < 0)
+        || (has_low && limit_from_python(given[1], &low) < 0)) {
         return NULL;
     }
     if (!has_high) {
-        high = has_low ? 4 * low : 64 * 1024;
+        high = !has_low                   ? 64 * 1024
+               : low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX
+                                          : 4 * low;
     }
     if (!has_low) {
-        low = high / 4;
+        low = high >> 2; /* rounded down, as // does */
     }
     if (!(high >= low && low >= 0)) {
         PyErr_Format(PyExc_ValueError,

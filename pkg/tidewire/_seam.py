@@ -51,6 +51,25 @@ def extract_stack():
     return format_helpers.extract_stack(sys._getframe(1))
 
 
+# call_soon() and the like with arguments by name: sorted out here, and passed
+# on by place.
+
+def call_soon(loop, callback, *args, context=None):
+    return loop.call_soon(callback, *args, context=context)
+
+
+def call_soon_threadsafe(loop, callback, *args, context=None):
+    return loop.call_soon_threadsafe(callback, *args, context=context)
+
+
+def call_later(loop, delay, callback, *args, context=None):
+    return loop.call_later(delay, callback, *args, context=context)
+
+
+def call_at(loop, when, callback, *args, context=None):
+    return loop.call_at(when, callback, *args, context=context)
+
+
 def check_call(loop, callback, method, thread):
     """Debug mode's checks of call_soon() and the like."""
     if thread:
@@ -80,7 +99,7 @@ def note_duration(loop, handle, seconds):
 
 def report_step(loop, protocol, name, arg, exc, context):
     """connection_made() or connection_lost() raised: as a handle of its own."""
-    callback = getattr(protocol, name)
+    callback = getattr(protocol, name, name)
     handle = events.Handle(callback, (arg,), loop, context)
     report_handle(handle, callback, (arg,), exc)
 
