@@ -49,6 +49,14 @@ void tw_handle_cancel(TwHandle *handle);
    exception that leaves the loop. */
 TW_MUSTCHECK tw_status tw_handle_run(TwHandle *handle);
 
+/* The arguments as a new tuple. */
+PyObject *tw_handle_make_args(TwHandle *handle);
+
+/* Let go of callback and arguments; `instead` (borrowed, or NULL) stands in
+   the callback's place.  Runs finalizers: the fields are empty by then. */
+void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
+
+/* core/handle_type.c */
 TW_MUSTCHECK tw_status tw_handle_setup(tw_state *state, PyObject *module);
 
 static inline bool

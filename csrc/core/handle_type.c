@@ -1,0 +1,301 @@
+/* The types Handle and TimerHandle: methods, attributes, the collector. */
+#include "base/compat.h"
+#include "core/handle.h"
+
+#define HANDLE_FREE_MAX 1024
+
+/* -- methods -------------------------------------------------------------- */
+
+PyDoc_STRVAR(cancel_doc,
+"cancel($self, /)\n--\n\n"
+"Cancel the callback; no effect if it was cancelled or has run.\n\n"
+"See asyncio.Handle.cancel (library/asyncio-eventloop).");
+
+static PyObject *
+handle_meth_cancel(PyObject *self, PyObject *unused)
+{
+    tw_handle_cancel((TwHandle *)self);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(cancelled_doc,
+"cancelled($self, /)\n--\n\n"
+"True if the callback was cancelled.");
+
+static PyObject *
+handle_meth_cancelled(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((TwHandle *)self)->flags & TW_H_CANCELLED);
+}
+
+PyDoc_STRVAR(get_context_doc,
+"get_context($self, /)\n--\n\n"
+"The contextvars.Context that the callback runs in.");
+
+static PyObject *
+handle_meth_get_context(PyObject *self, PyObject *unused)
+{
+    return Py_NewRef(((TwHandle *)self)->context);
+}
+
+static PyObject *
+handle_meth_run(PyObject *self, PyObject *unused)
+{
+    if (tw_handle_run((TwHandle *)self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(when_doc,
+"when($self, /)\n--\n\n"
+"When the callback is due: seconds of loop.time(), a float.");
+
+static PyObject *
+handle_meth_when(PyObject *self, PyObject *unused)
+{
+    return PyFloat_FromDouble(((TwHandle *)self)->when);
+}
+
+static PyObject *
+handle_get_args(PyObject *op, void *unused)
+{
+    TwHandle *self = (TwHandle *)op;
+
+    if (self->callback == Py_None) {
+        Py_RETURN_NONE; /* cancelled */
+    }
+    return tw_handle_make_args(self);
+}
+
+/* asyncio reads these two: None while there is nothing. */
+static PyObject *
+handle_get_or_none(PyObject *self, void *offset)
+{
+    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
+
+    return Py_NewRef(value ? value : Py_None);
+}
+
+static PyObject *
+handle_get_cancelled(PyObject *self, void *unused)
+{
+    return handle_meth_cancelled(self, NULL);
+}
+
+static PyObject *
+handle_get_when(PyObject *self, void *unused)
+{
+    return handle_meth_when(self, NULL);
+}
+
+static PyObject *
+handle_get_scheduled(PyObject *self, void *unused)
+{
+    return PyBool_FromLong(((TwHandle *)self)->flags & TW_H_SCHEDULED);
+}
+
+/* -- the types ------------------------------------------------------------ */
+
+static int
+handle_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    TwHandle *self = (TwHandle *)op;
+
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->slot_args);
+    Py_VISIT(self->callback);
+    Py_VISIT(self->context);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->repr);
+    Py_VISIT(self->traceback);
+    for (int i = 0; i < self->nargs; i++) {
+        Py_VISIT(self->room[1 + i]);
+    }
+    return 0;
+}
+
+static int
+handle_clear(PyObject *op)
+{
+    TwHandle *self = (TwHandle *)op;
+
+    tw_handle_drop_call(self, NULL);
+    /* A cleared handle must not run: its loop may be garbage too. */
+    self->flags |= TW_H_CANCELLED;
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->repr);
+    Py_CLEAR(self->traceback);
+    return 0;
+}
+
+static void
+handle_dealloc(PyObject *op)
+{
+    TwHandle *self = (TwHandle *)op;
+    PyTypeObject *type = Py_TYPE(self);
+    TwLoop *loop = self->loop;
+    tw_state *state;
+    PyObject **list;
+    int *count;
+
+    PyObject_GC_UnTrack(self);
+    tw_clear_base_weakrefs(op, self->weakrefs);
+    for (int i = 0; i < self->nargs; i++) {
+        Py_XDECREF(TW_TAKE(self->room[1 + i]));
+    }
+    Py_XDECREF(TW_TAKE(self->callback));
+    Py_XDECREF(TW_TAKE(self->context));
+    if (TW_UNLIKELY(self->slot_args || self->repr || self->traceback)) {
+        Py_CLEAR(self->slot_args);
+        Py_CLEAR(self->repr);
+        Py_CLEAR(self->traceback);
+    }
+    self->loop = NULL;
+    self->nargs = 0;
+    if (TW_UNLIKELY(loop == NULL)) {
+        PyObject_GC_Del(self); /* making it failed */
+        Py_DECREF(type);
+        return;
+    }
+    state = loop->state;
+    list = self->flags & TW_H_TIMER ? &state->timer_free
+                                    : &state->handle_free;
+    count = self->flags & TW_H_TIMER ? &state->timer_free_count
+                                     : &state->handle_free_count;
+    if (*count < HANDLE_FREE_MAX) {
+        self->slot_args = *list;
+        *list = op;
+        ++*count;
+    }
+    else {
+        PyObject_GC_Del(self);
+    }
+    Py_DECREF(type);
+    Py_DECREF((PyObject *)loop);
+}
+
+static PyMethodDef handle_methods[] = {
+    {"cancel", handle_meth_cancel, METH_NOARGS, cancel_doc},
+    {"cancelled", handle_meth_cancelled, METH_NOARGS, cancelled_doc},
+    {"get_context", handle_meth_get_context, METH_NOARGS, get_context_doc},
+    {"_run", handle_meth_run, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyMethodDef timer_methods[] = {
+    {"cancel", handle_meth_cancel, METH_NOARGS, cancel_doc},
+    {"cancelled", handle_meth_cancelled, METH_NOARGS, cancelled_doc},
+    {"get_context", handle_meth_get_context, METH_NOARGS, get_context_doc},
+    {"when", handle_meth_when, METH_NOARGS, when_doc},
+    {"_run", handle_meth_run, METH_NOARGS, NULL},
+    {NULL},
+};
+
+#define HANDLE_GETSET                                                         \
+    {"_args", handle_get_args, NULL, NULL, NULL},                             \
+        {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},               \
+        {"_repr", handle_get_or_none, NULL, NULL,                             \
+         (void *)offsetof(TwHandle, repr)},                                   \
+    {                                                                         \
+        "_source_traceback", handle_get_or_none, NULL, NULL,                  \
+            (void *)offsetof(TwHandle, traceback)                             \
+    }
+
+static PyGetSetDef handle_getset[] = {
+    HANDLE_GETSET,
+    {NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    HANDLE_GETSET,
+    {"_when", handle_get_when, NULL, NULL, NULL},
+    {"_scheduled", handle_get_scheduled, NULL, NULL, NULL},
+    {NULL},
+};
+
+PyDoc_STRVAR(handle_doc,
+"A callback that waits to be run, as loop.call_soon() returns it.\n\n"
+"asyncio.Handle (library/asyncio-eventloop) with its work done in C.");
+PyDoc_STRVAR(timer_doc,
+"A callback with a time, as loop.call_later() and call_at() return it.\n\n"
+"asyncio.TimerHandle (library/asyncio-eventloop) with its work done in C.");
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_doc, (void *)handle_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_methods, handle_methods},
+    {Py_tp_getset, handle_getset},
+    {0, NULL},
+};
+
+static PyType_Slot timer_slots[] = {
+    {Py_tp_doc, (void *)timer_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_methods, timer_methods},
+    {Py_tp_getset, timer_getset},
+    {0, NULL},
+};
+
+#define HANDLE_FLAGS                                                          \
+    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC                                  \
+     | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+
+static PyType_Spec handle_spec = {
+    .name = "tidewire._core.Handle",
+    .basicsize = sizeof(TwHandle),
+    .flags = HANDLE_FLAGS,
+    .slots = handle_slots,
+};
+
+static PyType_Spec timer_spec = {
+    .name = "tidewire._core.TimerHandle",
+    .basicsize = sizeof(TwHandle),
+    .flags = HANDLE_FLAGS,
+    .slots = timer_slots,
+};
+
+static const TwSlotCheck handle_layout[] = {
+    {"_callback", offsetof(TwHandle, callback)},
+    {"_args", offsetof(TwHandle, slot_args)},
+    {"_cancelled", offsetof(TwHandle, slot_cancelled)},
+    {"_context", offsetof(TwHandle, context)},
+    {"_loop", offsetof(TwHandle, loop)},
+    {"_repr", offsetof(TwHandle, repr)},
+    {"_source_traceback", offsetof(TwHandle, traceback)},
+    {NULL, 0},
+};
+
+static tw_status
+handle_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
+                const char *base_name, size_t room)
+{
+    PyObject *base = tw_state_import("asyncio.events", base_name);
+    tw_status status = -1;
+
+    if (base == NULL) {
+        return -1;
+    }
+    if (tw_state_check_layout((PyTypeObject *)base, handle_layout, room)
+        == 0) {
+        status = tw_state_add_type(state, slot, spec, base, 1);
+    }
+    Py_DECREF(base);
+    return status;
+}
+
+tw_status
+tw_handle_setup(tw_state *state, PyObject *module)
+{
+    if (handle_add_type(state, &state->handle_type, &handle_spec, "Handle",
+                        offsetof(TwHandle, timer_slots))
+        < 0) {
+        return -1;
+    }
+    return handle_add_type(state, &state->timer_type, &timer_spec,
+                           "TimerHandle", offsetof(TwHandle, when));
+}
