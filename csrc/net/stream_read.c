@@ -5,6 +5,8 @@
 #include "base/compat.h"
 #include "net/stream.h"
 
+/* From this size of the last read on, copying costs more than it saves. */
+#define READ_LARGE (32 * 1024)
 #define READ_FATAL "Fatal read error on socket transport"
 
 static tw_uverr
@@ -14,6 +16,17 @@ read_some(int fd, void *p, size_t n)
 
     do {
         got = recv(fd, p, n, 0);
+    } while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+static tw_uverr
+read_vector(int fd, struct iovec *iov, int n)
+{
+    ssize_t got;
+
+    do {
+        got = readv(fd, iov, n);
     } while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
 }
@@ -153,7 +166,39 @@ tw_stream_deliver(TwStream *self, char *p, size_t n)
                               PyBytes_FromStringAndSize(p, (Py_ssize_t)n));
 }
 
-/* -- the loop's buffer ---------------------------------------------------- */
+/* -- the loop's buffer ----------------------------------------------------- */
+
+/* Much is coming: read right into a bytes object of about the size that came
+   last, and what does not fit into the loop's buffer behind it. */
+static tw_status
+read_large(TwStream *self, char *spare)
+{
+    TwTransport *base = &self->base;
+    size_t room = self->read_hint + self->read_hint / 8;
+    PyObject *data;
+    tw_uverr got;
+
+    if (room > TW_READ_BUFFER_SIZE - 1) {
+        room = TW_READ_BUFFER_SIZE - 1;
+    }
+    data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
+    if (data == NULL) {
+        return tw_transport_fatal(base, READ_FATAL);
+    }
+    struct iovec iov[] = {{PyBytes_AS_STRING(data), room},
+                          {spare, TW_READ_BUFFER_SIZE - room}};
+    got = read_vector(base->fd, iov, 2);
+    if (got <= 0) {
+        Py_DECREF(data);
+        return got == 0 ? read_eof(self) : read_failed(self, got);
+    }
+    base->loop->stats.bytes_read += (uint64_t)got;
+    self->read_hint = (uint32_t)got;
+    if (_PyBytes_Resize(&data, got) == 0 && (size_t)got > room) {
+        memcpy(PyBytes_AS_STRING(data) + room, spare, (size_t)got - room);
+    }
+    return read_deliver_steal(self, data);
+}
 
 tw_status
 tw_stream_read(TwStream *self)
@@ -172,11 +217,15 @@ tw_stream_read(TwStream *self)
     if (buffer == NULL) {
         return tw_transport_fatal(base, READ_FATAL);
     }
+    if (self->sink == NULL && self->read_hint >= READ_LARGE) {
+        return read_large(self, buffer);
+    }
     got = read_some(base->fd, buffer, TW_READ_BUFFER_SIZE);
     if (TW_UNLIKELY(got <= 0)) {
         return got == 0 ? read_eof(self) : read_failed(self, got);
     }
     base->loop->stats.bytes_read += (uint64_t)got;
+    self->read_hint = (uint32_t)got;
     if (self->sink != NULL) {
         return self->sink->data(self, self->sink_owner, buffer, (size_t)got);
     }
