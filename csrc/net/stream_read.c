@@ -166,7 +166,7 @@ tw_stream_deliver(TwStream *self, char *p, size_t n)
                               PyBytes_FromStringAndSize(p, (Py_ssize_t)n));
 }
 
-/* -- the loop's buffer ----------------------------------------------------- */
+/* -- the loop's buffer --------------------------------------------------- */
 
 /* Much is coming: read right into a bytes object of about the size that came
    last, and what does not fit into the loop's buffer behind it. */
