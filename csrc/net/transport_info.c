@@ -151,6 +151,9 @@ tw_transport_extra_info(TwTransport *self, PyObject *name, PyObject *dflt)
             return Py_XNewRef(value);
         }
     }
+    else if (PyObject_Hash(name) == -1) {
+        return NULL; /* as asyncio, which has a dict in any case */
+    }
     value = transport_info_make(self, name);
     if (value == NULL) {
         return PyErr_Occurred() ? NULL : Py_NewRef(dflt);

@@ -34,6 +34,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         super().__init__()
         self._signal_handlers = {}
         self._unix_server_sockets = {}
+        self._cork_off = os.environ.get('TIDEWIRE_CORK') == '0'
         self._ssock, self._csock = socket.socketpair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)

@@ -4,6 +4,7 @@ Each call is made on the stock loop and on ours; the outcomes must agree.
 """
 import asyncio
 import socket
+import sys
 
 import pytest
 
@@ -31,11 +32,11 @@ LOOP_CALLS = [
     "loop.set_debug()",
     "loop.add_reader()", "loop.add_reader(0)", "loop.add_reader('x', print)",
     "loop.add_reader(None, print)", "loop.add_reader(1.5, print)",
-    "loop.add_reader(10**9, print)",
+    "loop.add_reader(10**9, print)", "loop.add_reader(2**40, print)",
     "loop.add_reader(-1, print)",
     "loop.add_writer(10**9, print)", "loop.add_writer([], print)",
     "loop.remove_reader(10**9)", "loop.remove_writer(10**9)",
-    "loop.remove_reader(-5)",
+    "loop.remove_reader(-5)", "loop.remove_reader(2**40)",
     "loop.remove_reader()", "loop.remove_writer('x')",
     "loop.add_signal_handler(0, print)",
     "loop.add_signal_handler(65, print)",
@@ -179,16 +180,16 @@ TRANSPORT_CALLS = [
     "t.set_write_buffer_limits('x')", "t.set_write_buffer_limits(-1)",
     "t.set_write_buffer_limits(1, 2)", "t.set_write_buffer_limits(1, 2, 3)",
     "t.set_write_buffer_limits(high=None, low=-1)",
+    "t.set_write_buffer_limits(high=2**70)",
     "t.set_write_buffer_limits(nonsense=1)",
     "t.get_write_buffer_limits()", "t.get_write_buffer_limits(1)",
     "t.get_write_buffer_size(1)", "t.get_write_buffer_size()",
-    "t.get_extra_info()",
+    "t.get_extra_info()", "t.get_extra_info([])",
     "t.get_extra_info('x', 1, 2)",
     "t.pause_reading(1)", "t.resume_reading(1)", "t.is_reading(1)",
     "t.close(1)", "t.abort(1)", "t.is_closing(1)", "t.write_eof(1)",
     "t.can_write_eof(1)", "t.set_protocol()", "t.get_protocol(1)",
     "t.resume_reading()", "t.is_closing()", "t.can_write_eof()",
-
     "t.write(memoryview(b''))", "t.write(bytearray(b'x'))",
 ]
 
@@ -238,8 +239,9 @@ def test_transport_methods(loop_factory, state, logs):
     for text in TRANSPORT_CALLS:
         expected = attempt(asyncio.SelectorEventLoop, text)
         ours = attempt(loop_factory, text)
-        if "writelines" in text and state == "eof written":
-            # Which of two errors comes first differs among versions.
+        if ("writelines" in text and state == "eof written"
+                and sys.version_info < (3, 12)):
+            # asyncio looks at the lines first, from 3.12 on at the state.
             assert isinstance(ours, tuple) == isinstance(expected, tuple)
         elif ours != expected:
             different.append(f"{text}: {ours}, asyncio: {expected}")

@@ -25,6 +25,11 @@ __all__ = ["Trace", "run", "compare", "describe"]
 # that it has given up.
 STUMBLES = re.compile(r"'NoneType' object has no attribute '\w+'")
 
+# Where our reports name the protocol and the transport, asyncio's the handle.
+NAMED = re.compile(r"Exception in callback "
+                   r"(datagram_received|error_received"
+                   r"|\w*(DatagramTransport|ReadPipeTransport)._read_ready)\(")
+
 
 class Trace:
     def __init__(self, loop):
@@ -247,10 +252,15 @@ def report(context):
                    "Error on transport creation"):
         if message.startswith(prefix):
             message = prefix
+    keys = {k for k in context
+            if k not in ("message", "exception", "source_traceback")}
+    if NAMED.match(context["message"]) and keys in ({"handle"},
+                                          {"protocol", "transport"}):
+        # A choice of ours, in docs/differences.rst.
+        keys = {"handle or protocol and transport"}
     exception = context.get("exception")
     return (message, *(described(exception) if exception else ()),
-            *sorted(k for k in context if k not in (
-                "message", "exception", "source_traceback")))
+            *sorted(keys))
 
 
 def stumbled(exc):

@@ -21,7 +21,9 @@ def check(stock_factory, factory, program, *args):
 
 
 @pytest.mark.parametrize("name", programs.PROGRAMS)
-def test_program(name, loop_factory):
+def test_program(name, loop_factory, monkeypatch):
+    if name in programs.WITHOUT_CORK:
+        monkeypatch.setenv("TIDEWIRE_CORK", "0")
     check(asyncio.SelectorEventLoop, loop_factory, programs.PROGRAMS[name])
 
 
