@@ -16,6 +16,10 @@
 
 #include "base/errno.h"
 
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
 
 /* self->segment: not asked yet (0), impossible, or the longest. */

@@ -1209,6 +1209,69 @@ def test_burst_of_answers(run):
     run(main())
 
 
+def train_of_all_sizes():
+    """Runs of equal sizes, shorter ends, empty ones, other targets."""
+    sizes = ([100] * 5 + [50] + [50] * 3 + [200, 100, 100, 300] + [1400] * 40
+             + [1] * 70 + [9000] * 9 + [2, 1, 2, 1] + [15000] * 8)
+    return [bytes([n % 251]) * size for n, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("connect", [True, False])
+def test_neighbours_of_all_sizes(run, host, connect):
+    async def main():
+        server = await bound(host=host)
+        sock = server.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        client = (await connected(server) if connect
+                  else await bound(host=host))
+        want, seen = train_of_all_sizes(), 0
+        for at in range(0, len(want), 7):   # what one receive buffer holds
+            for data in want[at:at + 7]:
+                client.transport.sendto(
+                    data, None if connect else name_of(server))
+            await server.count(at + len(want[at:at + 7]))
+        assert server.payloads == want
+        await close(client, server)
+
+    run(main())
+
+
+def test_neighbours_for_two_peers(run):
+    async def main():
+        one, two = await bound(), await bound()
+        client = await bound()
+        for i in range(30):
+            client.transport.sendto(b"%02d" % i,
+                                    name_of(one if i % 5 < 3 else two))
+        await one.count(18)
+        await two.count(12)
+        assert one.payloads == [b"%02d" % i for i in range(30) if i % 5 < 3]
+        assert two.payloads == [b"%02d" % i for i in range(30) if i % 5 > 2]
+        await close(client, one, two)
+
+    run(main())
+
+
+def test_trains_that_the_kernel_refuses(run):
+    async def main():
+        server = await bound()
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, 11, 1)   # SO_NO_CHECK
+        sock.connect(name_of(server))
+        client = await endpoint(sock=sock)
+        want = [b"%02d" % i for i in range(20)]
+        for _ in range(3):
+            for data in want:
+                client.transport.sendto(data)
+            await server.count(len(server.payloads) + 20)
+        assert server.payloads == want * 3
+        assert client.problems == []
+        await close(client, server)
+
+    run(main())
+
+
 # -- contexts, threads, collection ------------------------------------------------------
 
 def test_callbacks_run_in_the_context_of_the_maker(run):
