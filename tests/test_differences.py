@@ -2,7 +2,6 @@
 import asyncio
 import contextvars
 import os
-import socket
 
 import pytest
 

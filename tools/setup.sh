@@ -122,7 +122,7 @@ requirements=tools/requirements-dev.txt
 stamp=$venv/.$(cksum <"$requirements" | tr ' ' -)
 if [ ! -e "$stamp" ]; then
     say "installing $requirements"
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements"
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check -r "$requirements"
     touch "$stamp"
 fi
 
@@ -130,6 +130,6 @@ say "building ($("$venv/bin/python" -V))"
 if "$venv/bin/python" -c 'import importlib.metadata as m; m.version("tidewire")' 2>/dev/null; then
     "$venv/bin/python" setup.py -q build_ext --inplace
 else
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-build-isolation \
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation \
         --no-deps -e .
 fi

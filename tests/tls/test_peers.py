@@ -3,7 +3,6 @@ import asyncio
 import contextlib
 import shutil
 import socket
-import ssl
 
 import pytest
 import support
