@@ -30,6 +30,14 @@ SHARED = """
 """
 
 
+def sanitized():
+    from tidewire import _core
+    return "sanitize" in str(_core.build_info())
+
+
+not_sanitized = pytest.mark.skipif(sanitized(), reason="the sanitizers preload and keep memory")
+
+
 @pytest.fixture
 def program(script, engine):
     """script() with the kit at hand, on the engine of the test."""
@@ -88,6 +96,7 @@ def test_an_ssl_module_of_another_libssl_is_refused(program):
     """)
 
 
+@not_sanitized
 def test_preloaded_libssl(program):
     import glob
     paths = glob.glob("/lib/*/libssl.so.3") + glob.glob("/usr/lib64/libssl.so.3")
@@ -193,6 +202,7 @@ def test_two_loops_in_turns(program):
     """)
 
 
+@not_sanitized
 def test_connections_do_not_grow_the_process(program):
     """Memory stays flat over thousands of connections."""
     out = program("""
@@ -221,6 +231,7 @@ def test_connections_do_not_grow_the_process(program):
     assert int(out[-1]) < 1500, out
 
 
+@not_sanitized
 def test_idle_connections_hold_no_buffers(program):
     out = program("""
         import resource

@@ -1,6 +1,7 @@
 """Real peers: openssl s_client and s_server, curl, nginx; Python's blocking ssl sockets."""
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 
@@ -31,7 +32,8 @@ def files(tmp_path):
 @contextlib.asynccontextmanager
 async def child(*command, **kwargs):
     kwargs = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE,
-              "stderr": asyncio.subprocess.DEVNULL, **kwargs}
+              "stderr": asyncio.subprocess.DEVNULL,
+              "env": {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}, **kwargs}
     process = await asyncio.create_subprocess_exec(*map(str, command), **kwargs)
     try:
         yield process
