@@ -5,7 +5,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-FAMILIES = ("tcp", "tls", "udp", "sched", "tasks", "ops", "process", "gil", "memory")
+FAMILIES = ("tcp", "tls", "udp", "sched", "tasks", "ops", "process", "http", "gil",
+            "memory")
 
 KIB = 1024
 SIZES = {"64B": 64, "1KiB": KIB, "10KiB": 10 * KIB, "100KiB": 100 * KIB, "1MiB": KIB * KIB}

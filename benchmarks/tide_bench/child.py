@@ -21,6 +21,7 @@ class Env:
         self.args = args
         self.factory = factory
         self.seconds = options["seconds"]
+        self.batches = options.get("batches", 1)    # at least
         self.cores = options["cores"]
         self.directory = options["directory"]
         self.loop = None
@@ -55,7 +56,7 @@ class Env:
             await batch(n)
             gc.collect()
             ops, began, spent = 0, time.perf_counter(), cpu()
-            while time.perf_counter() - began < self.seconds:
+            while ops < n * self.batches or time.perf_counter() - began < self.seconds:
                 await batch(n)
                 ops += n
             return {"ops": ops, "cpu": cpu() - spent, "wall": time.perf_counter() - began}

@@ -94,7 +94,8 @@ class Progress:
 def describe(versions, args):
     return {
         "date": datetime.date.today().isoformat(), "commit": commit(),
-        "command": "benchmarks/run.py " + " ".join(sys.argv[1:]),
+        "command": "benchmarks/run.py " + " ".join(
+            os.path.basename(a) if a == args.json else a for a in sys.argv[1:]),
         "python": platform.python_version(), "machine": cpu_model(),
         "cores": os.cpu_count(), "system": platform.release(),
         "openssl": ssl.OPENSSL_VERSION, "rounds": args.rounds, "seconds": args.seconds,

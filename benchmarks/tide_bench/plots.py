@@ -30,6 +30,7 @@ def ratios(results, axes, loops=("stock", "tidewire"), base="uvloop"):
     axes.set_yticks(range(len(cases)), [r["title"] for r in cases], fontsize=7)
     axes.set_xscale("log")
     axes.set_xticks([0.1, 0.25, 0.5, 1, 2, 5, 10], ["0.1", "0.25", "0.5", "1", "2", "5", "10"])
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.legend(loc="lower right")
     axes.grid(True, axis="x", alpha=0.3)

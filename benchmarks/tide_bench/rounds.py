@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 
-from . import build
+from . import build, wrk
 
 
 class SampleFailed(Exception):
@@ -69,7 +69,19 @@ def _start(case, spec, options, directory):
                             stderr=subprocess.PIPE, cwd=directory)
 
 
+def _wrk(case, where, pid, options):
+    if not wrk.available():
+        raise SampleFailed("needs wrk")
+    command = wrk.command(where, options["seconds"], case.load[1:])
+    got = wrk.run(_pinned(command, options["cores"][1]), pid, options["seconds"] * 5 + 60)
+    if got is None:
+        raise SampleFailed("wrk: a request failed")
+    return got
+
+
 def _load(case, where, pid, options):
+    if case.load[0] == "wrk":
+        return _wrk(case, where, pid, options)
     address = ["--port", where["port"]] if "port" in where else ["--unix", where["unix"]]
     command = [build.program("load"), *case.load, *address, "--pid", pid,
                "--seconds", options["seconds"], "--warm", options["warm"]]

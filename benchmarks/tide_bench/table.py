@@ -110,17 +110,15 @@ def words(detail):
             number(detail["spread"], ".1%")]
 
 
-def plain(head, body):
+def plain(head, body, rule="-", frame=False):
     widths = [max(len(str(r[i])) for r in [head, *body]) for i in range(len(head))]
-    lines = ["  ".join(str(c).ljust(w) if i == 0 else str(c).rjust(w)
-                       for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
-             for row in [head, ["-" * w for w in widths], *body]]
-    return "\n".join(lines) + "\n"
+    line = [rule * w for w in widths]
+    rows = [line, head, line, *body, line] if frame else [head, line, *body]
+    return "\n".join("  ".join(str(c).ljust(w) if i == 0 else str(c).rjust(w)
+                               for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+                     for row in rows) + "\n"
 
 
 def rst(head, body):
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in [head, *body]:
-        for i, cell in enumerate(row):
-            lines.append(("   * - " if i == 0 else "     - ") + str(cell))
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    """A simple table of reStructuredText."""
+    return plain(head, body, "=", frame=True)
