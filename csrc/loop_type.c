@@ -19,6 +19,7 @@ static PyMethodDef loop_methods[] = {
     /* core */
     {"run_turns", tw_loop_meth_run_turns, METH_NOARGS, NULL},
     {"shut", tw_loop_meth_shut, METH_NOARGS, NULL},
+    {"before_fork", tw_loop_meth_before_fork, METH_NOARGS, NULL},
     {"after_fork", tw_loop_meth_after_fork, METH_NOARGS, NULL},
     {"stop", tw_loop_meth_stop, METH_NOARGS, PyDoc_STR(
 "stop($self, /)\n--\n\nStop run_forever() after the present turn.")},

@@ -65,6 +65,7 @@ struct TwLoop {
     bool running;           /* run_turns is on a stack */
     bool sleeping;          /* in uv_run without the GIL: wake with async */
     bool cork_off;          /* writes go out at once (a switch for users) */
+    bool forked;            /* made by the parent process: only close() */
     bool own_time;          /* a subclass overrides time() */
     bool own_sched;         /* a subclass overrides call_soon or call_at */
     int depth;              /* > 0: inside a callback of this loop */
@@ -110,7 +111,8 @@ TW_MUSTCHECK tw_status tw_loop_open(TwLoop *loop);
 /* Close every watcher and libuv's loop; runs no Python code of users. */
 void tw_loop_shut(TwLoop *loop);
 
-/* After fork, in the child: give the loop an epoll descriptor of its own. */
+/* After fork, in the child: give the loop an epoll descriptor of its own; it
+   can only be closed from now on. */
 void tw_loop_after_fork(TwLoop *loop);
 
 /* -- the turn (core/loop_run.c) ------------------------------------------- */

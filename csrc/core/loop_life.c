@@ -61,6 +61,7 @@ tw_loop_read_buffer(TwLoop *loop)
 void
 tw_loop_after_fork(TwLoop *loop)
 {
+    loop->forked = true;
     if (loop->uv_open) {
         tw_watcher_fork_set(loop);
         uv_loop_fork(&loop->uv);

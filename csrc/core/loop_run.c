@@ -346,11 +346,15 @@ PyObject *
 tw_loop_meth_run_turns(PyObject *self, PyObject *unused)
 {
     TwLoop *loop = (TwLoop *)self;
+    const char *refusal =
+        loop->running    ? "This event loop is already running"
+        : loop->forked   ? "The event loop was made before a fork: here it "
+                           "can only be closed"
+        : !loop->uv_open ? "Event loop is closed"
+                         : NULL;
 
-    if (loop->running || !loop->uv_open) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        loop->running ? "This event loop is already running"
-                                      : "Event loop is closed");
+    if (refusal != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, refusal);
         return NULL;
     }
     if (tw_loop_run(loop) < 0) {
@@ -363,6 +367,13 @@ PyObject *
 tw_loop_meth_shut(PyObject *self, PyObject *unused)
 {
     tw_loop_shut((TwLoop *)self);
+    Py_RETURN_NONE;
+}
+
+PyObject *
+tw_loop_meth_before_fork(PyObject *self, PyObject *unused)
+{
+    tw_call_flush((TwLoop *)self);
     Py_RETURN_NONE;
 }
 

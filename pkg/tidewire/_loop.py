@@ -15,12 +15,19 @@ from . import _core, _dns, _process, _seam, _tls
 _live = weakref.WeakSet()
 
 
+def _before_fork():
+    # What is held back leaves now, or both processes would send it.
+    for loop in list(_live):
+        if loop._thread_id == threading.get_ident():
+            loop.before_fork()
+
+
 def _after_fork_in_child():
     for loop in list(_live):
         loop.after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 
 
 class Loop(_core.Loop, asyncio.BaseEventLoop):

@@ -1,6 +1,8 @@
 """A forked child: the parent's loop can be closed there, a new one works."""
 import sys
 
+import pytest
+
 
 def test_child_makes_its_own_loop(script):
     out = script("""
@@ -104,6 +106,51 @@ def test_writes_before_a_fork_are_not_sent_twice(script):
         loop.close()
     """)
     assert out == ["b'beforeafter'"]
+
+
+def test_writes_leave_before_a_fork(script):
+    """Nothing is held back that both processes would send."""
+    out = script("""
+        async def main():
+            protocol, other = await support.pair("unix")
+            peer = other.transport.get_extra_info("socket")
+            other.transport.pause_reading()
+            await asyncio.sleep(0)
+            protocol.transport.write(b"before")
+            sys.stdout.flush()
+            pid = os.fork()
+            if not pid:
+                print(os.read(peer.fileno(), 100), flush=True)
+                os._exit(0)
+            os.waitpid(pid, 0)
+            await support.close(protocol, other)
+
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+    """)
+    assert out == ["b'before'"]
+
+
+@pytest.mark.tidewire
+def test_a_loop_from_before_the_fork_does_not_run(script):
+    out = script("""
+        loop = new_loop()
+        loop.run_until_complete(asyncio.sleep(0))
+        sys.stdout.flush()
+        pid = os.fork()
+        if not pid:
+            try:
+                loop.run_forever()
+            except RuntimeError as exc:
+                print(exc, flush=True)
+            loop.close()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    """)
+    assert len(out) == 1 and "before a fork" in out[0]
 
 
 def test_multiprocessing_fork_and_threads(script):
