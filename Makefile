@@ -12,10 +12,10 @@ DEBUG_VENV = .venv-dbg
 ASAN_BUILD = build/asan
 
 .DEFAULT_GOAL = help
-.PHONY: help dev demo test bench conformance asan leaks lint fmt docs stubs wheel clean ci setup
+.PHONY: help dev demo test bench bench-compare conformance asan leaks lint fmt docs stubs wheel clean ci setup
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup:
 	@VENV=$(VENV) tools/setup.sh dev
@@ -30,8 +30,11 @@ demo:  ## install what is missing, build, run every transport, compare with the 
 test: setup  ## the tests
 	$(PY) -m pytest $(ARGS)
 
-bench: setup  ## compare event loops on this machine
-	$(PY) -m tidewire bench $(ARGS)
+bench: setup  ## the benchmark suite: every loop that is here, side by side
+	$(PY) benchmarks/run.py $(ARGS)
+
+bench-compare: setup  ## two commits side by side: make bench-compare A=main~1 B=main
+	$(PY) benchmarks/compare.py $(A) $(B) $(ARGS)
 
 conformance:  ## asyncio's own tests and the examples of its documentation, on every Python found
 	@python3 tools/conformance.py $(ARGS)
