@@ -157,6 +157,17 @@ def test_memoryview_with_gaps(run):
     run(main())
 
 
+def test_writelines_wants_an_iterable(run):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        with pytest.raises(TypeError):
+            transport.writelines(None)
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("lines", [None, 5, [5], ["text"]], ids=repr)
 def test_writelines_after_write_eof(run, lines):
     async def main():

@@ -176,7 +176,7 @@ TRANSPORT_CALLS = [
     "t.write()", "t.write(5)", "t.write(None)", "t.write('x')",
     "t.write(b'x', b'y')", "t.write([])", "t.write({})",
     "t.writelines()", "t.writelines(5)", "t.writelines('x')",
-    "t.writelines([5])", "t.writelines([b'a', 'b'])", "t.writelines(None)",
+    "t.writelines([5])", "t.writelines([b'a', 'b'])",
     "t.set_write_buffer_limits('x')", "t.set_write_buffer_limits(-1)",
     "t.set_write_buffer_limits(1, 2)", "t.set_write_buffer_limits(1, 2, 3)",
     "t.set_write_buffer_limits(high=None, low=-1)",
