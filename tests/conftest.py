@@ -32,6 +32,10 @@ sys.path.insert(0, str(HERE))
 
 import support  # noqa: E402
 
+# Children run in other folders: PYTHONPATH=pkg must mean the same there.
+if os.environ.get("PYTHONPATH"):
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
 
 
 # -- options and markers ----------------------------------------------------
@@ -180,13 +184,31 @@ class Guard:
         self.unraisable.append(f"thread {args.thread}: {args.exc_value!r}")
 
 
+class Watchdog:
+    """pytest-timeout raises in the test; a loop may swallow that.
+
+    It is a thread, which costs more than most tests: one serves the tests
+    of half a minute.
+    """
+    limit, armed = 0.0, 0.0
+
+    @classmethod
+    def arm(cls, request):
+        limit, now = limit_of(request), time.monotonic()
+        if limit != cls.limit or now > cls.armed + 30:
+            cls.limit, cls.armed = limit, now
+            faulthandler.dump_traceback_later(
+                limit + 45, exit=True, file=stderr_of_pytest(request.config))
+
+
+def pytest_unconfigure(config):
+    faulthandler.cancel_dump_traceback_later()
+
+
 @pytest.fixture(autouse=True)
 def guard(request):
     state = Guard()
-    # pytest-timeout raises in the test; a loop may swallow that.
-    faulthandler.dump_traceback_later(
-        limit_of(request) + 15, exit=True,
-        file=stderr_of_pytest(request.config))
+    Watchdog.arm(request)
     hooks = sys.unraisablehook, threading.excepthook
     sys.unraisablehook = state.on_unraisable
     threading.excepthook = state.on_thread_exception
@@ -220,7 +242,6 @@ def guard(request):
             pytest.fail(text + (f"\nand {more} more" if more > 0 else ""),
                         pytrace=False)
     finally:
-        faulthandler.cancel_dump_traceback_later()
         sys.unraisablehook, threading.excepthook = hooks
         logger.removeHandler(state.log)
 
