@@ -4,6 +4,10 @@
 #include "tls/names.h"
 #include "tls/tls_transport.h"
 
+/* More plaintext than this comes in several objects: seven full records.
+   Bigger blocks would be mapped afresh each time, and paid in page faults. */
+#define READ_MOST (112 * 1024)
+
 /* How a stretch of reading ended. */
 typedef struct {
     Py_ssize_t last;  /* what the engine said last: > 0, 0, WANT, -1 */
@@ -96,7 +100,10 @@ read_bytes(TwTls *self, TwReadEnd *end)
     size_t size = 0, bound = tw_engine_bound(self->engine);
     PyObject *data = NULL;
 
-    while (bound > 0) {
+    while (bound > 0 && size < READ_MOST) {
+        if (bound > READ_MOST - size) {
+            bound = READ_MOST - size;
+        }
         Py_ssize_t room = (Py_ssize_t)(size + bound);
         if (data == NULL) {
             data = PyBytes_FromStringAndSize(NULL, room);
