@@ -227,11 +227,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "tidewire."))
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds")
     parser.add_argument("--cases", help=f"comma-separated, of: {', '.join(CASES)}")
-    parser.add_argument("--rounds", type=int, help="default: 3; quick: 1")
+    parser.add_argument("--rounds", type=int, help="default: 3; quick: 2")
     parser.add_argument("--seconds", type=float, default=0.12, help="of each measurement")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)
-    options.rounds = max(options.rounds or (1 if options.quick else 3), 1)
+    options.rounds = max(options.rounds or (2 if options.quick else 3), 1)
     chosen = options.cases.split(",") if options.cases else QUICK if options.quick else [*CASES]
     unknown = [case for case in chosen if case not in CASES]
     if unknown:
