@@ -99,6 +99,27 @@ flow_handshake(TwTls *self)
     return handshake_failed(self);
 }
 
+/* Drive on with what is there; afterwards the memory that was lent, or is
+   empty, goes back. */
+static tw_status
+flow_drive(TwTls *self, tw_status (*drive)(TwTls *self))
+{
+    PyObject *exc;
+    tw_status status;
+
+    Py_INCREF(self);
+    status = drive(self);
+    exc = status < 0 ? tw_err_take() : NULL;
+    if (tw_engine_keep(self->engine) < 0 && status == 0) {
+        status = tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
+    }
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+    Py_DECREF(self);
+    return status;
+}
+
 tw_status
 tw_tls_made(TwTls *self)
 {
@@ -115,7 +136,7 @@ tw_tls_made(TwTls *self)
     if (tw_tls_start_timer(self, self->handshake_timeout) < 0) {
         return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
     }
-    return flow_handshake(self);
+    return flow_drive(self, flow_handshake);
 }
 
 /* -- shutdown ------------------------------------------------------------- */
@@ -272,33 +293,20 @@ flow_advance(TwTls *self)
 tw_status
 tw_tls_data(TwTls *self, const char *p, size_t n)
 {
-    tw_status status;
-
     if (self->state == TW_TLS_UNWRAPPED && self->is_closed) {
         return 0;
     }
-    Py_INCREF(self);
     if (tw_engine_lend(self->engine, p, n) < 0) {
-        status = tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
+        return tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
     }
-    else {
-        status = flow_advance(self);
-    }
-    PyObject *exc = status < 0 ? tw_err_take() : NULL;
-    if (tw_engine_keep(self->engine) < 0 && status == 0) {
-        status = tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
-    }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
-    Py_DECREF(self);
-    return status;
+    return flow_drive(self, flow_advance);
 }
 
 tw_status
 tw_tls_resumed(TwTls *self)
 {
-    return self->state == TW_TLS_HANDSHAKE ? 0 : flow_advance(self);
+    return self->state == TW_TLS_HANDSHAKE ? 0
+                                           : flow_drive(self, flow_advance);
 }
 
 /* True (1): the lower transport is to stay open for now. */

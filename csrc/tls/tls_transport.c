@@ -331,6 +331,7 @@ tls_clear(PyObject *op)
     TwTls *self = (TwTls *)op;
 
     self->is_lost = 1;
+    self->is_closed = 1;
     self->state = TW_TLS_UNWRAPPED;
     self->is_stream = 0;
     Py_CLEAR(self->lower);
