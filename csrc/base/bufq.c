@@ -26,6 +26,7 @@ bufq_grow(TwBufq *q)
 tw_status
 tw_bufq_push(TwBufq *q, PyObject *data, size_t start)
 {
+    assert(PyBytes_CheckExact(data));
     if (q->head + q->count == q->cap && bufq_grow(q) < 0) {
         return -1;
     }

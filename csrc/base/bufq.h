@@ -11,7 +11,7 @@
 #include "base/common.h"
 
 typedef struct {
-    PyObject *data; /* strong: a bytes object */
+    PyObject *data; /* strong: exactly a bytes object */
     size_t start;   /* first byte that was not written */
 } TwPiece;
 
@@ -23,8 +23,9 @@ typedef struct {
     size_t bytes; /* unwritten bytes in all pieces */
 } TwBufq;
 
-/* Append data[start:], data an exact or derived bytes object with something
-   left.  Takes a new reference.  -1 with MemoryError. */
+/* Append data[start:], data an exact bytes object with something left (one
+   of a derived type could run Python at its end).  Takes a new reference.
+   -1 with MemoryError. */
 TW_MUSTCHECK tw_status tw_bufq_push(TwBufq *q, PyObject *data, size_t start);
 
 /* Append a copy of memory. */

@@ -197,14 +197,24 @@ handle_report(TwHandle *self, PyObject *callback, PyObject *args)
 PyObject *
 tw_handle_make_args(TwHandle *self)
 {
-    PyObject *tuple;
+    PyObject *tuple, *args[TW_HANDLE_INLINE];
+    int n = self->nargs;
 
     if (self->slot_args != NULL) {
         return Py_NewRef(self->slot_args);
     }
-    tuple = PyTuple_New(self->nargs);
-    for (int i = 0; tuple != NULL && i < self->nargs; i++) {
-        PyTuple_SET_ITEM(tuple, i, Py_NewRef(self->room[1 + i]));
+    /* The collector may run, and a finalizer cancel this handle. */
+    for (int i = 0; i < n; i++) {
+        args[i] = Py_NewRef(self->room[1 + i]);
+    }
+    tuple = PyTuple_New(n);
+    for (int i = 0; i < n; i++) {
+        if (tuple != NULL) {
+            PyTuple_SET_ITEM(tuple, i, args[i]);
+        }
+        else {
+            Py_DECREF(args[i]);
+        }
     }
     return tuple;
 }

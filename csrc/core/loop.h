@@ -84,7 +84,7 @@ struct TwLoop {
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */
     TwVec changed;          /* wanted events differ from libuv's */
-    uint32_t watcher_count; /* open ones: `due` has room for all */
+    uint32_t watcher_count; /* open ones: `due` has room for all, twice */
     uint32_t due_next;      /* first of `due` that was not run yet */
     PyObject *polls;        /* strong or NULL: dict of fd: net/poll.c's */
     TwWatcher **by_fd;      /* borrowed: the watcher of each descriptor */

@@ -109,6 +109,7 @@ tw_loop_shut(TwLoop *loop)
         return;
     }
     loop->uv_open = false;
+    loop->closed = true;
     loop_drop_free_memory(loop);
     loop_drop_queued(loop);
     Py_CLEAR(loop->polls);

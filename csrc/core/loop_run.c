@@ -131,6 +131,9 @@ run_poll_bound(TwLoop *loop)
         return -1;
     }
     now = tw_loop_time(loop);
+    if (TW_UNLIKELY(loop->own_time) && PyErr_Occurred()) {
+        return 0; /* loop_poll() sees it */
+    }
     return fmax(loop->timers.entries[0].when - now, 0);
 }
 
@@ -250,6 +253,9 @@ loop_poll(TwLoop *loop)
             run_poll_wait(loop, bound);
             tw_watcher_harvest(loop);
         }
+    }
+    if (TW_UNLIKELY(loop->own_time) && PyErr_Occurred()) {
+        return -1;
     }
     return PyErr_CheckSignals();
 }

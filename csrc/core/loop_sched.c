@@ -143,8 +143,12 @@ tw_status
 tw_loop_call_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
                   Py_ssize_t nargs, PyObject *context)
 {
-    TwHandle *handle = sched_push_soon(loop, callback, args, nargs, context);
+    TwHandle *handle;
 
+    if (tw_loop_check_open(loop) < 0) {
+        return -1;
+    }
+    handle = sched_push_soon(loop, callback, args, nargs, context);
     if (handle == NULL) {
         return -1;
     }

@@ -130,8 +130,8 @@ watcher_reserve(TwLoop *loop, int fd)
     int cap = loop->by_fd_cap ? loop->by_fd_cap : 64;
     TwWatcher **table;
 
-    /* `due` may have gaps where watchers were closed: twice their number. */
-    if (tw_vec_reserve(&loop->due, loop->watcher_count + 1) < 0
+    /* One that ran in this turn comes back to `due` if it is given up. */
+    if (tw_vec_reserve(&loop->due, 2 * (loop->watcher_count + 1)) < 0
         || tw_vec_reserve(&loop->watchers, loop->watcher_count + 1) < 0
         || tw_vec_reserve(&loop->changed, loop->watcher_count + 1) < 0) {
         PyErr_NoMemory();
@@ -168,6 +168,9 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     TwWatcher *old = tw_watcher_of_fd(loop, fd);
     TwWatcher *w;
 
+    if (tw_loop_check_open(loop) < 0) {
+        return NULL;
+    }
     if (old != NULL && old->is_stale != NULL && old->is_stale(old->owner)) {
         tw_watcher_give_up(old);
         old = NULL;

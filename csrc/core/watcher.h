@@ -35,13 +35,14 @@ struct TwWatcher {
     uint8_t want;       /* TW_EV_READ | TW_EV_WRITE */
     uint8_t armed;      /* what the epoll set was told; 0: not in the set */
     uint8_t got;        /* what the last poll brought */
-    bool transport;     /* add_reader & co. must keep off */
+    bool transport;     /* the owner is a TwTransport */
     uint32_t in_watchers, in_due, in_changed; /* places, see base/vec.h */
 };
 
 /* Make a watcher for `fd`.  NULL with MemoryError, or RuntimeError if a
-   transport watches that descriptor already.  `transport`: the owner is a
-   transport.  The descriptor's blocking mode is left alone. */
+   transport watches that descriptor already, or the loop is closed.
+   `transport`: the owner is a TwTransport.  The descriptor's blocking mode is
+   left alone. */
 TwWatcher *tw_watcher_open(TwLoop *loop, int fd, PyObject *owner,
                            TwOnReady on_ready, bool transport);
 

@@ -226,7 +226,7 @@ accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
     self->context = PyContext_CopyCurrent();
     if (self->context != NULL) {
         self->watcher = tw_watcher_open(loop, fd, (PyObject *)self,
-                                        accept_on_ready, true);
+                                        accept_on_ready, false);
     }
     if (self->watcher == NULL) {
         Py_CLEAR(self);

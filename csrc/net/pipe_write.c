@@ -206,15 +206,15 @@ pipe_write_refused(TwPipe *self)
     return done == NULL ? -1 : 0;
 }
 
-/* What the kernel did not take waits: a reference if `owner` is a bytes
-   object, else a copy. */
+/* What the kernel did not take waits: a reference if `owner` is exactly a
+   bytes object, else a copy. */
 static tw_status
 pipe_write_later(TwPipe *self, PyObject *owner, const Py_buffer *view,
                  size_t sent)
 {
     tw_status status;
 
-    if (PyBytes_Check(owner)) {
+    if (PyBytes_CheckExact(owner)) {
         status = tw_bufq_push(&self->queue, owner, sent);
     }
     else {
@@ -238,7 +238,7 @@ pipe_write(TwPipe *self, PyObject *data, const Py_buffer *view)
     if (self->base.conn_lost || pipe_is_shut(self)) {
         return pipe_write_refused(self);
     }
-    if (PyBytes_Check(data) && pipe_may_hold(self, view->len)) {
+    if (PyBytes_CheckExact(data) && pipe_may_hold(self, view->len)) {
         return pipe_hold(self, data);
     }
     if (tw_pipe_uncork(self) < 0) {

@@ -19,7 +19,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *unused[5];
     const TwStepOps *ops;
-    TwLoop *loop;       /* borrowed: valid while `watcher` is there */
+    TwLoop *loop;       /* strong, until dealloc */
     TwWatcher *watcher; /* ours, or NULL: the number was given up */
     PyObject *key;      /* strong or NULL: who armed the watcher */
     TwPollSlot slots[2]; /* reader, writer */
@@ -196,7 +196,7 @@ poll_new(TwLoop *loop, int fd)
         return NULL;
     }
     self->ops = &poll_step_ops;
-    self->loop = loop;
+    self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
     self->fd = fd;
     self->watcher =
         tw_watcher_open(loop, fd, (PyObject *)self, poll_on_ready, false);
@@ -236,6 +236,7 @@ poll_traverse(PyObject *op, visitproc visit, void *arg)
     TwPoll *self = (TwPoll *)op;
 
     Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->loop);
     Py_VISIT(self->key);
     Py_VISIT(self->slots[0].target);
     Py_VISIT(self->slots[1].target);
@@ -264,6 +265,7 @@ poll_dealloc(PyObject *op)
         tw_watcher_close(TW_TAKE(self->watcher));
     }
     poll_clear(op);
+    Py_CLEAR(self->loop);
     type->tp_free(op);
     Py_DECREF(type);
 }

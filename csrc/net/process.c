@@ -60,7 +60,7 @@ child_new_steal(TwLoop *loop, int pidfd, PyObject *callback)
         return NULL;
     }
     self->watcher = tw_watcher_open(loop, pidfd, (PyObject *)self,
-                                    child_on_ready, true);
+                                    child_on_ready, false);
     if (self->watcher == NULL
         || tw_watcher_want(self->watcher, TW_EV_READ) < 0) {
         Py_DECREF(self);

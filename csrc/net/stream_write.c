@@ -375,7 +375,8 @@ write_count_lost(TwStream *self)
     return result == NULL ? -1 : 0;
 }
 
-/* Memory that may change after write() returned: sent now, the rest copied. */
+/* Memory that may change after write() returned, or a derived bytes object
+   (its end may run Python): sent now, the rest copied. */
 static tw_status
 write_view(TwStream *self, PyObject *data)
 {
@@ -426,9 +427,10 @@ tw_stream_meth_write(PyObject *op, PyObject *data)
         Py_RETURN_NONE;
     }
     if (self->base.conn_lost > 0) {
-        status = PyObject_IsTrue(data) > 0 ? write_count_lost(self) : 0;
+        int truth = PyObject_IsTrue(data);
+        status = truth > 0 ? write_count_lost(self) : truth;
     }
-    else if (TW_LIKELY(PyBytes_Check(data))) {
+    else if (TW_LIKELY(PyBytes_CheckExact(data))) {
         status = tw_stream_write_bytes(self, data);
     }
     else {
@@ -451,7 +453,7 @@ write_pieces(PyObject *lines)
          i++) {
         PyObject *item = PySequence_Fast_GET_ITEM(fast, i);
         PyObject *piece =
-            PyBytes_Check(item) ? Py_NewRef(item) : NULL;
+            PyBytes_CheckExact(item) ? Py_NewRef(item) : NULL;
         if (piece == NULL && !PyObject_CheckBuffer(item)) {
             PyErr_Format(PyExc_TypeError,
                          "a bytes-like object is required, not '%.200s'",

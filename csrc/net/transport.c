@@ -362,11 +362,13 @@ void
 tw_transport_release(TwTransport *self)
 {
     TwWatcher *watcher = TW_TAKE(self->watcher);
+    PyObject *exc;
     int fd = self->fd;
 
     if (fd < 0) {
         return;
     }
+    exc = tw_err_take(); /* of the transport that could not be made */
     self->fd = -1;
     self->loop->stats.transports--;
     if (watcher != NULL) {
@@ -383,6 +385,9 @@ tw_transport_release(TwTransport *self)
     }
     else {
         close(fd);
+    }
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
     }
 }
 

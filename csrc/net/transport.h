@@ -133,7 +133,8 @@ TW_MUSTCHECK tw_status tw_transport_fatal_errno(TwTransport *self,
    server. */
 TW_MUSTCHECK tw_status tw_transport_call_lost(TwTransport *self);
 
-/* Close watcher and descriptor, once; no Python but sock.close(). */
+/* Close watcher and descriptor, once; no Python but sock.close().  An
+   exception that is set stays. */
 void tw_transport_release(TwTransport *self);
 
 /* For tp_traverse, tp_clear and tp_dealloc/tp_finalize of the types. */

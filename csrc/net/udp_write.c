@@ -262,8 +262,7 @@ write_now(TwUdp *self, const TwDgram *d, PyObject *data)
 static tw_status
 write_queue_steal(TwUdp *self, TwDgram *d, PyObject *data)
 {
-    d->data = PyBytes_Check(data) ? Py_NewRef(data)
-                                  : PyBytes_FromObject(data);
+    d->data = PyBytes_FromObject(data); /* exact: its end runs no Python */
     if (d->data == NULL || tw_dgramq_push_steal(&self->out, d) < 0) {
         Py_XDECREF(d->data);
         Py_XDECREF(d->addr);
@@ -286,8 +285,7 @@ write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
     if (!self->waiting && size <= HOLD_MAX && d.how != TW_TO_PYTHON
         && tw_call_may_cork(self->base.loop)
         && (PyBytes_Check(data) || PyByteArray_Check(data))) {
-        d.data = PyBytes_Check(data) ? Py_NewRef(data)
-                                     : PyBytes_FromObject(data);
+        d.data = PyBytes_FromObject(data);
         if (d.data == NULL) {
             Py_XDECREF(d.addr);
             return -1;

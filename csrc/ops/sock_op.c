@@ -153,7 +153,12 @@ op_lost_descriptor(TwSockOp *op, unsigned events)
 static TwTry
 op_try_again(TwSockOp *op, unsigned events, PyObject **result)
 {
-    if (op_lost_descriptor(op, events)) {
+    bool lost = op_lost_descriptor(op, events);
+
+    if (op->state != TW_OP_WAITING) {
+        return TW_TRY_AGAIN; /* the socket's fileno() gave it up */
+    }
+    if (lost) {
         errno = EBADF;
         PyErr_SetFromErrno(PyExc_OSError);
         return TW_TRY_ERROR;
@@ -206,6 +211,20 @@ op_leave_after(TwSockOp *op, TwTry got)
     op_leave_slot(op);
 }
 
+/* The socket's own method closed the coroutine that waits for it. */
+static tw_status
+op_given_up(TwTry got, PyObject *result_steal)
+{
+    if (got == TW_TRY_ERROR) {
+        if (tw_call_must_leave()) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    Py_XDECREF(result_steal);
+    return 0;
+}
+
 /* In the turn.  Nothing is read or written for a future that was cancelled
    before: its data belong to the next operation. */
 static tw_status
@@ -224,6 +243,9 @@ op_on_ready(PyObject *self, unsigned events)
     got = op_try_again(op, events, &result);
     if (got == TW_TRY_AGAIN) {
         return 0;
+    }
+    if (TW_UNLIKELY(op->state != TW_OP_WAITING)) {
+        return op_given_up(got, result);
     }
     if (got == TW_TRY_ERROR) {
         status = op_reject(op);

@@ -168,7 +168,7 @@ static tw_status
 write_later(TwTls *self, PyObject *bytes, const char *p, size_t n,
             size_t start)
 {
-    if (bytes != NULL) {
+    if (bytes != NULL && PyBytes_CheckExact(bytes)) {
         return tw_bufq_push(&self->backlog, bytes,
                             (size_t)(p - PyBytes_AS_STRING(bytes)) + start);
     }
