@@ -41,24 +41,24 @@ async def main():
         await writer.start_tls(server_context)
         await shout(reader, writer)
 
-    async with await asyncio.start_server(shout, "localhost", 0, ssl=server_context) as server:
+    async with await asyncio.start_server(shout, "127.0.0.1", 0, ssl=server_context) as server:
         port = server.sockets[0].getsockname()[1]
-        reader, writer = await asyncio.open_connection("localhost", port, ssl=client_context)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_context)
         print("TLS from the start:", *await talk(reader, writer))
 
-    async with await asyncio.start_server(upgrade_then_shout, "localhost", 0) as server:
+    async with await asyncio.start_server(upgrade_then_shout, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        reader, writer = await asyncio.open_connection("localhost", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"STARTTLS\n")
         assert await reader.readline() == b"go ahead\n"
         await writer.start_tls(client_context, server_hostname="localhost")
         print("TLS by start_tls():", *await talk(reader, writer))
 
-    async with await asyncio.start_server(shout, "localhost", 0, ssl=server_context) as server:
+    async with await asyncio.start_server(shout, "127.0.0.1", 0, ssl=server_context) as server:
         port = server.sockets[0].getsockname()[1]
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         try:
-            await asyncio.open_connection("localhost", port, ssl=ssl.create_default_context())
+            await asyncio.open_connection("127.0.0.1", port, ssl=ssl.create_default_context())
         except ssl.SSLCertVerificationError as exc:
             print("a client that does not know the certificate:", exc.verify_message)
         else:
