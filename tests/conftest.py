@@ -336,7 +336,8 @@ def loop(make_loop):
 def run(loop):
     """run(coroutine): its result; TimeoutError after ten seconds."""
     def run(coro, timeout=10.0):
-        return loop.run_until_complete(asyncio.wait_for(coro, timeout))
+        return loop.run_until_complete(
+            asyncio.wait_for(coro, timeout * support.SLOWER))
     return run
 
 
@@ -366,7 +367,7 @@ def script(loop_name):
             [sys.executable, *python, "-c", text + textwrap.dedent(source),
              *args],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=timeout, env={**os.environ, **(env or {})})
+            timeout=timeout * support.SLOWER, env={**os.environ, **(env or {})})
         if check:
             assert done.returncode == 0, (
                 f"exit status {done.returncode}\n{done.stdout}{done.stderr}")

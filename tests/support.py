@@ -5,7 +5,11 @@ has seen.
 """
 import asyncio
 import importlib
+import os
 import socket
+
+# How much longer things may take: under a sanitizer, on a busy machine.
+SLOWER = float(os.environ.get("TIDEWIRE_TEST_SLOWER") or 1)
 
 
 # -- loops ------------------------------------------------------------------
@@ -81,7 +85,7 @@ class Memory:
         future = asyncio.get_running_loop().create_future()
         self._waiters.append((predicate, future))
         try:
-            await asyncio.wait_for(future, timeout)
+            await asyncio.wait_for(future, timeout * SLOWER)
         except TimeoutError:
             raise AssertionError(f"waited in vain: {self.digest}") from None
 
