@@ -123,6 +123,8 @@ class LogList(logging.Handler):
         if record.getMessage().startswith("Executing "):
             self.slow.append(record.getMessage())
             return
+        if record.getMessage().startswith("Close running child process"):
+            return          # debug mode tells of each, and so it should
         self.records.append(record)
 
     @property

@@ -212,7 +212,9 @@ def test_run():
         loop = asyncio.get_running_loop()
         return type(loop), loop.get_debug()
 
-    assert tidewire.run(main()) == (tidewire.Loop, False)
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        debug = runner.get_loop().get_debug()
+    assert tidewire.run(main()) == (tidewire.Loop, debug)
     assert tidewire.run(main(), debug=True) == (tidewire.Loop, True)
 
 

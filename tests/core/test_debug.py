@@ -180,6 +180,7 @@ def test_coroutine_origin_tracking(loop):
     async def depth():
         return sys.get_coroutine_origin_tracking_depth()
 
+    loop.set_debug(False)
     before = sys.get_coroutine_origin_tracking_depth()
     assert loop.run_until_complete(depth()) == before
     loop.set_debug(True)

@@ -161,6 +161,7 @@ def test_handles_can_be_referenced_weakly(loop, run):
 
 
 def test_repr(loop):
+    loop.set_debug(False)
     handle = loop.call_soon(noop, 1, "two")
     assert "noop" in repr(handle) and "Handle" in repr(handle)
     handle.cancel()

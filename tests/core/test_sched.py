@@ -255,6 +255,7 @@ def test_time_moves_within_a_turn(loop, run):
 
 
 def test_an_exception_does_not_stop_the_others(loop, run, errors):
+    loop.set_debug(False)
     seen = []
 
     def fail():
@@ -328,6 +329,7 @@ def test_base_exception_that_is_no_interrupt(loop, run, errors):
 
 def test_callback_that_is_not_callable(loop, run, errors):
     """asyncio notices it when it runs, unless in debug mode."""
+    loop.set_debug(False)
     loop.call_soon(17)
     run(asyncio.sleep(0))
     (context,) = errors.take()
