@@ -236,6 +236,18 @@ tw_call_cork_free(TwLoop *loop, TwCork *cork)
 }
 
 void
+tw_call_flush_failed(PyObject *owner)
+{
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        PyErr_SetInterrupt();
+    }
+    else {
+        PyErr_WriteUnraisable(owner);
+    }
+}
+
+void
 tw_call_flush(TwLoop *loop)
 {
     PyObject *exc = tw_err_take();

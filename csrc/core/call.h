@@ -52,6 +52,9 @@ tw_call_begin(TwLoop *loop)
 {
     loop->depth++;
 }
+/* For a cork's flush that ends with an exception set: it has no caller to
+   give it to.  A KeyboardInterrupt leaves the loop a little later. */
+void tw_call_flush_failed(PyObject *owner);
 void tw_call_flush(TwLoop *loop);
 static inline void
 tw_call_end(TwLoop *loop)

@@ -129,17 +129,35 @@ handle_clear(PyObject *op)
     return 0;
 }
 
+/* Keep it for the next one, or free it. */
+static void
+handle_recycle(TwHandle *self, tw_state *state)
+{
+    bool timer = self->flags & TW_H_TIMER;
+    PyObject **list = timer ? &state->timer_free : &state->handle_free;
+    int *count =
+        timer ? &state->timer_free_count : &state->handle_free_count;
+
+    if (*count < HANDLE_FREE_MAX) {
+        self->slot_args = *list;
+        *list = (PyObject *)self;
+        ++*count;
+    }
+    else {
+        PyObject_GC_Del(self);
+    }
+}
+
 static void
 handle_dealloc(PyObject *op)
 {
     TwHandle *self = (TwHandle *)op;
     PyTypeObject *type = Py_TYPE(self);
     TwLoop *loop = self->loop;
-    tw_state *state;
-    PyObject **list;
-    int *count;
 
     PyObject_GC_UnTrack(self);
+    /* A chain of handles that are each other's arguments may be long. */
+    Py_TRASHCAN_BEGIN(op, handle_dealloc)
     tw_clear_base_weakrefs(op, self->weakrefs);
     for (int i = 0; i < self->nargs; i++) {
         Py_XDECREF(TW_TAKE(self->room[1 + i]));
@@ -153,26 +171,15 @@ handle_dealloc(PyObject *op)
     }
     self->loop = NULL;
     self->nargs = 0;
-    if (TW_UNLIKELY(loop == NULL)) {
-        PyObject_GC_Del(self); /* making it failed */
-        Py_DECREF(type);
-        return;
-    }
-    state = loop->state;
-    list = self->flags & TW_H_TIMER ? &state->timer_free
-                                    : &state->handle_free;
-    count = self->flags & TW_H_TIMER ? &state->timer_free_count
-                                     : &state->handle_free_count;
-    if (*count < HANDLE_FREE_MAX) {
-        self->slot_args = *list;
-        *list = op;
-        ++*count;
+    if (TW_LIKELY(loop != NULL)) {
+        handle_recycle(self, loop->state);
     }
     else {
-        PyObject_GC_Del(self);
+        PyObject_GC_Del(self); /* making it failed */
     }
     Py_DECREF(type);
-    Py_DECREF((PyObject *)loop);
+    Py_XDECREF((PyObject *)loop);
+    Py_TRASHCAN_END
 }
 
 static PyMethodDef handle_methods[] = {

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <time.h>
 
+#include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
 #include "core/handle.h"
@@ -348,6 +349,25 @@ tw_loop_run(TwLoop *loop)
 
 /* -- methods -------------------------------------------------------------- */
 
+/* The loop does not run any more: said here, where no signal can come in
+   between, as it could in the Python code that says it again. */
+static void
+run_not_running(TwLoop *loop)
+{
+    PyObject *exc = tw_err_take(), *none[] = {Py_None}, *result;
+
+    loop->stopping = false;
+    Py_XSETREF(loop->thread_id, Py_NewRef(Py_None));
+    result = tw_seam_call(loop->state, "set_running_loop", none, 1);
+    if (result == NULL) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    Py_XDECREF(result);
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+}
+
 PyObject *
 tw_loop_meth_run_turns(PyObject *self, PyObject *unused)
 {
@@ -363,7 +383,9 @@ tw_loop_meth_run_turns(PyObject *self, PyObject *unused)
         PyErr_SetString(PyExc_RuntimeError, refusal);
         return NULL;
     }
-    if (tw_loop_run(loop) < 0) {
+    tw_status status = tw_loop_run(loop);
+    run_not_running(loop);
+    if (status < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -148,7 +148,7 @@ pipe_cork_flush(TwLoop *loop, TwCork *cork)
 
     self->cork = NULL;
     if (pipe_send_queue(self) < 0) {
-        PyErr_WriteUnraisable(NULL);
+        tw_call_flush_failed((PyObject *)self);
     }
     tw_call_cork_free(loop, cork);
 }

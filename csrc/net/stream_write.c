@@ -116,7 +116,11 @@ write_now(TwStream *self, TwCork *cork, const char *p, size_t n, size_t *sent)
         *sent = (size_t)done - held;
         return 0;
     }
-    return write_queue_cork(self, cork, (size_t)done);
+    if (write_queue_cork(self, cork, (size_t)done) < 0) {
+        /* No memory: a stream with a hole must not go on. */
+        return tw_transport_fatal(&self->base, WRITE_FATAL) < 0 ? -1 : 1;
+    }
+    return 0;
 }
 
 /* Send a cork that is in no list any more. */
@@ -158,7 +162,7 @@ stream_cork_flush(TwLoop *loop, TwCork *cork)
 
     self->cork = NULL;
     if (write_cork(self, cork) < 0) {
-        PyErr_WriteUnraisable(NULL);
+        tw_call_flush_failed((PyObject *)self);
     }
 }
 

@@ -209,13 +209,7 @@ udp_cork_flush(TwLoop *loop, TwCork *cork)
 
     self->cork = NULL;
     if (cork_send(self, BY_CORK) < 0) {
-        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-            PyErr_Clear();
-            PyErr_SetInterrupt(); /* leaves the loop a little later */
-        }
-        else {
-            PyErr_WriteUnraisable((PyObject *)self);
-        }
+        tw_call_flush_failed((PyObject *)self);
     }
     tw_call_cork_free(loop, cork);
 }

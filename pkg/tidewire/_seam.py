@@ -39,6 +39,9 @@ DefaultEventLoopPolicy = unix_events._UnixDefaultEventLoopPolicy
 set_event_loop_policy = getattr(events, '_set_event_loop_policy',
                                 events.set_event_loop_policy)
 
+#: A builtin: C calls it without giving signals a chance.
+set_running_loop = events._set_running_loop
+
 #: Server._attach(transport) and _detach(transport): from 3.13 on.
 server_takes_transport = (
     base_events.Server._attach.__code__.co_argcount == 2)

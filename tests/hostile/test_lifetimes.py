@@ -352,3 +352,17 @@ def test_pipe_for_a_closed_loop(loop_factory, unraisable):
     gc.collect()
     for text in unraisable.take():      # asyncio's transports warn
         assert "ResourceWarning" in text
+
+
+def test_a_long_chain_of_handles(script):
+    """Each is the next one's argument: freeing them takes no stack."""
+    out = script("""
+        loop = new_loop()
+        handle = None
+        for _ in range(300_000):
+            handle = loop.call_soon(print, handle)
+        loop.close()
+        del loop, handle
+        print("alive")
+    """)
+    assert out == ["alive"]
