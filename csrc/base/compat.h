@@ -31,6 +31,14 @@
 #define TW_DATAGRAM_HEADER 0
 #endif
 
+/* asyncio has a class of its own for what call_soon_threadsafe() returns: its
+   cancel() in another thread waits while the callback runs. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define TW_HANDLE_THREADSAFE 1
+#else
+#define TW_HANDLE_THREADSAFE 0
+#endif
+
 /* Slots that say what a module is fit for: one interpreter, with the GIL. */
 #if PY_VERSION_HEX >= 0x030C0000
 #define TW_MODULE_ONE_INTERPRETER                                             \

@@ -111,6 +111,34 @@ tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
     return self;
 }
 
+TwHandle *
+tw_handle_new_threadsafe(TwLoop *loop, PyObject *callback,
+                         PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *context)
+{
+    tw_state *state = loop->state;
+    TwHandle *self;
+
+    if (!TW_HANDLE_THREADSAFE) {
+        return tw_handle_new(loop, callback, args, nargs, context);
+    }
+    self = handle_alloc(state->threadsafe_type, &state->threadsafe_free,
+                        &state->threadsafe_free_count);
+    if (self == NULL) {
+        return NULL;
+    }
+    tw_status status =
+        handle_init(self, loop, callback, args, nargs, context);
+    self->flags = TW_H_THREADSAFE;
+    self->ran = NULL;
+    PyObject_GC_Track(self);
+    if (status < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
 /* -- cancel --------------------------------------------------------------- */
 
 /* Let go of the callback and its arguments: may run Python (finalizers), so
@@ -294,17 +322,14 @@ handle_report_array(TwHandle *self, PyObject *callback, PyObject **argv,
     return status;
 }
 
-tw_status
-tw_handle_run(TwHandle *self)
+static tw_status
+handle_run(TwHandle *self)
 {
     /* Pinned here, as the callback may cancel us; [0] is for the call. */
     PyObject *argv[1 + TW_HANDLE_INLINE], *callback, *result;
     int n = self->nargs;
     tw_status status = 0;
 
-    if (self->flags & TW_H_CANCELLED) {
-        return 0;
-    }
     if (TW_UNLIKELY(self->loop->debug)) {
         return handle_run_debug(self);
     }
@@ -328,4 +353,72 @@ tw_handle_run(TwHandle *self)
     }
     Py_DECREF(callback);
     return status;
+}
+
+/* -- run, while other threads may cancel ---------------------------------- */
+
+/* The callback is done: tell those who wait in tw_handle_wait_run(). */
+static void
+handle_tell_ran(TwHandle *self)
+{
+    PyObject *ran = TW_TAKE(self->ran);
+    PyObject *exc = tw_err_take();
+    PyObject *result =
+        tw_seam_call(self->loop->state, "set_event", &ran, 1);
+
+    if (result == NULL) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(ran);
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+}
+
+tw_status
+tw_handle_run(TwHandle *self)
+{
+    tw_status status;
+
+    if (TW_LIKELY(!(self->flags & (TW_H_CANCELLED | TW_H_THREADSAFE)))) {
+        return handle_run(self);
+    }
+    if (self->flags & TW_H_CANCELLED) {
+        return 0;
+    }
+    self->flags |= TW_H_RUNNING;
+    status = handle_run(self);
+    self->flags &= ~TW_H_RUNNING;
+    if (self->ran != NULL) {
+        handle_tell_ran(self);
+    }
+    return status;
+}
+
+tw_status
+tw_handle_wait_run(TwHandle *self)
+{
+    PyObject *argv[] = {(PyObject *)self}, *ran, *result;
+
+    if (!(self->flags & TW_H_RUNNING)) {
+        return 0;
+    }
+    ran = tw_seam_call(self->loop->state, "event_for_run", argv, 1);
+    if (ran == NULL) {
+        return -1;
+    }
+    /* Making it may have let the loop's thread go on. */
+    if (ran == Py_None || !(self->flags & TW_H_RUNNING)) {
+        Py_DECREF(ran);
+        return 0;
+    }
+    if (self->ran == NULL) {
+        self->ran = Py_NewRef(ran);
+    }
+    Py_SETREF(ran, Py_NewRef(self->ran));
+    result = tw_seam_call(self->loop->state, "wait_event", &ran, 1);
+    Py_DECREF(ran);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
 }

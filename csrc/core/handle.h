@@ -13,6 +13,8 @@
 #define TW_H_CANCELLED 1u /* cancel() was called */
 #define TW_H_SCHEDULED 2u /* in the heap of timers */
 #define TW_H_TIMER 4u     /* a TimerHandle */
+#define TW_H_THREADSAFE 8u /* of call_soon_threadsafe(), from 3.14 on */
+#define TW_H_RUNNING 16u  /* a THREADSAFE one: in its callback */
 
 struct TwHandle {
     PyObject_HEAD
@@ -25,9 +27,12 @@ struct TwHandle {
     PyObject *repr;         /* strong or NULL: set when cancelled in debug */
     PyObject *traceback;    /* strong or NULL: where it was made (debug) */
     PyObject *weakrefs;
-    PyObject *timer_slots[2]; /* asyncio.TimerHandle's: unused */
+    PyObject *timer_slots[2]; /* of asyncio's subclasses: unused */
     /* Ours. */
-    double when;
+    union {
+        double when;
+        PyObject *ran; /* THREADSAFE: strong or NULL: what others wait for */
+    };
     unsigned flags;
     int nargs;              /* inline arguments; -1: they are in slot_args */
     PyObject *room[1 + TW_HANDLE_INLINE]; /* [0] is scratch; then strong */
@@ -41,6 +46,14 @@ TwHandle *tw_handle_new(TwLoop *loop, PyObject *callback,
 TwHandle *tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
                               PyObject *const *args, Py_ssize_t nargs,
                               PyObject *context);
+/* What call_soon_threadsafe() returns. */
+TwHandle *tw_handle_new_threadsafe(TwLoop *loop, PyObject *callback,
+                                   PyObject *const *args, Py_ssize_t nargs,
+                                   PyObject *context);
+
+/* Another thread than the loop's waits for the end of a callback that runs.
+   Runs Python; other threads run meanwhile. */
+TW_MUSTCHECK tw_status tw_handle_wait_run(TwHandle *handle);
 
 /* cancel(): idempotent, releases callback and arguments. */
 void tw_handle_cancel(TwHandle *handle);
@@ -63,5 +76,6 @@ static inline bool
 tw_handle_is(const tw_state *state, PyObject *obj)
 {
     return Py_IS_TYPE(obj, state->handle_type)
-           || Py_IS_TYPE(obj, state->timer_type);
+           || Py_IS_TYPE(obj, state->timer_type)
+           || Py_IS_TYPE(obj, state->threadsafe_type);
 }

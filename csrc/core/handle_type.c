@@ -39,6 +39,24 @@ handle_meth_get_context(PyObject *self, PyObject *unused)
 }
 
 static PyObject *
+threadsafe_meth_cancel(PyObject *self, PyObject *unused)
+{
+    if (tw_handle_wait_run((TwHandle *)self) < 0) {
+        return NULL;
+    }
+    return handle_meth_cancel(self, NULL);
+}
+
+static PyObject *
+threadsafe_meth_cancelled(PyObject *self, PyObject *unused)
+{
+    if (tw_handle_wait_run((TwHandle *)self) < 0) {
+        return NULL;
+    }
+    return handle_meth_cancelled(self, NULL);
+}
+
+static PyObject *
 handle_meth_run(PyObject *self, PyObject *unused)
 {
     if (tw_handle_run((TwHandle *)self) < 0) {
@@ -109,6 +127,9 @@ handle_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->repr);
     Py_VISIT(self->traceback);
+    if (self->flags & TW_H_THREADSAFE) {
+        Py_VISIT(self->ran);
+    }
     for (int i = 0; i < self->nargs; i++) {
         Py_VISIT(self->room[1 + i]);
     }
@@ -129,14 +150,29 @@ handle_clear(PyObject *op)
     return 0;
 }
 
+/* The list of the type's free handles, and its length. */
+static PyObject **
+handle_free_list(TwHandle *self, tw_state *state, int **count)
+{
+    if (self->flags & TW_H_TIMER) {
+        *count = &state->timer_free_count;
+        return &state->timer_free;
+    }
+    if (TW_UNLIKELY(self->flags & TW_H_THREADSAFE)) {
+        Py_CLEAR(self->ran);
+        *count = &state->threadsafe_free_count;
+        return &state->threadsafe_free;
+    }
+    *count = &state->handle_free_count;
+    return &state->handle_free;
+}
+
 /* Keep it for the next one, or free it. */
 static void
 handle_recycle(TwHandle *self, tw_state *state)
 {
-    bool timer = self->flags & TW_H_TIMER;
-    PyObject **list = timer ? &state->timer_free : &state->handle_free;
-    int *count =
-        timer ? &state->timer_free_count : &state->handle_free_count;
+    int *count;
+    PyObject **list = handle_free_list(self, state, &count);
 
     if (*count < HANDLE_FREE_MAX) {
         self->slot_args = *list;
@@ -199,6 +235,14 @@ static PyMethodDef timer_methods[] = {
     {NULL},
 };
 
+static PyMethodDef threadsafe_methods[] = {
+    {"cancel", threadsafe_meth_cancel, METH_NOARGS, cancel_doc},
+    {"cancelled", threadsafe_meth_cancelled, METH_NOARGS, cancelled_doc},
+    {"get_context", handle_meth_get_context, METH_NOARGS, get_context_doc},
+    {"_run", handle_meth_run, METH_NOARGS, NULL},
+    {NULL},
+};
+
 #define HANDLE_GETSET                                                         \
     {"_args", handle_get_args, NULL, NULL, NULL},                             \
         {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},               \
@@ -248,6 +292,16 @@ static PyType_Slot timer_slots[] = {
     {0, NULL},
 };
 
+static PyType_Slot threadsafe_slots[] = {
+    {Py_tp_doc, (void *)handle_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_methods, threadsafe_methods},
+    {Py_tp_getset, handle_getset},
+    {0, NULL},
+};
+
 #define HANDLE_FLAGS                                                          \
     (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC                                  \
      | Py_TPFLAGS_DISALLOW_INSTANTIATION)
@@ -264,6 +318,13 @@ static PyType_Spec timer_spec = {
     .basicsize = sizeof(TwHandle),
     .flags = HANDLE_FLAGS,
     .slots = timer_slots,
+};
+
+static PyType_Spec threadsafe_spec = {
+    .name = "tidewire._core.ThreadSafeHandle",
+    .basicsize = sizeof(TwHandle),
+    .flags = HANDLE_FLAGS,
+    .slots = threadsafe_slots,
 };
 
 static const TwSlotCheck handle_layout[] = {
@@ -289,7 +350,8 @@ handle_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
     }
     if (tw_state_check_layout((PyTypeObject *)base, handle_layout, room)
         == 0) {
-        status = tw_state_add_type(state, slot, spec, base, 1);
+        status = tw_state_add_type(state, slot, spec, base,
+                                   slot != &state->threadsafe_type);
     }
     Py_DECREF(base);
     return status;
@@ -302,6 +364,17 @@ tw_handle_setup(tw_state *state, PyObject *module)
                         offsetof(TwHandle, timer_slots))
         < 0) {
         return -1;
+    }
+    if (TW_HANDLE_THREADSAFE) {
+        if (handle_add_type(state, &state->threadsafe_type, &threadsafe_spec,
+                            "_ThreadSafeHandle", offsetof(TwHandle, when))
+            < 0) {
+            return -1;
+        }
+    }
+    else {
+        state->threadsafe_type =
+            (PyTypeObject *)Py_NewRef((PyObject *)state->handle_type);
     }
     return handle_add_type(state, &state->timer_type, &timer_spec,
                            "TimerHandle", offsetof(TwHandle, when));

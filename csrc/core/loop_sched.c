@@ -126,17 +126,23 @@ sched_check_debug(TwLoop *loop, PyObject *callback, const char *method,
 
 /* -- soon ----------------------------------------------------------------- */
 
-/* A new handle in the ready queue; a new reference to it, or NULL. */
+/* A new handle (steals it; or NULL) goes into the ready queue: a reference to
+   it, or NULL. */
 static TwHandle *
-sched_push_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
-                Py_ssize_t nargs, PyObject *context)
+sched_push_steal(TwLoop *loop, TwHandle *handle)
 {
-    TwHandle *handle = tw_handle_new(loop, callback, args, nargs, context);
-
     if (handle != NULL && tw_ring_push(&loop->ready, handle) < 0) {
         Py_CLEAR(handle);
     }
     return (TwHandle *)Py_XNewRef((PyObject *)handle);
+}
+
+static TwHandle *
+sched_push_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *context)
+{
+    return sched_push_steal(
+        loop, tw_handle_new(loop, callback, args, nargs, context));
 }
 
 tw_status
@@ -215,7 +221,9 @@ tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
                < 0) {
         return NULL;
     }
-    handle = sched_push_soon(loop, args[0], args + 1, nargs - 1, context);
+    handle = sched_push_steal(
+        loop, tw_handle_new_threadsafe(loop, args[0], args + 1, nargs - 1,
+                                       context));
     if (handle != NULL) {
         tw_loop_wake(loop);
     }

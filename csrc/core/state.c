@@ -57,12 +57,12 @@ state_import_asyncio(tw_state *state)
 }
 
 static tw_status
-state_ask_seam(tw_state *state)
+state_ask_seam(tw_state *state, const char *name, int *answer)
 {
-    PyObject *truth = PyObject_GetAttrString(
-        state->seam, "server_takes_transport"); /* allow: seam */
+    PyObject *truth =
+        PyObject_GetAttrString(state->seam, name); /* allow: seam */
 
-    state->server_takes_transport = truth == Py_True;
+    *answer = truth == Py_True;
     Py_XDECREF(truth);
     return truth == NULL ? -1 : 0;
 }
@@ -83,7 +83,13 @@ tw_state_init(tw_state *state, PyObject *module)
     if (state->seam == NULL) {
         return -1;
     }
-    return state_ask_seam(state);
+    if (state_ask_seam(state, "server_takes_transport",
+                       &state->server_takes_transport)
+        < 0) {
+        return -1;
+    }
+    return state_ask_seam(state, "sendfile_always_moves",
+                          &state->sendfile_always_moves);
 }
 
 /* Every strong reference of the state but the names, once each. */
@@ -91,6 +97,7 @@ tw_state_init(tw_state *state, PyObject *module)
     X(loop_type)                                                              \
     X(handle_type)                                                            \
     X(timer_type)                                                             \
+    X(threadsafe_type)                                                        \
     X(poll_type)                                                              \
     X(accept_type)                                                            \
     X(stream_type)                                                            \
@@ -139,7 +146,9 @@ tw_state_clear(tw_state *state)
 {
     state_free_handles(&state->handle_free);
     state_free_handles(&state->timer_free);
+    state_free_handles(&state->threadsafe_free);
     state->handle_free_count = state->timer_free_count = 0;
+    state->threadsafe_free_count = 0;
 #define X(field) Py_CLEAR(state->field);
     TW_STATE_OBJECTS(X)
 #undef X

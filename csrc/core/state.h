@@ -88,6 +88,7 @@ typedef struct tw_state {
     PyTypeObject *loop_type;
     PyTypeObject *handle_type;
     PyTypeObject *timer_type;
+    PyTypeObject *threadsafe_type; /* before 3.14: the handle_type */
     PyTypeObject *poll_type;
     PyTypeObject *accept_type;
     PyTypeObject *stream_type;
@@ -111,6 +112,7 @@ typedef struct tw_state {
     PyObject *seam;                 /* the module tidewire._seam */
     PyObject *tls;                  /* tuple or NULL: tls/engine_impl.h */
     int server_takes_transport;     /* Server._attach(transport): 3.13+ */
+    int sendfile_always_moves;      /* the file, also if nothing was sent */
 
     PyObject *empty_tuple;
     PyObject *kw_loop; /* ("loop",) */
@@ -124,7 +126,9 @@ typedef struct tw_state {
     /* Handles to use again, linked through their first slot. */
     PyObject *handle_free;
     PyObject *timer_free;
+    PyObject *threadsafe_free;
     int handle_free_count;
+    int threadsafe_free_count;
     int timer_free_count;
 } tw_state;
 

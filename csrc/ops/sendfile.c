@@ -26,7 +26,8 @@ file_move(TwSockOp *op)
 {
     TwSockFile *file = &op->file;
 
-    if (file->total > 0 && file->block >= 0) {
+    if ((file->total > 0 || op->loop->state->sendfile_always_moves)
+        && file->block >= 0) {
         (void)lseek(file->file, (off_t)file->offset, SEEK_SET);
     }
     file->block = -1;

@@ -170,7 +170,12 @@ flow_shutdown(TwTls *self)
     if (tw_filter_send(self, false) < 0 || tw_tls_tell_eof(self) < 0) {
         return -1;
     }
-    tw_tls_stop_timer(self);
+    /* The lower transport sends what it has before it closes, which a peer
+       that does not read could delay for ever: timed until it is lost. */
+    if (self->timer == NULL
+        && tw_tls_start_timer(self, self->shutdown_timeout) < 0) {
+        return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
+    }
     return tw_filter_close_soon(self);
 }
 

@@ -10,6 +10,7 @@ import io
 import os
 import socket
 import sys
+import threading
 from asyncio import (
     base_events,
     constants,
@@ -45,6 +46,11 @@ set_running_loop = events._set_running_loop
 #: Server._attach(transport) and _detach(transport): from 3.13 on.
 server_takes_transport = (
     base_events.Server._attach.__code__.co_argcount == 2)
+
+#: sendfile() sets the file's position also when it sent nothing: late in 3.14.
+sendfile_always_moves = (
+    unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos
+    .__code__.co_argcount == 3)
 
 
 # -- handles -----------------------------------------------------------------
@@ -91,6 +97,21 @@ def report_handle(handle, callback, args, exc):
     if handle._source_traceback:
         context['source_traceback'] = handle._source_traceback
     handle._loop.call_exception_handler(context)
+
+
+def event_for_run(handle):
+    """Something to wait for in another thread than the loop's."""
+    if handle._loop._thread_id == threading.get_ident():
+        return None
+    return threading.Event()
+
+
+def wait_event(event):
+    event.wait()
+
+
+def set_event(event):
+    event.set()
 
 
 def note_duration(loop, handle, seconds):

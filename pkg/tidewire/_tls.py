@@ -191,5 +191,6 @@ async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
         transport.close()
         begin.cancel()
         resume.cancel()
+        waiter = None       # its exception's traceback has this frame
         raise
     return upgraded

@@ -1,6 +1,7 @@
 """call_soon_threadsafe: from other threads, finalizers, signal handlers."""
 import asyncio
 import gc
+import sys
 import threading
 
 import pytest
@@ -236,3 +237,63 @@ def test_interrupt(loop, kind):
     with pytest.raises(kind):
         loop.run_forever()
     thread.join()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="new in 3.14")
+@pytest.mark.parametrize("method", ["cancel", "cancelled"])
+@pytest.mark.parametrize("debug", [False, True])
+def test_another_thread_waits_for_a_callback_that_runs(loop, errors, method, debug):
+    loop.set_debug(debug)
+    loop.slow_callback_duration = 60
+    started, asked, ended = threading.Event(), threading.Event(), []
+    seen = []
+
+    def callback():
+        started.set()
+        asked.wait()
+        ended.append(1)
+        raise ValueError("reported before the others go on")
+
+    def work():
+        handle = loop.call_soon_threadsafe(callback)
+        started.wait()
+        asked.set()
+        seen.append(getattr(handle, method)())
+        seen.append((bool(ended), len(errors)))
+        loop.call_soon_threadsafe(loop.stop)
+
+    threads = [threading.Thread(target=work)]
+    threads[0].start()
+    loop.run_forever()
+    threads[0].join()
+    assert seen == [None if method == "cancel" else False, (True, 1)]
+    errors.take()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="new in 3.14")
+def test_a_callback_cancels_itself_while_others_wait(loop):
+    handles, seen, started = [], [], threading.Event()
+
+    def callback():
+        started.set()
+        while not handles:
+            pass
+        handles[0].cancel()
+        seen.append(handles[0].cancelled())
+
+    def work(first):
+        if first:
+            handles.append(loop.call_soon_threadsafe(callback))
+        started.wait()
+        handles[0].cancel()
+        seen.append(handles[0].cancelled())
+        if len(seen) == 4:
+            loop.call_soon_threadsafe(loop.stop)
+
+    threads = [threading.Thread(target=work, args=(i == 0,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    loop.run_forever()
+    for thread in threads:
+        thread.join()
+    assert seen == [True] * 4

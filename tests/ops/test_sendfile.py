@@ -11,6 +11,10 @@ import pytest
 
 import support
 
+# Late in 3.14 the file's position is set also when nothing was sent.
+ALWAYS_MOVES = (asyncio.SelectorEventLoop._sock_sendfile_update_filepos
+                .__code__.co_argcount == 3)
+
 kinds = pytest.mark.parametrize("kind", support.KINDS)
 DATA = os.urandom(1 << 20) * 3 + b"tail"
 BIG = 64 << 20
@@ -64,7 +68,7 @@ def test_sock_ranges(loop, run, sockets, file, kind, offset, count):
         got = await support.recv_exactly(b, len(wanted))
         assert await task == len(wanted)
         assert support.same(got, wanted)
-        assert file.tell() == (offset + len(wanted) if wanted else 7)
+        assert file.tell() == (offset + len(wanted) if wanted or ALWAYS_MOVES else 7)
         assert support.drain(b) == b""
 
     run(main())
