@@ -29,7 +29,7 @@
 /* Then the loop stays away for this long (and the system's timer slack), this
    often. */
 #define RUN_HANDOVER_NS 1000
-#define RUN_HANDOVER_EVERY_NS 100000u
+#define RUN_HANDOVER_EVERY_NS 60000u
 /* After a wait that short, or when the set had news, it is asked first, so
    often, before libuv waits: a busy loop needs one system call a turn. */
 #define RUN_SHORT_WAIT_NS 100000u
