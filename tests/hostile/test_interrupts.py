@@ -384,7 +384,7 @@ def test_ctrl_c_at_many_points(script):
             global interrupts
             while True:
                 try:
-                    loop.call_later(5, loop.stop)
+                    loop.call_later(2, loop.stop)
                     loop.run_forever()
                     return
                 except KeyboardInterrupt:
