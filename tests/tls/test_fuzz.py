@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import BufferedRecorder, Recorder
 
+# Hypothesis looks at every random.Random; of some it says that they are short-lived.
+pytestmark = pytest.mark.filterwarnings("ignore:It looks like `register_random`")
+
 COMMON = settings(deadline=None, derandomize=True, max_examples=60, database=None,
                   suppress_health_check=[HealthCheck.function_scoped_fixture])
 
