@@ -48,6 +48,7 @@ typedef struct TwCork TwCork;
     X(getpeername)                                                            \
     X(getsockname)                                                            \
     X(gettimeout)                                                             \
+    X(is_closing)                                                             \
     X(log_debug)                                                              \
     X(log_handshake)                                                          \
     X(loop)                                                                   \

@@ -534,6 +534,25 @@ tw_filter_force_close(TwTls *tls, PyObject *exc)
     return 0;
 }
 
+int
+tw_filter_is_closing(TwTls *tls)
+{
+    PyObject *argv[] = {tls->lower}, *result;
+    int closing;
+
+    if (tls->lower == NULL || tls->is_lost) {
+        return 0;
+    }
+    if (tls->is_stream) {
+        return !tw_transport_is_open((TwTransport *)tls->lower);
+    }
+    result = tw_call_plain_method(tls->base.loop->state->str.is_closing, argv,
+                                  1);
+    closing = result ? PyObject_IsTrue(result) : -1;
+    Py_XDECREF(result);
+    return closing;
+}
+
 PyObject *
 tw_filter_extra_info(TwTls *tls, PyObject *name, PyObject *dflt)
 {

@@ -41,6 +41,9 @@ TW_MUSTCHECK tw_status tw_filter_resume_reading(TwTls *tls);
 TW_MUSTCHECK tw_status tw_filter_close_soon(TwTls *tls);
 TW_MUSTCHECK tw_status tw_filter_force_close(TwTls *tls, PyObject *exc);
 
+/* lower.is_closing(): 1, 0, or -1 with an exception. */
+int tw_filter_is_closing(TwTls *tls);
+
 /* lower.get_extra_info(name, default): new reference or NULL. */
 PyObject *tw_filter_extra_info(TwTls *tls, PyObject *name, PyObject *dflt);
 

@@ -170,9 +170,9 @@ flow_shutdown(TwTls *self)
     if (tw_filter_send(self, false) < 0 || tw_tls_tell_eof(self) < 0) {
         return -1;
     }
-    /* The lower transport sends what it has before it closes, which a peer
-       that does not read could delay for ever: timed until it is lost. */
-    if (self->timer == NULL
+    /* The lower transport first sends what it has, which a peer that does
+       not read can delay for ever: the timeout holds until it is lost. */
+    if (self->timer == NULL && !self->is_lost
         && tw_tls_start_timer(self, self->shutdown_timeout) < 0) {
         return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
     }

@@ -177,6 +177,18 @@ tls_meth_feed(PyObject *op, PyObject *data)
     return tls_result(status);
 }
 
+/* For CPython's own tests, as in asyncio: plaintext that waits. */
+static PyObject *
+tls_meth_append_backlog(PyObject *op, PyObject *data)
+{
+    TwTls *self = (TwTls *)op;
+
+    if (!PyBytes_Check(data)) {
+        return PyErr_Format(PyExc_TypeError, "bytes expected");
+    }
+    return tls_result(tw_bufq_push(&self->backlog, data, 0));
+}
+
 static PyObject *
 tls_meth_begin(PyObject *op, PyObject *unused)
 {
@@ -214,10 +226,16 @@ tls_meth_force_close(PyObject *op, PyObject *exc)
 static PyObject *
 tls_meth_is_closing(PyObject *op, PyObject *unused)
 {
-    if (tw_filter_uncork((TwTls *)op) < 0) {
+    TwTls *self = (TwTls *)op;
+    int closing = self->is_closed;
+
+    if (tw_filter_uncork(self) < 0) {
         return NULL;
     }
-    return PyBool_FromLong(((TwTls *)op)->is_closed);
+    if (!closing) {
+        closing = tw_filter_is_closing(self);
+    }
+    return closing < 0 ? NULL : PyBool_FromLong(closing);
 }
 
 /* -- reading on and off --------------------------------------------------- */
@@ -440,6 +458,7 @@ static PyMethodDef tls_methods[] = {
     {"_force_close", tls_meth_force_close, METH_O, NULL},
     {"_slip_in", tls_meth_slip_in, METH_O, NULL},
     {"_feed", tls_meth_feed, METH_O, NULL},
+    {"_test__append_write_backlog", tls_meth_append_backlog, METH_O, NULL},
     {"_begin", tls_meth_begin, METH_NOARGS, NULL},
     {"_on_timeout", tls_meth_on_timeout, METH_NOARGS, NULL},
     {NULL},

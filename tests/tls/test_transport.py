@@ -583,6 +583,37 @@ def test_close_with_a_peer_that_never_reads(run):
     run(main())
 
 
+@pytest.mark.tidewire           # asyncio: late 3.14
+@pytest.mark.parametrize("close_first", [True, False])
+def test_the_timeout_holds_until_everything_is_sent(run, close_first):
+    async def main():
+        one, peer = await tlskit.with_peer(ssl_shutdown_timeout=0.05)
+        one.transport.write(blob(8 << 20))
+        if close_first:
+            one.transport.close()
+        peer.sock.shutdown(socket.SHUT_WR)          # says goodbye, but does not read
+        await one.saw("lost")
+        assert isinstance(one.lost, TimeoutError)
+        peer.close()
+    run(main())
+
+
+@pytest.mark.tidewire           # asyncio: late 3.14
+def test_is_closing_after_an_error(run):
+    async def main():
+        one, peer = await tlskit.with_peer(
+            lambda: Recorder({"lost": lambda p, e: seen.append(p.transport.is_closing())}))
+        await peer.raw(b"this is no TLS")
+        while not one.transport.is_closing():
+            await support.io_turns(1)
+        await one.saw("lost")
+        peer.close()
+
+    seen = []
+    run(main())
+    assert seen == [True]
+
+
 def test_abort_after_close(run):
     async def main():
         one, peer = await tlskit.with_peer()
