@@ -183,7 +183,7 @@ tls_meth_append_backlog(PyObject *op, PyObject *data)
 {
     TwTls *self = (TwTls *)op;
 
-    if (!PyBytes_Check(data)) {
+    if (!PyBytes_CheckExact(data)) {
         return PyErr_Format(PyExc_TypeError, "bytes expected");
     }
     return tls_result(tw_bufq_push(&self->backlog, data, 0));
