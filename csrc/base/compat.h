@@ -14,13 +14,6 @@
 #define TW_CONTEXT_FORMAT ""
 #endif
 
-/* Free-threaded builds: see docs/internals/core. */
-#ifdef Py_GIL_DISABLED
-#define TW_FREE_THREADED 1
-#else
-#define TW_FREE_THREADED 0
-#endif
-
 /* asyncio's datagram transports: empty datagrams are sent, and 8 bytes are
    counted for the header of each that waits, from 3.13 on. */
 #if PY_VERSION_HEX >= 0x030D0000

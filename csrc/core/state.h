@@ -106,8 +106,6 @@ typedef struct tw_state {
     PyObject *task_type;            /* asyncio.Task */
     PyObject *base_loop_type;       /* asyncio.BaseEventLoop */
     PyObject *buffered_protocol;    /* asyncio.BufferedProtocol */
-    PyObject *stream_reader;        /* asyncio.StreamReader */
-    PyObject *stream_reader_protocol;
     PyObject *transport_socket;     /* asyncio.trsock.TransportSocket */
     PyObject *socket_type;          /* socket.socket */
     PyObject *seam;                 /* the module tidewire._seam */

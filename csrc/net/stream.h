@@ -89,9 +89,6 @@ tw_status tw_stream_on_ready(PyObject *self, unsigned events);
 
 /* net/stream_read.c */
 TW_MUSTCHECK tw_status tw_stream_read(TwStream *self);
-/* Hand bytes to the protocol as if they had been read (start_tls of a
-   downgrade, tests).  */
-TW_MUSTCHECK tw_status tw_stream_deliver(TwStream *self, char *p, size_t n);
 
 /* net/stream_write.c */
 TW_MUSTCHECK tw_status tw_stream_on_writable(TwStream *self);

@@ -159,8 +159,8 @@ read_into_protocol(TwStream *self)
     return 0;
 }
 
-tw_status
-tw_stream_deliver(TwStream *self, char *p, size_t n)
+static tw_status
+read_deliver(TwStream *self, char *p, size_t n)
 {
     return read_deliver_steal(self,
                               PyBytes_FromStringAndSize(p, (Py_ssize_t)n));
@@ -229,5 +229,5 @@ tw_stream_read(TwStream *self)
     if (self->sink != NULL) {
         return self->sink->data(self, self->sink_owner, buffer, (size_t)got);
     }
-    return tw_stream_deliver(self, buffer, (size_t)got);
+    return read_deliver(self, buffer, (size_t)got);
 }

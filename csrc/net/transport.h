@@ -57,8 +57,6 @@ typedef struct {
 #define TW_F_BUFFERED 0x40u     /* the protocol is a BufferedProtocol */
 #define TW_F_EOF_SENT 0x80u     /* write_eof() was called */
 #define TW_F_EOF_GOT 0x100u     /* the peer's end of file was read */
-#define TW_F_STREAMS 0x200u     /* protocol is exactly asyncio's streams' */
-#define TW_F_UNCONNECTED 0x400u /* no protocol to call any more */
 
 struct TwTransport {
     PyObject_HEAD
@@ -182,9 +180,7 @@ PyObject *tw_transport_extra_info(TwTransport *self, PyObject *name,
 PyObject *tw_transport_socket(TwTransport *self);
 
 /* -- methods and attributes that all types share -------------------------- */
-/* close, is_closing, get_protocol, set_protocol, get_extra_info: METH tables
-   to be appended to a type's own are not possible in C, so each type names
-   these functions in its table. */
+/* Each type names these functions, or its own around them, in its table. */
 PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_abort(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_is_closing(PyObject *self, PyObject *unused);
@@ -203,33 +199,6 @@ PyObject *tw_transport_meth_get_write_buffer_limits(PyObject *self,
 PyObject *tw_transport_meth_get_write_buffer_size(PyObject *self,
                                                   PyObject *unused);
 PyObject *tw_transport_meth_force_close(PyObject *self, PyObject *exc);
-
-#define TW_TRANSPORT_METHODS                                                  \
-    {"close", tw_transport_meth_close, METH_NOARGS,                           \
-     tw_transport_doc_close},                                                 \
-        {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,             \
-         tw_transport_doc_is_closing},                                        \
-        {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
-         tw_transport_doc_get_protocol},                                      \
-        {"set_protocol", tw_transport_meth_set_protocol, METH_O,              \
-         tw_transport_doc_set_protocol},                                      \
-        {"get_extra_info",                                                    \
-         (PyCFunction)(void (*)(void))tw_transport_meth_get_extra_info,       \
-         METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info}
-#define TW_TRANSPORT_WRITE_METHODS                                            \
-    {"abort", tw_transport_meth_abort, METH_NOARGS,                           \
-     tw_transport_doc_abort},                                                 \
-        {"_force_close", tw_transport_meth_force_close, METH_O, NULL},        \
-        {"get_write_buffer_size", tw_transport_meth_get_write_buffer_size,    \
-         METH_NOARGS, tw_transport_doc_get_write_buffer_size},                \
-        {"get_write_buffer_limits",                                           \
-         tw_transport_meth_get_write_buffer_limits, METH_NOARGS,              \
-         tw_transport_doc_get_write_buffer_limits},                           \
-        {"set_write_buffer_limits",                                           \
-         (PyCFunction)(void (*)(                                              \
-             void))tw_transport_meth_set_write_buffer_limits,                 \
-         METH_FASTCALL | METH_KEYWORDS,                                       \
-         tw_transport_doc_set_write_buffer_limits}
 
 extern const char tw_transport_doc_close[];
 extern const char tw_transport_doc_abort[];
