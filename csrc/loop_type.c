@@ -8,6 +8,7 @@
 #include "net/process.h"
 #include "net/stream.h"
 #include "net/udp.h"
+#include "ops/dns.h"
 #include "ops/sendfile.h"
 #include "ops/sock.h"
 
@@ -77,6 +78,8 @@ static PyMethodDef loop_methods[] = {
 
     /* ops */
     TW_SOCK_METHODS,
+    {"_literal_addresses", FAST(tw_dns_loop_literal_addresses),
+     METH_FASTCALL, NULL},
     {"_sock_sendfile_native", FAST(tw_sendfile_loop_sock_sendfile_native),
      FASTKW, tw_sendfile_doc_sock_sendfile_native},
     {NULL},

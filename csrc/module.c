@@ -10,6 +10,7 @@
 #include "net/process.h"
 #include "net/stream.h"
 #include "net/udp.h"
+#include "ops/dns.h"
 #include "ops/sock_coro.h"
 #include "tls/engine.h"
 #include "tls/filter.h"
@@ -61,6 +62,7 @@ static const TwSetup module_setups[] = {
     tw_tls_transport_setup,
     /* ops */
     tw_sock_coro_setup,
+    tw_dns_setup,
 };
 
 static int

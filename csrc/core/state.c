@@ -113,6 +113,7 @@ tw_state_init(tw_state *state, PyObject *module)
     X(socket_type)                                                            \
     X(seam)                                                                   \
     X(tls)                                                                    \
+    X(dns)                                                                    \
     X(empty_tuple)                                                            \
     X(kw_loop)
 

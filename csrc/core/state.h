@@ -110,6 +110,7 @@ typedef struct tw_state {
     PyObject *socket_type;          /* socket.socket */
     PyObject *seam;                 /* the module tidewire._seam */
     PyObject *tls;                  /* tuple or NULL: tls/engine_impl.h */
+    PyObject *dns;                  /* tuple or NULL: ops/dns.c */
     int server_takes_transport;     /* Server._attach(transport): 3.13+ */
     int sendfile_always_moves;      /* the file, also if nothing was sent */
 

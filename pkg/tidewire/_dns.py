@@ -1,8 +1,9 @@
 """getaddrinfo() and getnameinfo(): what needs no name server needs no thread.
 
-asyncio's own methods do everything else, in the executor.  What is answered
-here is answered by the same function of the socket module, with the same
-arguments, hence with the same result or the same exception.
+The usual questions about a literal address are answered in C (ops/dns.c).
+What else is answered here is answered by the same function of the socket
+module, with the same arguments, hence with the same result or the same
+exception.  asyncio's own methods do everything else, in the executor.
 """
 import asyncio
 import socket
@@ -40,8 +41,19 @@ def _is_number(port):
             or isinstance(port, (str, bytes)) and port.isdigit())
 
 
+# The C code speaks for the function of the socket module, not for one that a
+# program has put in its place.
+_known = (socket.getaddrinfo
+          if getattr(socket.getaddrinfo, '__globals__', None) is vars(socket)
+          else object())
+
+
 async def getaddrinfo(self, host, port, *,
                       family=0, type=0, proto=0, flags=0):
+    if socket.getaddrinfo is _known:
+        found = self._literal_addresses(host, port, family, type, proto, flags)
+        if found is not None:
+            return found
     # With AI_CANONNAME some C libraries look for the name of an address.
     if (_is_number(port) and _is_address(host)
             and isinstance(flags, int) and not flags & socket.AI_CANONNAME):

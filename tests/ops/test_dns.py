@@ -2,8 +2,12 @@
 import asyncio
 import concurrent.futures
 import inspect
+import itertools
 import logging
+import random
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -53,6 +57,10 @@ OTHERS = [
     ("", 80, {"type": STREAM}),
     ("127.0.0.1", 80, {"flags": socket.AI_CANONNAME, "type": STREAM}),
     ("localhost", 80, {"flags": socket.AI_NUMERICHOST}),
+    ("1.2.3.4.", 80, {"flags": socket.AI_NUMERICHOST}),
+    ("1.2.3.4 ", 80, {"flags": socket.AI_NUMERICHOST, "type": STREAM}),
+    (" ::1", 80, {"flags": socket.AI_NUMERICHOST, "type": STREAM}),
+    ("[::1]", 80, {"flags": socket.AI_NUMERICHOST, "type": STREAM}),
     (":", 80, {"flags": socket.AI_NUMERICHOST}),
     ("1\0", 80, {"flags": socket.AI_NUMERICHOST}),
     (5, 80, {}),
@@ -102,6 +110,109 @@ def test_as_the_socket_module(loop, executor, host, port, kwargs):
 def test_literals_take_no_thread(loop, executor, host, port, kwargs):
     outcome(loop.run_until_complete, loop.getaddrinfo(host, port, **kwargs))
     assert executor.used == 0
+
+
+HOSTS = ["127.0.0.1", "0.0.0.0", "255.255.255.255", "1.2.3.4", b"9.8.7.6",
+         "::", "::1", "fe80::1", "2001:DB8::00FF", "::ffff:1.2.3.4",
+         "1:2:3:4:5:6:7:8", b"::2", "::1.2.3.4", "fe80::1%1",
+         "01.2.3.4", "1.2.3", "1.2.3.4\0", "::1\0", b"::1\0",
+         bytearray(b"::1")]
+PORTS = [0, 1, 80, 65535, 65536, 70000, -1, 2 ** 40, 2 ** 70, True, None,
+         "80", "080", "0", "65535", "65536", b"443", b"", "", "8 0", "+8",
+         "\u0663", "80\0", "000080", 80.0]
+FAMILIES = [0, socket.AF_INET, socket.AF_INET6, 2, 10, 1, 77, -1, 2 ** 40,
+            True, None]
+TYPES = [0, STREAM, DGRAM, socket.SOCK_RAW, 1, 5, STREAM | 2048, -1, 2 ** 70]
+PROTOS = [0, 6, 17, 1, socket.IPPROTO_TCP, 132, -1]
+FLAGS = [0, socket.AI_PASSIVE, socket.AI_NUMERICHOST, socket.AI_NUMERICSERV,
+         socket.AI_PASSIVE | socket.AI_NUMERICHOST, socket.AI_V4MAPPED,
+         socket.AI_ALL, socket.AI_ADDRCONFIG, socket.AI_CANONNAME, 2 ** 20,
+         -1]
+
+
+def shape(found):
+    """What a result is, down to the classes of its items."""
+    if isinstance(found, (list, tuple)):
+        return type(found), [shape(item) for item in found]
+    return type(found), found
+
+
+def combinations():
+    """The ordinary ones all, and some thousands of the others."""
+    yield from itertools.product(HOSTS[:13], [80, None, "80"], FAMILIES[:3],
+                                 TYPES[:4], PROTOS[:3], FLAGS[:2])
+    rng = random.Random(0)
+    for _ in range(4000):
+        yield [rng.choice(values) if rng.random() < .5 else values[0]
+               for values in (HOSTS, PORTS, FAMILIES, TYPES, PROTOS, FLAGS)]
+
+
+def test_every_combination_as_the_socket_module(loop, executor):
+    async def ask():
+        for host, port, family, type, proto, flags in combinations():
+            kwargs = {"family": family, "type": type, "proto": proto,
+                      "flags": flags}
+            want = outcome(socket.getaddrinfo, host, port, **kwargs)
+            try:
+                got = await loop.getaddrinfo(host, port, **kwargs)
+            except Exception as exc:
+                got = exc.__class__, str(exc)
+            assert shape(got) == shape(want), (host, port, kwargs)
+
+    loop.run_until_complete(ask())
+
+
+def test_a_patched_function_is_asked(loop, executor, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: [args])
+    got = loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80,
+                                                   type=STREAM))
+    assert got == [("127.0.0.1", 80, 0, STREAM, 0, 0)]
+
+
+PATCHED = """
+import asyncio, socket, sys
+socket.getaddrinfo = lambda *args: [args]
+sys.path[:0] = {path!r}
+from support import factory
+loop = factory({name!r})()
+print(loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80)))
+loop.close()
+"""
+
+
+def test_a_function_patched_before_the_import_is_asked(loop_name):
+    program = PATCHED.format(path=sys.path, name=loop_name)
+    said = subprocess.run([sys.executable, "-c", program], check=True,
+                          timeout=60, capture_output=True, text=True).stdout
+    assert said == "[('127.0.0.1', 80, 0, 0, 0, 0)]\n"
+
+
+AUDITED = """
+import asyncio, socket, sys
+sys.path[:0] = {path!r}
+from support import factory
+loop = factory({name!r})()
+def hook(event, args):
+    if event == "socket.getaddrinfo":
+        print(args)
+        if args[1] == 81:
+            raise ZeroDivisionError
+sys.addaudithook(hook)
+loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80, type=1, proto=6))
+try:
+    loop.run_until_complete(loop.getaddrinfo("::1", 81))
+except ZeroDivisionError:
+    print("refused")
+loop.close()
+"""
+
+
+def test_audit_hooks_see_it(loop_name):
+    program = AUDITED.format(path=sys.path, name=loop_name)
+    said = subprocess.run([sys.executable, "-c", program], check=True,
+                          timeout=60, capture_output=True, text=True).stdout
+    assert said == ("('127.0.0.1', 80, 0, 1, 6)\n"
+                    "('::1', 81, 0, 0, 0)\nrefused\n")
 
 
 def test_names_take_a_thread(loop, executor, monkeypatch):

@@ -1,0 +1,255 @@
+#include "ops/dns.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+
+#include "base/addr.h"
+
+/* They change nothing for an address and a number. */
+#define DNS_FLAGS (AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV)
+#define DNS_MAX_DIGITS 5
+
+typedef struct {
+    TwAddr addr;
+    int family, type, proto, flags;
+} DnsQuestion;
+
+typedef struct {
+    int type, proto;
+} DnsKind;
+
+/* What an address is good for, in the C library's order.  Others than glibc
+   leave out the raw one, so theirs are asked. */
+static const DnsKind dns_kinds[] = {
+    {SOCK_STREAM, IPPROTO_TCP},
+    {SOCK_DGRAM, IPPROTO_UDP},
+    {SOCK_RAW, 0},
+};
+
+/* -- the question --------------------------------------------------------- */
+
+/* The characters of a str (ASCII) or bytes object, or NULL. */
+static const char *
+dns_text(PyObject *obj, Py_ssize_t *n)
+{
+    if (PyUnicode_CheckExact(obj) && PyUnicode_IS_COMPACT_ASCII(obj)) {
+        *n = PyUnicode_GET_LENGTH(obj);
+        return (const char *)PyUnicode_1BYTE_DATA(obj);
+    }
+    if (PyBytes_CheckExact(obj)) {
+        *n = PyBytes_GET_SIZE(obj);
+        return PyBytes_AS_STRING(obj);
+    }
+    return NULL;
+}
+
+static bool
+dns_read_host(PyObject *obj, TwAddr *addr)
+{
+    struct sockaddr_in *sin = (struct sockaddr_in *)(void *)&addr->u;
+    struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)(void *)&addr->u;
+    Py_ssize_t n;
+    const char *text = dns_text(obj, &n);
+
+    if (text == NULL || (size_t)n != strlen(text)) {
+        return false;
+    }
+    if (inet_pton(AF_INET, text, &sin->sin_addr) == 1) {
+        sin->sin_family = AF_INET;
+        addr->len = sizeof(*sin);
+        return true;
+    }
+    sin6->sin6_family = AF_INET6;
+    addr->len = sizeof(*sin6);
+    return inet_pton(AF_INET6, text, &sin6->sin6_addr) == 1;
+}
+
+/* A port from 0 to 65535, or -1: something else. */
+static long
+dns_read_port(PyObject *obj)
+{
+    const char *text;
+    long port = 0;
+    Py_ssize_t n;
+
+    if (obj == Py_None) {
+        return 0;
+    }
+    if (PyLong_CheckExact(obj)) {
+        int overflow;
+        port = PyLong_AsLongAndOverflow(obj, &overflow);
+        return port > 65535 ? -1 : port;
+    }
+    text = dns_text(obj, &n);
+    if (text == NULL || n < 1 || n > DNS_MAX_DIGITS) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return -1;
+        }
+        port = 10 * port + (text[i] - '0');
+    }
+    return port > 65535 ? -1 : port;
+}
+
+/* A number (or a member of an enum of them) from 0 up, or -1. */
+static int
+dns_read_number(PyObject *obj)
+{
+    int overflow;
+    long value;
+
+    if (!PyLong_Check(obj)) {
+        return -1;
+    }
+    value = PyLong_AsLongAndOverflow(obj, &overflow);
+    return overflow || value < 0 || value > INT_MAX ? -1 : (int)value;
+}
+
+/* Is the question one that is answered here? */
+static bool
+dns_read(DnsQuestion *q, PyObject *const *args)
+{
+    long port = dns_read_port(args[1]);
+
+    memset(&q->addr, 0, sizeof(q->addr));
+    q->family = dns_read_number(args[2]);
+    q->type = dns_read_number(args[3]);
+    q->proto = dns_read_number(args[4]);
+    q->flags = dns_read_number(args[5]);
+    if (port < 0 || q->family < 0 || q->type < 0 || q->proto < 0
+        || q->flags < 0 || q->flags & ~DNS_FLAGS
+        || !dns_read_host(args[0], &q->addr)) {
+        return false;
+    }
+    /* The port is at one place in both. */
+    ((struct sockaddr_in *)(void *)&q->addr.u)->sin_port =
+        htons((uint16_t)port);
+    return q->family == AF_UNSPEC || q->family == q->addr.u.any.sa_family;
+}
+
+/* -- the answer ----------------------------------------------------------- */
+
+static bool
+dns_kind_fits(const DnsQuestion *q, const DnsKind *kind)
+{
+    return (q->type == 0 || q->type == kind->type)
+           && (q->proto == 0 || q->proto == kind->proto);
+}
+
+/* Which of dns_kinds: bits.  0: for the C library to say. */
+static unsigned
+dns_choose(const DnsQuestion *q)
+{
+    unsigned chosen = 0;
+
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(dns_kinds); i++) {
+        if (dns_kind_fits(q, &dns_kinds[i])) {
+            chosen |= 1u << i;
+        }
+    }
+#ifdef __GLIBC__
+    if (chosen == 7) {
+        return chosen;
+    }
+#endif
+    return chosen == 1 || chosen == 2 ? chosen : 0;
+}
+
+static PyObject *
+dns_entry(tw_state *state, const DnsQuestion *q, size_t kind)
+{
+    int v6 = q->addr.u.any.sa_family == AF_INET6;
+    PyObject *entry = PyTuple_New(5);
+    PyObject *items[5] = {
+        Py_NewRef(PyTuple_GET_ITEM(state->dns, v6)),
+        Py_NewRef(PyTuple_GET_ITEM(state->dns, 2 + (Py_ssize_t)kind)),
+        PyLong_FromLong(dns_kinds[kind].proto),
+        PyUnicode_New(0, 0),
+        tw_addr_to_python(&q->addr.u.any, q->addr.len),
+    };
+
+    if (entry == NULL || items[2] == NULL || items[3] == NULL
+        || items[4] == NULL) {
+        Py_CLEAR(entry);
+    }
+    for (int i = 0; i < 5; i++) {
+        if (entry != NULL) {
+            PyTuple_SET_ITEM(entry, i, items[i]);
+        }
+        else {
+            Py_XDECREF(items[i]);
+        }
+    }
+    return entry;
+}
+
+static PyObject *
+dns_answer(tw_state *state, const DnsQuestion *q, unsigned chosen)
+{
+    PyObject *list = PyList_New(0);
+
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(dns_kinds); i++) {
+        PyObject *entry = NULL;
+        if (list == NULL || !(chosen & 1u << i)) {
+            continue;
+        }
+        entry = dns_entry(state, q, i);
+        if (entry == NULL || PyList_Append(list, entry) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(entry);
+    }
+    return list;
+}
+
+PyObject *
+tw_dns_loop_literal_addresses(PyObject *op, PyObject *const *args,
+                              Py_ssize_t nargs)
+{
+    TwLoop *loop = (TwLoop *)op;
+    DnsQuestion q;
+    unsigned chosen;
+
+    if (nargs != 6) {
+        PyErr_SetString(PyExc_TypeError,
+                        "_literal_addresses() takes 6 arguments");
+        return NULL;
+    }
+    if (loop->debug || loop->closed || !dns_read(&q, args)) {
+        Py_RETURN_NONE;
+    }
+    chosen = dns_choose(&q);
+    if (chosen == 0) {
+        Py_RETURN_NONE;
+    }
+    if (PySys_Audit("socket.getaddrinfo", "OOiii", args[0], args[1],
+                    q.family, q.type, q.proto)
+        < 0) {
+        return NULL;
+    }
+    return dns_answer(loop->state, &q, chosen);
+}
+
+/* -- set-up --------------------------------------------------------------- */
+
+/* The members of enums that socket.getaddrinfo() gives. */
+tw_status
+tw_dns_setup(tw_state *state, PyObject *Py_UNUSED(module))
+{
+    static const char *const names[] = {"AF_INET", "AF_INET6", "SOCK_STREAM",
+                                        "SOCK_DGRAM", "SOCK_RAW"};
+    const Py_ssize_t n = Py_ARRAY_LENGTH(names);
+
+    state->dns = PyTuple_New(n);
+    for (Py_ssize_t i = 0; state->dns != NULL && i < n; i++) {
+        PyObject *member = tw_state_import("socket", names[i]);
+        if (member == NULL) {
+            return -1;
+        }
+        PyTuple_SET_ITEM(state->dns, i, member);
+    }
+    return state->dns == NULL ? -1 : 0;
+}
