@@ -18,18 +18,22 @@
 
 static PyMethodDef loop_methods[] = {
     /* core */
-    {"run_turns", tw_loop_meth_run_turns, METH_NOARGS, NULL},
-    {"shut", tw_loop_meth_shut, METH_NOARGS, NULL},
-    {"before_fork", tw_loop_meth_before_fork, METH_NOARGS, NULL},
-    {"after_fork", tw_loop_meth_after_fork, METH_NOARGS, NULL},
+    {"_run_turns", tw_loop_meth_run_turns, METH_NOARGS, NULL},
+    {"_shut", tw_loop_meth_shut, METH_NOARGS, NULL},
+    {"_before_fork", tw_loop_meth_before_fork, METH_NOARGS, NULL},
+    {"_after_fork", tw_loop_meth_after_fork, METH_NOARGS, NULL},
     {"stop", tw_loop_meth_stop, METH_NOARGS, PyDoc_STR(
-"stop($self, /)\n--\n\nStop run_forever() after the present turn.")},
+"stop($self, /)\n--\n\nStop run_forever() after the present turn.\n\n"
+"See library/asyncio-eventloop.")},
     {"is_running", tw_loop_meth_is_running, METH_NOARGS, PyDoc_STR(
-"is_running($self, /)\n--\n\nTrue while the loop runs.")},
+"is_running($self, /)\n--\n\n"
+"True while the loop runs.  See library/asyncio-eventloop.")},
     {"is_closed", tw_loop_meth_is_closed, METH_NOARGS, PyDoc_STR(
-"is_closed($self, /)\n--\n\nTrue if the loop was closed.")},
+"is_closed($self, /)\n--\n\n"
+"True if the loop was closed.  See library/asyncio-eventloop.")},
     {"get_debug", tw_loop_meth_get_debug, METH_NOARGS, PyDoc_STR(
-"get_debug($self, /)\n--\n\nTrue in debug mode.")},
+"get_debug($self, /)\n--\n\n"
+"True in debug mode.  See library/asyncio-eventloop.")},
     {"stats", tw_loop_meth_stats, METH_NOARGS, tw_loop_doc_stats},
     {"time", tw_loop_meth_time, METH_NOARGS, tw_loop_doc_time},
     {"call_soon", FAST(tw_loop_meth_call_soon), FASTKW,
@@ -51,20 +55,20 @@ static PyMethodDef loop_methods[] = {
     {"_start_serving", FAST(tw_accept_loop_start_serving), VARKW,
      tw_accept_doc_start_serving},
     {"_stop_accepting", tw_accept_loop_stop, METH_O, NULL},
-    {"add_reader", FAST(tw_poll_loop_add_reader), METH_FASTCALL,
+    {"add_reader", FAST(tw_poll_loop_add_reader), FASTKW,
      tw_poll_doc_add_reader},
-    {"add_writer", FAST(tw_poll_loop_add_writer), METH_FASTCALL,
+    {"add_writer", FAST(tw_poll_loop_add_writer), FASTKW,
      tw_poll_doc_add_writer},
-    {"remove_reader", tw_poll_loop_remove_reader, METH_O,
+    {"remove_reader", FAST(tw_poll_loop_remove_reader), FASTKW,
      tw_poll_doc_remove_reader},
-    {"remove_writer", tw_poll_loop_remove_writer, METH_O,
+    {"remove_writer", FAST(tw_poll_loop_remove_writer), FASTKW,
      tw_poll_doc_remove_writer},
     {"_add_reader", FAST(tw_poll_loop_private_add_reader), METH_FASTCALL,
      NULL},
     {"_add_writer", FAST(tw_poll_loop_private_add_writer), METH_FASTCALL,
      NULL},
-    {"_remove_reader", tw_poll_loop_remove_reader, METH_O, NULL},
-    {"_remove_writer", tw_poll_loop_remove_writer, METH_O, NULL},
+    {"_remove_reader", tw_poll_loop_private_remove_reader, METH_O, NULL},
+    {"_remove_writer", tw_poll_loop_private_remove_writer, METH_O, NULL},
     {"_ensure_fd_no_transport", tw_poll_loop_ensure_no_transport, METH_O,
      NULL},
     {"_make_read_pipe_transport", FAST(tw_pipe_loop_make_read), FASTKW,

@@ -60,3 +60,14 @@ tw_args_bind(const TwArgs *spec, PyObject *const *args, Py_ssize_t nargs,
     }
     return args_check_required(spec, out);
 }
+
+PyObject *
+tw_args_one_named(const char *function, const char *name,
+                  PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    const TwArgs spec = {function, &name, 1, 1};
+    PyObject *value;
+
+    return tw_args_bind(&spec, args, nargs, kwnames, &value) < 0 ? NULL
+                                                                 : value;
+}

@@ -16,3 +16,19 @@ typedef struct {
 TW_MUSTCHECK tw_status tw_args_bind(const TwArgs *spec, PyObject *const *args,
                                     Py_ssize_t nargs, PyObject *kwnames,
                                     PyObject **out);
+
+/* The argument of a function that takes one, by place or by name: borrowed
+   (valid while the call lasts), or NULL with TypeError. */
+PyObject *tw_args_one_named(const char *function, const char *name,
+                            PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames);
+
+static inline PyObject *
+tw_args_one(const char *function, const char *name, PyObject *const *args,
+            Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (TW_LIKELY(nargs == 1 && kwnames == NULL)) {
+        return args[0];
+    }
+    return tw_args_one_named(function, name, args, nargs, kwnames);
+}

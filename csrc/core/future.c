@@ -44,7 +44,7 @@ tw_loop_reject(TwLoop *loop, PyObject *future, PyObject *exc)
 
 const char tw_loop_doc_create_future[] = PyDoc_STR(
 "create_future($self, /)\n--\n\n"
-"A new asyncio.Future of this loop.");
+"A new asyncio.Future of this loop.  See library/asyncio-eventloop.");
 
 PyObject *
 tw_loop_meth_create_future(PyObject *self, PyObject *unused)
@@ -53,7 +53,7 @@ tw_loop_meth_create_future(PyObject *self, PyObject *unused)
 }
 
 const char tw_loop_doc_create_task[] = PyDoc_STR(
-"create_task($self, coro, /, **kwargs)\n--\n\n"
+"create_task($self, /, coro, **kwargs)\n--\n\n"
 "Schedule a coroutine; returns the asyncio.Task.\n\n"
 "Keyword arguments (name, context, eager_start...) are those of the running\n"
 "Python's BaseEventLoop.create_task.  With a task factory, and in debug\n"

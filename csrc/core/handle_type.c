@@ -20,7 +20,7 @@ handle_meth_cancel(PyObject *self, PyObject *unused)
 
 PyDoc_STRVAR(cancelled_doc,
 "cancelled($self, /)\n--\n\n"
-"True if the callback was cancelled.");
+"True if the callback was cancelled.  See library/asyncio-eventloop.");
 
 static PyObject *
 handle_meth_cancelled(PyObject *self, PyObject *unused)
@@ -30,7 +30,8 @@ handle_meth_cancelled(PyObject *self, PyObject *unused)
 
 PyDoc_STRVAR(get_context_doc,
 "get_context($self, /)\n--\n\n"
-"The contextvars.Context that the callback runs in.");
+"The contextvars.Context that the callback runs in.\n\n"
+"See library/asyncio-eventloop.");
 
 static PyObject *
 handle_meth_get_context(PyObject *self, PyObject *unused)
@@ -67,7 +68,8 @@ handle_meth_run(PyObject *self, PyObject *unused)
 
 PyDoc_STRVAR(when_doc,
 "when($self, /)\n--\n\n"
-"When the callback is due: seconds of loop.time(), a float.");
+"When the callback is due: seconds of loop.time(), a float.\n\n"
+"See library/asyncio-eventloop.");
 
 static PyObject *
 handle_meth_when(PyObject *self, PyObject *unused)

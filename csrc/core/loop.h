@@ -125,6 +125,13 @@ TW_MUSTCHECK tw_status tw_loop_run(TwLoop *loop);
 /* RuntimeError('Event loop is closed'), or 0. */
 TW_MUSTCHECK tw_status tw_loop_check_open(TwLoop *loop);
 
+/* A call of the loop's `method` with keywords (callback=, fd=...), or a wrong
+   one: the seam's function of that name sorts the arguments out, and calls
+   again by place, or raises.  A new reference. */
+PyObject *tw_loop_call_by_name(PyObject *loop, const char *method,
+                               PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kwnames);
+
 /* call_soon for C callers: callback(*args) in `context` (NULL: a copy of
    the current one).  0 or -1. */
 TW_MUSTCHECK tw_status tw_loop_call_soon(TwLoop *loop, PyObject *callback,

@@ -79,7 +79,7 @@ PyGetSetDef tw_loop_getset[] = {
 
 const char tw_loop_doc_stats[] = PyDoc_STR(
 "stats($self, /)\n--\n\n"
-"What the loop has done so far, as a dict.\n\n"
+"What the loop has done so far, as a dict; tidewire's own.\n\n"
 "turns, callbacks, bytes_read, bytes_written: counts since it was made;\n"
 "busy, idle: seconds spent running, and waiting; longest: seconds of the\n"
 "longest stretch between two polls; ready, ready_peak: callbacks ready now,\n"

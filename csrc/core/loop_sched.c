@@ -45,7 +45,8 @@ tw_loop_time(TwLoop *loop)
 
 const char tw_loop_doc_time[] = PyDoc_STR(
 "time($self, /)\n--\n\n"
-"The loop's clock: seconds of time.monotonic(), a float.");
+"The loop's clock: seconds of time.monotonic(), a float.\n\n"
+"See library/asyncio-eventloop.");
 
 PyObject *
 tw_loop_meth_time(PyObject *self, PyObject *unused)
@@ -61,7 +62,7 @@ tw_loop_meth_time(PyObject *self, PyObject *unused)
 
 /* (required..., callback, *args, context=None): finds the context.  false:
    something else was given by name, or something is missing: see
-   sched_by_name(). */
+   tw_loop_call_by_name(). */
 static bool
 sched_is_usual(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
                Py_ssize_t least, PyObject **context)
@@ -80,11 +81,10 @@ sched_is_usual(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     return nargs >= least;
 }
 
-/* A call with other keywords (callback=, delay=...), or a wrong one: Python
-   sorts the arguments out, and calls again, or raises. */
-static PyObject *
-sched_by_name(PyObject *loop, const char *method, PyObject *const *args,
-              Py_ssize_t nargs, PyObject *kwnames)
+PyObject *
+tw_loop_call_by_name(PyObject *loop, const char *method,
+                     PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
 {
     Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
     PyObject **argv = PyMem_Malloc((size_t)(total + 1) * sizeof(*argv));
@@ -176,7 +176,7 @@ tw_loop_push_step(TwLoop *loop, PyObject *transport)
 }
 
 const char tw_loop_doc_call_soon[] = PyDoc_STR(
-"call_soon($self, callback, /, *args, context=None)\n--\n\n"
+"call_soon($self, /, callback, *args, context=None)\n--\n\n"
 "Call callback(*args) in the next turn of the loop; returns the Handle.\n\n"
 "context: a contextvars.Context to run in (None: a copy of the current\n"
 "one).  RuntimeError if the loop is closed.  See library/asyncio-eventloop.");
@@ -189,7 +189,7 @@ tw_loop_meth_call_soon(PyObject *self, PyObject *const *args,
     PyObject *context = NULL;
 
     if (!sched_is_usual(args, nargs, kwnames, 1, &context)) {
-        return sched_by_name(self, "call_soon", args, nargs, kwnames);
+        return tw_loop_call_by_name(self, "call_soon", args, nargs, kwnames);
     }
     if (tw_loop_check_open(loop) < 0
         || sched_check_debug(loop, args[0], "call_soon", true) < 0) {
@@ -200,9 +200,10 @@ tw_loop_meth_call_soon(PyObject *self, PyObject *const *args,
 }
 
 const char tw_loop_doc_call_soon_threadsafe[] = PyDoc_STR(
-"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+"call_soon_threadsafe($self, /, callback, *args, context=None)\n--\n\n"
 "call_soon() for other threads and signal handlers: wakes the loop.\n\n"
-"RuntimeError if the loop is closed.  See library/asyncio-eventloop.");
+"Arguments and errors are those of call_soon().\n"
+"See library/asyncio-eventloop.");
 
 PyObject *
 tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
@@ -213,8 +214,8 @@ tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
     TwHandle *handle;
 
     if (!sched_is_usual(args, nargs, kwnames, 1, &context)) {
-        return sched_by_name(self, "call_soon_threadsafe", args, nargs,
-                             kwnames);
+        return tw_loop_call_by_name(self, "call_soon_threadsafe", args,
+                                    nargs, kwnames);
     }
     if (tw_loop_check_open(loop) < 0
         || sched_check_debug(loop, args[0], "call_soon_threadsafe", false)
@@ -277,9 +278,11 @@ sched_when(TwLoop *loop, PyObject *delay, double *when)
 }
 
 const char tw_loop_doc_call_later[] = PyDoc_STR(
-"call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+"call_later($self, /, delay, callback, *args, context=None)\n--\n\n"
 "Call callback(*args) after `delay` seconds; returns the TimerHandle.\n\n"
-"TypeError if delay is None or no number.  See library/asyncio-eventloop.");
+"context: a contextvars.Context to run in (None: a copy of the current\n"
+"one).  TypeError if delay is None or no real number, RuntimeError if the\n"
+"loop is closed.  See library/asyncio-eventloop.");
 
 PyObject *
 tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
@@ -290,7 +293,7 @@ tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
     double when;
 
     if (!sched_is_usual(args, nargs, kwnames, 2, &context)) {
-        return sched_by_name(self, "call_later", args, nargs, kwnames);
+        return tw_loop_call_by_name(self, "call_later", args, nargs, kwnames);
     }
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
@@ -305,9 +308,10 @@ tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
 }
 
 const char tw_loop_doc_call_at[] = PyDoc_STR(
-"call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+"call_at($self, /, when, callback, *args, context=None)\n--\n\n"
 "Call callback(*args) at `when`, seconds of loop.time(); returns the\n"
-"TimerHandle.  TypeError if when is None or no number.\n"
+"TimerHandle.\n\n"
+"context and errors are those of call_later().\n"
 "See library/asyncio-eventloop.");
 
 PyObject *
@@ -319,7 +323,7 @@ tw_loop_meth_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     double when;
 
     if (!sched_is_usual(args, nargs, kwnames, 2, &context)) {
-        return sched_by_name(self, "call_at", args, nargs, kwnames);
+        return tw_loop_call_by_name(self, "call_at", args, nargs, kwnames);
     }
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");

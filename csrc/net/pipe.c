@@ -335,12 +335,13 @@ tw_pipe_meth_is_closing(PyObject *op, PyObject *unused)
 }
 
 PyObject *
-tw_pipe_meth_set_protocol(PyObject *op, PyObject *protocol)
+tw_pipe_meth_set_protocol(PyObject *op, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *kwnames)
 {
     if (tw_pipe_uncork((TwPipe *)op) < 0) {
         return NULL;
     }
-    return tw_transport_meth_set_protocol(op, protocol);
+    return tw_transport_meth_set_protocol(op, args, nargs, kwnames);
 }
 
 /* asyncio's: what stands in the dict, no socket and no addresses. */

@@ -75,7 +75,8 @@ int tw_pipe_traverse(PyObject *self, visitproc visit, void *arg);
 int tw_pipe_clear(PyObject *self);
 void tw_pipe_dealloc(PyObject *self);
 PyObject *tw_pipe_meth_is_closing(PyObject *self, PyObject *unused);
-PyObject *tw_pipe_meth_set_protocol(PyObject *self, PyObject *protocol);
+PyObject *tw_pipe_meth_set_protocol(PyObject *self, PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kwnames);
 PyObject *tw_pipe_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                       Py_ssize_t nargs, PyObject *kwnames);
 extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
@@ -85,8 +86,9 @@ extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
      tw_transport_doc_is_closing},                                            \
         {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
          tw_transport_doc_get_protocol},                                      \
-        {"set_protocol", tw_pipe_meth_set_protocol, METH_O,                   \
-         tw_transport_doc_set_protocol},                                      \
+        {"set_protocol",                                                      \
+         (PyCFunction)(void (*)(void))tw_pipe_meth_set_protocol,              \
+         METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_protocol},       \
     {                                                                         \
         "get_extra_info",                                                     \
             (PyCFunction)(void (*)(void))tw_pipe_meth_get_extra_info,         \

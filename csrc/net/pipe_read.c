@@ -278,12 +278,15 @@ const TwPipeKind tw_pipe_read_kind = {
 /* -- Python's side -------------------------------------------------------- */
 
 PyDoc_STRVAR(doc_is_reading, "is_reading($self, /)\n--\n\n"
-                             "Return True if the transport is receiving.");
+                             "True unless reading is paused or the transport "
+                             "is closing.\n\nSee library/asyncio-protocol.");
 PyDoc_STRVAR(doc_pause_reading,
              "pause_reading($self, /)\n--\n\n"
-             "Call no data_received() until resume_reading().");
+             "Call no data_received() until resume_reading().\n\n"
+             "See library/asyncio-protocol.");
 PyDoc_STRVAR(doc_resume_reading, "resume_reading($self, /)\n--\n\n"
-                                 "Receive again.");
+                                 "Read again after pause_reading().\n\n"
+                                 "See library/asyncio-protocol.");
 
 static PyObject *
 read_pipe_meth_is_reading(PyObject *op, PyObject *Py_UNUSED(unused))

@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/args.h"
 #include "base/errno.h"
 #include "net/pipe.h"
 
@@ -397,19 +398,29 @@ pipe_write_eof(TwPipe *self)
 
 /* -- Python's side -------------------------------------------------------- */
 
-PyDoc_STRVAR(doc_write, "write($self, data, /)\n--\n\n"
-                        "Write bytes; never blocks.");
-PyDoc_STRVAR(doc_write_eof, "write_eof($self, /)\n--\n\n"
-                            "Close when everything is written.");
-PyDoc_STRVAR(doc_can_write_eof, "can_write_eof($self, /)\n--\n\n"
-                                "Return True.");
+PyDoc_STRVAR(doc_write,
+"write($self, /, data)\n--\n\n"
+"Send bytes, bytearray or memoryview; never blocks.\n\n"
+"What cannot be sent at once waits (see set_write_buffer_limits).\n"
+"AssertionError for another type, as in asyncio.  On a closing or lost pipe\n"
+"nothing happens.  See library/asyncio-protocol.");
+PyDoc_STRVAR(doc_write_eof,
+"write_eof($self, /)\n--\n\n"
+"Close when everything is written.  See library/asyncio-protocol.");
+PyDoc_STRVAR(doc_can_write_eof,
+"can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.");
 
 static PyObject *
-write_pipe_meth_write(PyObject *op, PyObject *data)
+write_pipe_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
 {
+    PyObject *data = tw_args_one("write", "data", args, nargs, kwnames);
     Py_buffer view;
     tw_status status;
 
+    if (data == NULL) {
+        return NULL;
+    }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data)
         && !PyMemoryView_Check(data)) {
         PyErr_Format(PyExc_AssertionError, "%R", data);
@@ -499,7 +510,8 @@ static PyMethodDef write_pipe_methods[] = {
      (PyCFunction)(void (*)(void))write_pipe_meth_set_limits,
      METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_write_buffer_limits},
     {"close", write_pipe_meth_write_eof, METH_NOARGS, tw_transport_doc_close},
-    {"write", write_pipe_meth_write, METH_O, doc_write},
+    {"write", (PyCFunction)(void (*)(void))write_pipe_meth_write,
+     METH_FASTCALL | METH_KEYWORDS, doc_write},
     {"write_eof", write_pipe_meth_write_eof, METH_NOARGS, doc_write_eof},
     {"can_write_eof", write_pipe_meth_can_write_eof, METH_NOARGS,
      doc_can_write_eof},

@@ -48,19 +48,24 @@ void tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
    selectors'; RuntimeError if an open transport uses it.  -1. */
 int tw_poll_fd_of(TwLoop *loop, PyObject *obj);
 
+/* net/poll_methods.c */
 PyObject *tw_poll_loop_add_reader(PyObject *loop, PyObject *const *args,
-                                  Py_ssize_t nargs);
+                                  Py_ssize_t nargs, PyObject *kwnames);
 PyObject *tw_poll_loop_add_writer(PyObject *loop, PyObject *const *args,
-                                  Py_ssize_t nargs);
-PyObject *tw_poll_loop_remove_reader(PyObject *loop, PyObject *fd);
-PyObject *tw_poll_loop_remove_writer(PyObject *loop, PyObject *fd);
-/* asyncio's private twins: they return the Handle, and take a number only. */
+                                  Py_ssize_t nargs, PyObject *kwnames);
+PyObject *tw_poll_loop_remove_reader(PyObject *loop, PyObject *const *args,
+                                     Py_ssize_t nargs, PyObject *kwnames);
+PyObject *tw_poll_loop_remove_writer(PyObject *loop, PyObject *const *args,
+                                     Py_ssize_t nargs, PyObject *kwnames);
+/* asyncio's private twins, without keywords; these add return the Handle. */
 PyObject *tw_poll_loop_private_add_reader(PyObject *loop,
                                           PyObject *const *args,
                                           Py_ssize_t nargs);
 PyObject *tw_poll_loop_private_add_writer(PyObject *loop,
                                           PyObject *const *args,
                                           Py_ssize_t nargs);
+PyObject *tw_poll_loop_private_remove_reader(PyObject *loop, PyObject *fd);
+PyObject *tw_poll_loop_private_remove_writer(PyObject *loop, PyObject *fd);
 PyObject *tw_poll_loop_ensure_no_transport(PyObject *loop, PyObject *fd);
 
 extern const char tw_poll_doc_add_reader[], tw_poll_doc_add_writer[],

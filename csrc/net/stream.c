@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include "base/args.h"
 #include "base/compat.h"
 #include "net/stream_methods.h"
 
@@ -293,13 +294,18 @@ UNCORKED(get_write_buffer_size)
 
 /* Also takes TLS away again, as with asyncio, where it is a protocol. */
 static PyObject *
-stream_meth_set_protocol(PyObject *self, PyObject *protocol)
+stream_meth_set_protocol(PyObject *self, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *kwnames)
 {
-    if (tw_stream_uncork((TwStream *)self) < 0) {
+    PyObject *protocol =
+        tw_args_one("set_protocol", "protocol", args, nargs, kwnames);
+
+    if (protocol == NULL || tw_stream_uncork((TwStream *)self) < 0) {
         return NULL;
     }
     tw_stream_set_sink((TwStream *)self, NULL, NULL);
-    return tw_transport_meth_set_protocol(self, protocol);
+    tw_transport_set_protocol((TwTransport *)self, protocol);
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -388,48 +394,55 @@ stream_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
+#define FAST(f) ((PyCFunction)(void (*)(void))(f))
+#define FASTKW (METH_FASTCALL | METH_KEYWORDS)
+
 static PyMethodDef stream_methods[] = {
-    {"write", tw_stream_meth_write, METH_O, PyDoc_STR(
-"write($self, data, /)\n--\n\n"
+    {"write", FAST(tw_stream_meth_write), FASTKW, PyDoc_STR(
+"write($self, /, data)\n--\n\n"
 "Send bytes, bytearray or memoryview; never blocks.\n\n"
 "What cannot be sent at once waits (see set_write_buffer_limits).  TypeError\n"
 "for another type; RuntimeError after write_eof() or during sendfile.  On a\n"
 "lost connection nothing happens.  See library/asyncio-protocol.")},
-    {"writelines", tw_stream_meth_writelines, METH_O, PyDoc_STR(
-"writelines($self, list_of_data, /)\n--\n\n"
-"write() of each, with one system call where possible.")},
+    {"writelines", FAST(tw_stream_meth_writelines), FASTKW, PyDoc_STR(
+"writelines($self, /, list_of_data)\n--\n\n"
+"write() of each item of an iterable, with one system call where possible.\n\n"
+"Errors are those of write().  See library/asyncio-protocol.")},
     {"write_eof", tw_stream_meth_write_eof, METH_NOARGS, PyDoc_STR(
 "write_eof($self, /)\n--\n\n"
-"Send what waits, then end our side of the connection (half close).")},
+"Send what waits, then end our side of the connection (half close).\n\n"
+"Data can still be received; another write() is a RuntimeError.\n"
+"See library/asyncio-protocol.")},
     {"can_write_eof", stream_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
-"can_write_eof($self, /)\n--\n\nTrue.")},
+"can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.")},
     {"is_reading", stream_meth_is_reading, METH_NOARGS, PyDoc_STR(
 "is_reading($self, /)\n--\n\n"
-"True unless reading is paused or the transport is closing.")},
+"True unless reading is paused or the transport is closing.\n\n"
+"See library/asyncio-protocol.")},
     {"pause_reading", stream_meth_pause_reading, METH_NOARGS, PyDoc_STR(
 "pause_reading($self, /)\n--\n\n"
-"Hand over no more data until resume_reading().  Idempotent.")},
+"Hand over no more data until resume_reading().  Idempotent.\n\n"
+"See library/asyncio-protocol.")},
     {"resume_reading", stream_meth_resume_reading, METH_NOARGS, PyDoc_STR(
 "resume_reading($self, /)\n--\n\n"
-"Read again after pause_reading().  Idempotent.")},
+"Read again after pause_reading().  Idempotent.\n\n"
+"See library/asyncio-protocol.")},
     {"close", stream_meth_close, METH_NOARGS, tw_transport_doc_close},
     {"abort", stream_meth_abort, METH_NOARGS, tw_transport_doc_abort},
     {"is_closing", stream_meth_is_closing, METH_NOARGS,
      tw_transport_doc_is_closing},
     {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
      tw_transport_doc_get_protocol},
-    {"set_protocol", stream_meth_set_protocol, METH_O,
+    {"set_protocol", FAST(stream_meth_set_protocol), FASTKW,
      tw_transport_doc_set_protocol},
-    {"get_extra_info",
-     (PyCFunction)(void (*)(void))stream_meth_get_extra_info,
-     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info},
+    {"get_extra_info", FAST(stream_meth_get_extra_info), FASTKW,
+     tw_transport_doc_get_extra_info},
     {"get_write_buffer_size", stream_meth_get_write_buffer_size, METH_NOARGS,
      tw_transport_doc_get_write_buffer_size},
     {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
      METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
-    {"set_write_buffer_limits",
-     (PyCFunction)(void (*)(void))stream_meth_set_write_buffer_limits,
-     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_write_buffer_limits},
+    {"set_write_buffer_limits", FAST(stream_meth_set_write_buffer_limits),
+     FASTKW, tw_transport_doc_set_write_buffer_limits},
     {"_force_close", tw_transport_meth_force_close, METH_O, NULL},
     {"_make_empty_waiter", tw_stream_meth_make_empty_waiter, METH_NOARGS,
      NULL},

@@ -4,8 +4,10 @@
 
 #include "net/stream.h"
 
-PyObject *tw_stream_meth_write(PyObject *self, PyObject *data);
-PyObject *tw_stream_meth_writelines(PyObject *self, PyObject *lines);
+PyObject *tw_stream_meth_write(PyObject *self, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *kwnames);
+PyObject *tw_stream_meth_writelines(PyObject *self, PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kwnames);
 PyObject *tw_stream_meth_write_eof(PyObject *self, PyObject *unused);
 PyObject *tw_stream_meth_make_empty_waiter(PyObject *self, PyObject *unused);
 PyObject *tw_stream_meth_reset_empty_waiter(PyObject *self,

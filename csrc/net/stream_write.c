@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "base/args.h"
 #include "base/compat.h"
 #include "net/stream_methods.h"
 
@@ -412,11 +413,16 @@ write_view(TwStream *self, PyObject *data)
 }
 
 PyObject *
-tw_stream_meth_write(PyObject *op, PyObject *data)
+tw_stream_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
 {
     TwStream *self = (TwStream *)op;
+    PyObject *data = tw_args_one("write", "data", args, nargs, kwnames);
     tw_status status;
 
+    if (data == NULL) {
+        return NULL;
+    }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data)
         && !PyMemoryView_Check(data)) {
         PyErr_Format(PyExc_TypeError,
@@ -526,13 +532,16 @@ write_list(TwStream *self, PyObject *pieces)
 }
 
 PyObject *
-tw_stream_meth_writelines(PyObject *op, PyObject *lines)
+tw_stream_meth_writelines(PyObject *op, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *kwnames)
 {
     TwStream *self = (TwStream *)op;
+    PyObject *lines =
+        tw_args_one("writelines", "list_of_data", args, nargs, kwnames);
     PyObject *pieces;
     tw_status status;
 
-    if (write_check(self, "writelines") < 0) {
+    if (lines == NULL || write_check(self, "writelines") < 0) {
         return NULL;
     }
     pieces = write_pieces(lines);

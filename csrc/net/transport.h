@@ -185,7 +185,8 @@ PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_abort(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_is_closing(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_get_protocol(PyObject *self, PyObject *unused);
-PyObject *tw_transport_meth_set_protocol(PyObject *self, PyObject *protocol);
+PyObject *tw_transport_meth_set_protocol(PyObject *self, PyObject *const *args,
+                                         Py_ssize_t nargs, PyObject *kwnames);
 PyObject *tw_transport_meth_get_extra_info(PyObject *self,
                                            PyObject *const *args,
                                            Py_ssize_t nargs,

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/args.h"
 #include "base/compat.h"
 #include "net/transport.h"
 
@@ -232,7 +233,8 @@ tw_transport_meth_force_close(PyObject *self, PyObject *exc)
 
 const char tw_transport_doc_is_closing[] = PyDoc_STR(
 "is_closing($self, /)\n--\n\n"
-"True if the transport is closing or closed.");
+"True if the transport is closing or closed.\n\n"
+"See library/asyncio-protocol.");
 
 PyObject *
 tw_transport_meth_is_closing(PyObject *self, PyObject *unused)
@@ -242,7 +244,8 @@ tw_transport_meth_is_closing(PyObject *self, PyObject *unused)
 
 const char tw_transport_doc_get_protocol[] = PyDoc_STR(
 "get_protocol($self, /)\n--\n\n"
-"The current protocol; None when the connection is lost.");
+"The current protocol; None when the connection is lost.\n\n"
+"See library/asyncio-protocol.");
 
 PyObject *
 tw_transport_meth_get_protocol(PyObject *self, PyObject *unused)
@@ -253,13 +256,20 @@ tw_transport_meth_get_protocol(PyObject *self, PyObject *unused)
 }
 
 const char tw_transport_doc_set_protocol[] = PyDoc_STR(
-"set_protocol($self, protocol, /)\n--\n\n"
-"Call this protocol from now on: a Protocol or a BufferedProtocol.\n"
+"set_protocol($self, /, protocol)\n--\n\n"
+"Call this protocol from now on; its connection_made() is not called.\n\n"
 "See library/asyncio-protocol.");
 
 PyObject *
-tw_transport_meth_set_protocol(PyObject *self, PyObject *protocol)
+tw_transport_meth_set_protocol(PyObject *self, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *protocol =
+        tw_args_one("set_protocol", "protocol", args, nargs, kwnames);
+
+    if (protocol == NULL) {
+        return NULL;
+    }
     tw_transport_set_protocol((TwTransport *)self, protocol);
     Py_RETURN_NONE;
 }
@@ -310,7 +320,7 @@ tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
 
 const char tw_transport_doc_get_write_buffer_size[] = PyDoc_STR(
 "get_write_buffer_size($self, /)\n--\n\n"
-"Bytes that wait to be sent.");
+"Bytes that wait to be sent.  See library/asyncio-protocol.");
 
 PyObject *
 tw_transport_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
@@ -322,7 +332,8 @@ tw_transport_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
 
 const char tw_transport_doc_get_write_buffer_limits[] = PyDoc_STR(
 "get_write_buffer_limits($self, /)\n--\n\n"
-"(low, high): the marks of write flow control, in bytes.");
+"(low, high): the marks of write flow control, in bytes.\n\n"
+"See library/asyncio-protocol.");
 
 PyObject *
 tw_transport_meth_get_write_buffer_limits(PyObject *op, PyObject *unused)

@@ -234,8 +234,17 @@ UNCORKED(close)
 UNCORKED(abort)
 UNCORKED(force_close)
 UNCORKED(is_closing)
-UNCORKED(set_protocol)
 UNCORKED(get_write_buffer_size)
+
+static PyObject *
+udp_meth_set_protocol(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
+{
+    if (tw_udp_uncork((TwUdp *)self) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_set_protocol(self, args, nargs, kwnames);
+}
 
 static PyObject *
 udp_meth_get_extra_info(PyObject *self, PyObject *const *args,
@@ -350,21 +359,24 @@ static PyMethodDef udp_methods[] = {
 "error_received().  See library/asyncio-protocol.")},
     {"is_reading", udp_meth_is_reading, METH_NOARGS, PyDoc_STR(
 "is_reading($self, /)\n--\n\n"
-"True unless reading is paused or the transport is closing.")},
+"True unless reading is paused or the transport is closing.\n\n"
+"See library/asyncio-protocol.")},
     {"pause_reading", udp_meth_pause_reading, METH_NOARGS, PyDoc_STR(
 "pause_reading($self, /)\n--\n\n"
-"Hand over no more datagrams until resume_reading().  Idempotent.")},
+"Hand over no more datagrams until resume_reading().  Idempotent.\n\n"
+"See library/asyncio-protocol.")},
     {"resume_reading", udp_meth_resume_reading, METH_NOARGS, PyDoc_STR(
 "resume_reading($self, /)\n--\n\n"
-"Read again after pause_reading().  Idempotent.")},
+"Read again after pause_reading().  Idempotent.\n\n"
+"See library/asyncio-protocol.")},
     {"close", udp_meth_close, METH_NOARGS, tw_transport_doc_close},
     {"abort", udp_meth_abort, METH_NOARGS, tw_transport_doc_abort},
     {"is_closing", udp_meth_is_closing, METH_NOARGS,
      tw_transport_doc_is_closing},
     {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
      tw_transport_doc_get_protocol},
-    {"set_protocol", udp_meth_set_protocol, METH_O,
-     tw_transport_doc_set_protocol},
+    {"set_protocol", (PyCFunction)(void (*)(void))udp_meth_set_protocol,
+     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_protocol},
     {"get_extra_info", (PyCFunction)(void (*)(void))udp_meth_get_extra_info,
      METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info},
     {"get_write_buffer_size", udp_meth_get_write_buffer_size, METH_NOARGS,

@@ -37,28 +37,44 @@ SOCK_METHOD(sock_sendto, tw_sock_io_sendto, 3, "sock", "data", "address")
 SOCK_METHOD(sock_connect, tw_sock_conn_connect, 2, "sock", "address")
 SOCK_METHOD(sock_accept, tw_sock_conn_accept, 1, "sock")
 
+/* What they share. */
+#define SOCK_DOC_ERRORS                                                       \
+    "A coroutine.  OSError if the operation fails; TypeError for an\n"        \
+    "SSLSocket; ValueError for a blocking socket in debug mode.\n"            \
+    "See library/asyncio-eventloop."
+
 const char tw_sock_doc_sock_recv[] =
     "sock_recv($self, /, sock, n)\n--\n\n"
-    "Receive up to n bytes from the socket.";
+    "Receive at most n bytes; b'' at the end of the stream.\n\n"
+    SOCK_DOC_ERRORS;
 const char tw_sock_doc_sock_recv_into[] =
     "sock_recv_into($self, /, sock, buf)\n--\n\n"
-    "Receive data into a writable buffer; return the number of bytes.";
+    "Receive data into a writable buffer; returns the number of bytes.\n\n"
+    SOCK_DOC_ERRORS;
 const char tw_sock_doc_sock_recvfrom[] =
     "sock_recvfrom($self, /, sock, bufsize)\n--\n\n"
-    "Receive a datagram; return (bytes, address).";
+    "Receive a datagram of at most bufsize bytes; returns (bytes, address).\n"
+    "\n"
+    SOCK_DOC_ERRORS;
 const char tw_sock_doc_sock_recvfrom_into[] =
     "sock_recvfrom_into($self, /, sock, buf, nbytes=0)\n--\n\n"
-    "Receive a datagram into a writable buffer; return (number of bytes, "
-    "address).";
+    "Receive a datagram of at most nbytes (0: as many as fit) into a\n"
+    "writable buffer; returns (number of bytes, address).\n\n"
+    SOCK_DOC_ERRORS;
 const char tw_sock_doc_sock_sendall[] =
     "sock_sendall($self, /, sock, data)\n--\n\n"
-    "Send all of data to the connected socket.";
+    "Send all of data.  After an error it is unknown how much was sent.\n\n"
+    SOCK_DOC_ERRORS;
 const char tw_sock_doc_sock_sendto[] =
     "sock_sendto($self, /, sock, data, address)\n--\n\n"
-    "Send a datagram to address; return the number of bytes sent.";
+    "Send a datagram to address; returns the number of bytes sent.\n\n"
+    SOCK_DOC_ERRORS;
 const char tw_sock_doc_sock_connect[] =
     "sock_connect($self, /, sock, address)\n--\n\n"
-    "Connect the socket to a remote address.";
+    "Connect to an address, which is resolved first if it is a name.\n\n"
+    SOCK_DOC_ERRORS;
 const char tw_sock_doc_sock_accept[] =
     "sock_accept($self, /, sock)\n--\n\n"
-    "Accept a connection; return (conn, address), conn being non-blocking.";
+    "Accept a connection; returns (conn, address), conn being non-blocking.\n"
+    "\n"
+    SOCK_DOC_ERRORS;

@@ -406,33 +406,38 @@ tls_dealloc(PyObject *op)
 #define FAST(f) ((PyCFunction)(void (*)(void))(f))
 
 static PyMethodDef tls_methods[] = {
-    {"write", tw_tls_meth_write, METH_O, PyDoc_STR(
-"write($self, data, /)\n--\n\n"
+    {"write", FAST(tw_tls_meth_write), FASTKW, PyDoc_STR(
+"write($self, /, data)\n--\n\n"
 "Encrypt and send bytes, bytearray or memoryview; never blocks.\n\n"
 "TypeError for another type.  On a closing or lost connection nothing\n"
 "happens.  See library/asyncio-protocol.")},
-    {"writelines", tw_tls_meth_writelines, METH_O, PyDoc_STR(
-"writelines($self, list_of_data, /)\n--\n\n"
-"write() of each, small pieces together in one record.")},
+    {"writelines", FAST(tw_tls_meth_writelines), FASTKW, PyDoc_STR(
+"writelines($self, /, list_of_data)\n--\n\n"
+"write() of each item of an iterable, small pieces together in one record.\n\n"
+"Errors are those of write().  See library/asyncio-protocol.")},
     {"write_eof", tls_meth_write_eof, METH_NOARGS, PyDoc_STR(
-"write_eof($self, /)\n--\n\nNot possible over TLS: NotImplementedError.")},
+"write_eof($self, /)\n--\n\n"
+"Not possible over TLS: NotImplementedError.  See library/asyncio-protocol.")},
     {"can_write_eof", tls_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
-"can_write_eof($self, /)\n--\n\nFalse.")},
+"can_write_eof($self, /)\n--\n\nFalse.  See library/asyncio-protocol.")},
     {"is_reading", tls_meth_is_reading, METH_NOARGS, PyDoc_STR(
-"is_reading($self, /)\n--\n\nTrue unless reading is paused.")},
+"is_reading($self, /)\n--\n\n"
+"True unless reading is paused.  See library/asyncio-protocol.")},
     {"pause_reading", tls_meth_pause_reading, METH_NOARGS, PyDoc_STR(
 "pause_reading($self, /)\n--\n\n"
-"Hand over no more data until resume_reading().  Idempotent.")},
+"Hand over no more data until resume_reading().  Idempotent.\n\n"
+"See library/asyncio-protocol.")},
     {"resume_reading", tls_meth_resume_reading, METH_NOARGS, PyDoc_STR(
 "resume_reading($self, /)\n--\n\n"
-"Hand over data again, soon.  Idempotent.")},
+"Hand over data again, soon.  Idempotent.\n\n"
+"See library/asyncio-protocol.")},
     {"close", tls_meth_close, METH_NOARGS, tw_transport_doc_close},
     {"abort", tls_meth_abort, METH_NOARGS, tw_transport_doc_abort},
     {"is_closing", tls_meth_is_closing, METH_NOARGS,
      tw_transport_doc_is_closing},
     {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
      tw_transport_doc_get_protocol},
-    {"set_protocol", tw_transport_meth_set_protocol, METH_O,
+    {"set_protocol", FAST(tw_transport_meth_set_protocol), FASTKW,
      tw_transport_doc_set_protocol},
     {"get_extra_info", FAST(tw_tls_meth_get_extra_info), FASTKW,
      tw_transport_doc_get_extra_info},
@@ -453,8 +458,9 @@ static PyMethodDef tls_methods[] = {
     {"set_read_buffer_limits", FAST(tw_tls_meth_set_read_buffer_limits),
      FASTKW, PyDoc_STR(
 "set_read_buffer_limits($self, /, high=None, low=None)\n--\n\n"
-"Set the marks of read flow control: how much ciphertext is kept while\n"
-"reading is paused.")},
+"Set the marks of read flow control, in bytes: how much ciphertext is kept\n"
+"while reading is paused.  With low alone high is 4*low, with high alone low\n"
+"is high//4.  ValueError unless high >= low >= 0.")},
     {"_force_close", tls_meth_force_close, METH_O, NULL},
     {"_slip_in", tls_meth_slip_in, METH_O, NULL},
     {"_feed", tls_meth_feed, METH_O, NULL},

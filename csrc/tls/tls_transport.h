@@ -158,8 +158,10 @@ TW_MUSTCHECK tw_status tw_tls_control_writing(TwTls *self, bool own);
 /* Plaintext and ciphertext that wait. */
 size_t tw_tls_buffer_size(TwTls *self);
 
-PyObject *tw_tls_meth_write(PyObject *self, PyObject *data);
-PyObject *tw_tls_meth_writelines(PyObject *self, PyObject *lines);
+PyObject *tw_tls_meth_write(PyObject *self, PyObject *const *args,
+                            Py_ssize_t nargs, PyObject *kwnames);
+PyObject *tw_tls_meth_writelines(PyObject *self, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames);
 
 /* -- tls_info.c ----------------------------------------------------------- */
 

@@ -7,6 +7,7 @@
    it is, by reference. */
 #include <string.h>
 
+#include "base/args.h"
 #include "tls/chunk.h"
 #include "tls/filter.h"
 #include "tls/names.h"
@@ -274,11 +275,16 @@ write_buffer(TwTls *self, PyObject *data)
 }
 
 PyObject *
-tw_tls_meth_write(PyObject *op, PyObject *data)
+tw_tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *kwnames)
 {
     TwTls *self = (TwTls *)op;
+    PyObject *data = tw_args_one("write", "data", args, nargs, kwnames);
     tw_status status = 0;
 
+    if (data == NULL) {
+        return NULL;
+    }
     if (TW_LIKELY(PyBytes_Check(data))) {
         if (PyBytes_GET_SIZE(data) > 0) {
             status = tw_tls_put(self, data, PyBytes_AS_STRING(data),
@@ -382,12 +388,18 @@ write_check_lines(PyObject *fast)
 }
 
 PyObject *
-tw_tls_meth_writelines(PyObject *op, PyObject *lines)
+tw_tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *kwnames)
 {
     TwTls *self = (TwTls *)op;
+    PyObject *lines =
+        tw_args_one("writelines", "list_of_data", args, nargs, kwnames);
     PyObject *fast;
     tw_status status;
 
+    if (lines == NULL) {
+        return NULL;
+    }
     if (!write_is_open(self)) {
         if (write_ignored(self) < 0) {
             return NULL;

@@ -50,6 +50,11 @@ _known = (socket.getaddrinfo
 
 async def getaddrinfo(self, host, port, *,
                       family=0, type=0, proto=0, flags=0):
+    """socket.getaddrinfo() without blocking: a list of 5-tuples.
+
+    OSError (socket.gaierror) if there is no such host or service.
+    See library/asyncio-eventloop.
+    """
     if socket.getaddrinfo is _known:
         found = self._literal_addresses(host, port, family, type, proto, flags)
         if found is not None:
@@ -66,6 +71,11 @@ async def getaddrinfo(self, host, port, *,
 
 
 async def getnameinfo(self, sockaddr, flags=0):
+    """socket.getnameinfo() without blocking: (host, port).
+
+    OSError (socket.gaierror) if there is no such name.
+    See library/asyncio-eventloop.
+    """
     if isinstance(flags, int) and flags & _NUMERIC == _NUMERIC:
         self._check_closed()
         return socket.getnameinfo(sockaddr, flags)

@@ -19,12 +19,12 @@ def _before_fork():
     # What is held back leaves now, or both processes would send it.
     for loop in list(_live):
         if loop._thread_id == threading.get_ident():
-            loop.before_fork()
+            loop._before_fork()
 
 
 def _after_fork_in_child():
     for loop in list(_live):
-        loop.after_fork()
+        loop._after_fork()
 
 
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
@@ -51,13 +51,13 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     # -- running -------------------------------------------------------------
 
     def run_forever(self):
-        """Run until stop() is called."""
+        """Run until stop() is called.  See library/asyncio-eventloop."""
         self._check_closed()
         self._check_running()
         wakeup = self._install_wakeup()
         try:
             self._run_forever_setup()
-            self.run_turns()
+            self._run_turns()
         finally:
             self._run_forever_cleanup()
             self._restore_wakeup(wakeup)
@@ -80,7 +80,10 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             sys.set_asyncgen_hooks(*self._old_agen_hooks)
 
     def close(self):
-        """Close the loop: nothing that waits is run.  Idempotent."""
+        """Close the loop: nothing that waits is run.  Idempotent.
+
+        RuntimeError if it runs.  See library/asyncio-eventloop.
+        """
         if self.is_running():
             raise RuntimeError('Cannot close a running event loop')
         if self.is_closed():
@@ -89,7 +92,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             logger.debug('Close %r', self)
         self._close_signals()
         self._closed = True
-        self.shut()
+        self._shut()
         self._ssock.close()
         self._csock.close()
         self._executor_shutdown_called = True
@@ -105,7 +108,10 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     _check_signal = _seam._check_signal
 
     def remove_signal_handler(self, sig):
-        """Remove the handler of a signal: True if there was one."""
+        """Remove the handler of a signal: True if there was one.
+
+        See library/asyncio-eventloop.
+        """
         removed = _seam.remove_signal_handler(self, sig)
         if removed and not self._signal_handlers and self.is_running():
             self._install_wakeup()

@@ -60,23 +60,37 @@ def extract_stack():
     return format_helpers.extract_stack(sys._getframe(1))
 
 
-# call_soon() and the like with arguments by name: sorted out here, and passed
-# on by place.
+# call_soon(), add_reader() and the like with arguments by name: sorted out
+# here, and passed on by place, to C's method and not to a subclass's.
+
+def _own(loop, name, *args, **kwargs):
+    from . import _core
+    return getattr(_core.Loop, name)(loop, *args, **kwargs)
+
 
 def call_soon(loop, callback, *args, context=None):
-    return loop.call_soon(callback, *args, context=context)
+    return _own(loop, 'call_soon', callback, *args, context=context)
 
 
 def call_soon_threadsafe(loop, callback, *args, context=None):
-    return loop.call_soon_threadsafe(callback, *args, context=context)
+    return _own(loop, 'call_soon_threadsafe', callback, *args,
+                context=context)
 
 
 def call_later(loop, delay, callback, *args, context=None):
-    return loop.call_later(delay, callback, *args, context=context)
+    return _own(loop, 'call_later', delay, callback, *args, context=context)
 
 
 def call_at(loop, when, callback, *args, context=None):
-    return loop.call_at(when, callback, *args, context=context)
+    return _own(loop, 'call_at', when, callback, *args, context=context)
+
+
+def add_reader(loop, fd, callback, *args):
+    return _own(loop, 'add_reader', fd, callback, *args)
+
+
+def add_writer(loop, fd, callback, *args):
+    return _own(loop, 'add_writer', fd, callback, *args)
 
 
 def check_call(loop, callback, method, thread):

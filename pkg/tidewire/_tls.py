@@ -162,9 +162,12 @@ def _take_buffered(protocol: Any) -> bytes:
 
 async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
                     server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
-    """Upgrade transport to TLS.
+    """Upgrade a transport to TLS; returns the transport that *protocol* uses from then on.
 
-    Return a new transport that *protocol* should start using immediately.
+    sslcontext: an ssl.SSLContext; server_side: which part of the handshake is ours;
+    server_hostname: whom the certificate has to name; the timeouts are seconds (60 and 30).
+    TypeError for another transport or context; OSError, ssl.SSLError or ConnectionError
+    if the handshake fails.  See library/asyncio-eventloop.
     """
     if ssl is None:
         raise RuntimeError("Python ssl module is not available")
