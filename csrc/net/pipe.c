@@ -305,44 +305,14 @@ tw_pipe_clear(PyObject *self)
 void
 tw_pipe_dealloc(PyObject *op)
 {
-    TwPipe *self = (TwPipe *)op;
-    PyTypeObject *type = Py_TYPE(op);
-
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) { /* allow: tp_finalize */
-        return;
+    if (tw_transport_dealloc_begin(op)) {
+        tw_pipe_release((TwPipe *)op);
+        tw_pipe_clear(op);
+        tw_transport_dealloc_end(op);
     }
-    PyObject_GC_UnTrack(op);
-    tw_pipe_release(self);
-    if (self->base.weakrefs != NULL) {
-        PyObject_ClearWeakRefs(op);
-    }
-    tw_pipe_clear(op);
-    Py_CLEAR(self->base.sock);
-    Py_CLEAR(self->base.loop);
-    type->tp_free(op);
-    Py_DECREF(type);
 }
 
 /* -- Python's side -------------------------------------------------------- */
-
-PyObject *
-tw_pipe_meth_is_closing(PyObject *op, PyObject *unused)
-{
-    if (tw_pipe_uncork((TwPipe *)op) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_is_closing(op, unused);
-}
-
-PyObject *
-tw_pipe_meth_set_protocol(PyObject *op, PyObject *const *args,
-                          Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (tw_pipe_uncork((TwPipe *)op) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_set_protocol(op, args, nargs, kwnames);
-}
 
 /* asyncio's: what stands in the dict, no socket and no addresses. */
 PyObject *

@@ -74,20 +74,17 @@ const char *tw_pipe_state(const TwPipe *self);
 int tw_pipe_traverse(PyObject *self, visitproc visit, void *arg);
 int tw_pipe_clear(PyObject *self);
 void tw_pipe_dealloc(PyObject *self);
-PyObject *tw_pipe_meth_is_closing(PyObject *self, PyObject *unused);
-PyObject *tw_pipe_meth_set_protocol(PyObject *self, PyObject *const *args,
-                                    Py_ssize_t nargs, PyObject *kwnames);
 PyObject *tw_pipe_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                       Py_ssize_t nargs, PyObject *kwnames);
 extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
 
 #define TW_PIPE_METHODS                                                       \
-    {"is_closing", tw_pipe_meth_is_closing, METH_NOARGS,                      \
+    {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,                 \
      tw_transport_doc_is_closing},                                            \
         {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
          tw_transport_doc_get_protocol},                                      \
         {"set_protocol",                                                      \
-         (PyCFunction)(void (*)(void))tw_pipe_meth_set_protocol,              \
+         (PyCFunction)(void (*)(void))tw_transport_meth_set_protocol,         \
          METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_protocol},       \
     {                                                                         \
         "get_extra_info",                                                     \

@@ -397,14 +397,6 @@ static PyType_Spec read_pipe_spec = {
 tw_status
 tw_pipe_read_setup(tw_state *state)
 {
-    PyObject *bases = tw_transport_bases("ReadTransport", false);
-    tw_status status;
-
-    if (bases == NULL) {
-        return -1;
-    }
-    status = tw_state_add_type(state, &state->read_pipe_type, &read_pipe_spec,
-                               bases, true);
-    Py_DECREF(bases);
-    return status;
+    return tw_transport_add_type(state, &state->read_pipe_type,
+                                 &read_pipe_spec, "ReadTransport", false);
 }

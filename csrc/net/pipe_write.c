@@ -361,10 +361,17 @@ pipe_write_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
     tw_pipe_release((TwPipe *)base);
 }
 
+static tw_status
+pipe_write_uncork(TwTransport *base)
+{
+    return tw_pipe_uncork((TwPipe *)base);
+}
+
 static const TwTransportOps pipe_write_ops = {
     .step = {tw_transport_step},
     .buffer_size = pipe_write_buffer_size,
     .buffer_clear = pipe_write_buffer_clear,
+    .uncork = pipe_write_uncork,
     .started = pipe_write_started,
     .lost = pipe_write_lost,
 };
@@ -437,36 +444,6 @@ write_pipe_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     Py_RETURN_NONE;
 }
 
-/* The shared methods, with what is corked sent first: the program must not
-   be able to tell that it was held back. */
-static PyObject *
-write_pipe_meth_abort(PyObject *op, PyObject *unused)
-{
-    if (tw_pipe_uncork((TwPipe *)op) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_abort(op, unused);
-}
-
-static PyObject *
-write_pipe_meth_get_size(PyObject *op, PyObject *unused)
-{
-    if (tw_pipe_uncork((TwPipe *)op) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_get_write_buffer_size(op, unused);
-}
-
-static PyObject *
-write_pipe_meth_set_limits(PyObject *op, PyObject *const *args,
-                           Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (tw_pipe_uncork((TwPipe *)op) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_set_write_buffer_limits(op, args, nargs, kwnames);
-}
-
 static PyObject *
 write_pipe_meth_write_eof(PyObject *op, PyObject *Py_UNUSED(unused))
 {
@@ -500,14 +477,15 @@ write_pipe_repr(PyObject *op)
 
 static PyMethodDef write_pipe_methods[] = {
     TW_PIPE_METHODS,
-    {"abort", write_pipe_meth_abort, METH_NOARGS, tw_transport_doc_abort},
+    {"abort", tw_transport_meth_abort, METH_NOARGS, tw_transport_doc_abort},
     {"_force_close", tw_transport_meth_force_close, METH_O, NULL},
-    {"get_write_buffer_size", write_pipe_meth_get_size, METH_NOARGS,
+    {"get_write_buffer_size", tw_transport_meth_get_write_buffer_size,
+     METH_NOARGS,
      tw_transport_doc_get_write_buffer_size},
     {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
      METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
     {"set_write_buffer_limits",
-     (PyCFunction)(void (*)(void))write_pipe_meth_set_limits,
+     (PyCFunction)(void (*)(void))tw_transport_meth_set_write_buffer_limits,
      METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_write_buffer_limits},
     {"close", write_pipe_meth_write_eof, METH_NOARGS, tw_transport_doc_close},
     {"write", (PyCFunction)(void (*)(void))write_pipe_meth_write,
@@ -545,14 +523,6 @@ static PyType_Spec write_pipe_spec = {
 tw_status
 tw_pipe_write_setup(tw_state *state)
 {
-    PyObject *bases = tw_transport_bases("WriteTransport", true);
-    tw_status status;
-
-    if (bases == NULL) {
-        return -1;
-    }
-    status = tw_state_add_type(state, &state->write_pipe_type,
-                               &write_pipe_spec, bases, true);
-    Py_DECREF(bases);
-    return status;
+    return tw_transport_add_type(state, &state->write_pipe_type,
+                                 &write_pipe_spec, "WriteTransport", true);
 }

@@ -58,10 +58,17 @@ stream_intercept(TwTransport *base, TwTell what, PyObject *exc)
     return status;
 }
 
+static tw_status
+stream_uncork(TwTransport *base)
+{
+    return tw_stream_uncork((TwStream *)base);
+}
+
 static const TwTransportOps stream_ops = {
     .step = {tw_transport_step},
     .buffer_size = tw_stream_buffer_size,
     .buffer_clear = tw_stream_buffer_clear,
+    .uncork = stream_uncork,
     .started = stream_started,
     .lost = stream_lost,
     .intercept = stream_intercept,
@@ -276,22 +283,6 @@ stream_meth_can_write_eof(PyObject *self, PyObject *unused)
     Py_RETURN_TRUE;
 }
 
-/* The shared methods, with what is corked sent first: the program must not
-   be able to tell that it was held back. */
-#define UNCORKED(name)                                                        \
-    static PyObject *stream_meth_##name(PyObject *self, PyObject *arg)        \
-    {                                                                         \
-        if (tw_stream_uncork((TwStream *)self) < 0) {                         \
-            return NULL;                                                      \
-        }                                                                     \
-        return tw_transport_meth_##name(self, arg);                           \
-    }
-
-UNCORKED(close)
-UNCORKED(abort)
-UNCORKED(is_closing)
-UNCORKED(get_write_buffer_size)
-
 /* Also takes TLS away again, as with asyncio, where it is a protocol. */
 static PyObject *
 stream_meth_set_protocol(PyObject *self, PyObject *const *args,
@@ -306,44 +297,6 @@ stream_meth_set_protocol(PyObject *self, PyObject *const *args,
     tw_stream_set_sink((TwStream *)self, NULL, NULL);
     tw_transport_set_protocol((TwTransport *)self, protocol);
     Py_RETURN_NONE;
-}
-
-static PyObject *
-stream_meth_get_extra_info(PyObject *self, PyObject *const *args,
-                           Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (tw_stream_uncork((TwStream *)self) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_get_extra_info(self, args, nargs, kwnames);
-}
-
-static PyObject *
-stream_meth_set_write_buffer_limits(PyObject *self, PyObject *const *args,
-                                    Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (tw_stream_uncork((TwStream *)self) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_set_write_buffer_limits(self, args, nargs,
-                                                     kwnames);
-}
-
-static PyObject *
-stream_repr(PyObject *op)
-{
-    TwStream *self = (TwStream *)op;
-    unsigned want = self->base.watcher ? self->base.watcher->want : 0;
-    const char *life = self->base.flags & TW_F_LOST      ? "closed "
-                       : self->base.flags & TW_F_CLOSING ? "closing "
-                                                         : "";
-
-    return PyUnicode_FromFormat(
-        "<%s %sfd=%d read=%s write=<%s, bufsize=%zu>>",
-        Py_TYPE(op)->tp_name + sizeof("tidewire._core.") - 1, life,
-        self->base.fd, want & TW_EV_READ ? "polling" : "idle",
-        want & TW_EV_WRITE ? "polling" : "idle",
-        tw_stream_buffer_size(&self->base));
 }
 
 /* -- the type ------------------------------------------------------------- */
@@ -372,26 +325,11 @@ stream_clear(PyObject *op)
 static void
 stream_dealloc(PyObject *op)
 {
-    TwStream *self = (TwStream *)op;
-    PyTypeObject *type = Py_TYPE(op);
-
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
-        return;
+    if (tw_transport_dealloc_begin(op)) {
+        stream_clear(op);
+        tw_bufq_clear(&((TwStream *)op)->queue);
+        tw_transport_dealloc_end(op);
     }
-    PyObject_GC_UnTrack(op);
-    if (self->base.weakrefs != NULL) {
-        PyObject_ClearWeakRefs(op);
-    }
-    if (self->base.fd >= 0) {
-        tw_transport_release(&self->base);
-    }
-    stream_clear(op);
-    Py_CLEAR(self->base.sock);
-    tw_bufq_clear(&self->queue);
-    PyMem_Free(self->base.addrs);
-    Py_CLEAR(self->base.loop);
-    type->tp_free(op);
-    Py_DECREF(type);
 }
 
 #define FAST(f) ((PyCFunction)(void (*)(void))(f))
@@ -427,23 +365,9 @@ static PyMethodDef stream_methods[] = {
 "resume_reading($self, /)\n--\n\n"
 "Read again after pause_reading().  Idempotent.\n\n"
 "See library/asyncio-protocol.")},
-    {"close", stream_meth_close, METH_NOARGS, tw_transport_doc_close},
-    {"abort", stream_meth_abort, METH_NOARGS, tw_transport_doc_abort},
-    {"is_closing", stream_meth_is_closing, METH_NOARGS,
-     tw_transport_doc_is_closing},
-    {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
-     tw_transport_doc_get_protocol},
+    TW_TRANSPORT_METHODS,
     {"set_protocol", FAST(stream_meth_set_protocol), FASTKW,
      tw_transport_doc_set_protocol},
-    {"get_extra_info", FAST(stream_meth_get_extra_info), FASTKW,
-     tw_transport_doc_get_extra_info},
-    {"get_write_buffer_size", stream_meth_get_write_buffer_size, METH_NOARGS,
-     tw_transport_doc_get_write_buffer_size},
-    {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
-     METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
-    {"set_write_buffer_limits", FAST(stream_meth_set_write_buffer_limits),
-     FASTKW, tw_transport_doc_set_write_buffer_limits},
-    {"_force_close", tw_transport_meth_force_close, METH_O, NULL},
     {"_make_empty_waiter", tw_stream_meth_make_empty_waiter, METH_NOARGS,
      NULL},
     {"_reset_empty_waiter", tw_stream_meth_reset_empty_waiter, METH_NOARGS,
@@ -462,7 +386,7 @@ static PyType_Slot stream_slots[] = {
     {Py_tp_finalize, tw_transport_finalize},
     {Py_tp_traverse, stream_traverse},
     {Py_tp_clear, stream_clear},
-    {Py_tp_repr, stream_repr},
+    {Py_tp_repr, tw_transport_repr},
     {Py_tp_methods, stream_methods},
     {Py_tp_getset, tw_transport_getset},
     {Py_tp_members, tw_transport_members},
@@ -477,40 +401,13 @@ static PyType_Spec stream_spec = {
     .slots = stream_slots,
 };
 
-/* What start_tls and sendfile of BaseEventLoop look for. */
-static tw_status
-stream_add_marks(PyTypeObject *type)
-{
-    PyObject *mode = tw_state_import("asyncio.constants", "_SendfileMode");
-    PyObject *native =
-        mode ? PyObject_GetAttrString(mode, "TRY_NATIVE") /* allow */ : NULL;
-    tw_status status = -1;
-
-    /* allow: attributes of our own type */
-    if (native != NULL
-        && PyObject_SetAttrString((PyObject *)type, "_sendfile_compatible",
-                                  native)
-               == 0) {
-        /* allow: the same */
-        status = PyObject_SetAttrString((PyObject *)type,
-                                        "_start_tls_compatible", Py_True);
-    }
-    Py_XDECREF(native);
-    Py_XDECREF(mode);
-    return status;
-}
-
 tw_status
 tw_stream_setup(tw_state *state, PyObject *module)
 {
-    PyObject *bases = tw_transport_bases("Transport", true);
-    tw_status status;
-
-    if (bases == NULL) {
+    if (tw_transport_add_type(state, &state->stream_type, &stream_spec,
+                              "Transport", true)
+        < 0) {
         return -1;
     }
-    status = tw_state_add_type(state, &state->stream_type, &stream_spec,
-                               bases, 1);
-    Py_DECREF(bases);
-    return status < 0 ? -1 : stream_add_marks(state->stream_type);
+    return tw_transport_add_marks(state->stream_type, "TRY_NATIVE");
 }

@@ -92,6 +92,20 @@ transport_tell_server(TwTransport *self, PyObject *server, PyObject *name)
     return result == NULL ? -1 : 0;
 }
 
+/* One connection less: a server that is closed may wait for the last. */
+static void
+transport_leave_server(TwTransport *self)
+{
+    PyObject *server = TW_TAKE(self->server);
+
+    if (server != NULL
+        && transport_tell_server(self, server, self->loop->state->str._detach)
+               < 0) {
+        PyErr_WriteUnraisable(server);
+    }
+    Py_XDECREF(server);
+}
+
 /* asyncio asks for connection_made when it makes the transport: a factory
    that returned something else is noticed here. */
 static tw_status
@@ -324,7 +338,7 @@ tw_transport_fatal_errno(TwTransport *self, tw_uverr err, const char *message)
 tw_status
 tw_transport_call_lost(TwTransport *self)
 {
-    PyObject *exc, *pending, *server;
+    PyObject *exc, *pending;
     tw_status status;
 
     if (self->flags & TW_F_LOST) {
@@ -342,13 +356,7 @@ tw_transport_call_lost(TwTransport *self)
     pending = status < 0 ? tw_err_take() : NULL;
     self->ops->lost(self, exc);
     tw_transport_release(self);
-    server = TW_TAKE(self->server);
-    if (server != NULL
-        && transport_tell_server(self, server, self->loop->state->str._detach)
-               < 0) {
-        PyErr_WriteUnraisable(server);
-    }
-    Py_XDECREF(server);
+    transport_leave_server(self);
     Py_CLEAR(self->protocol);
     Py_XDECREF(exc);
     Py_DECREF(self);
@@ -391,42 +399,11 @@ tw_transport_release(TwTransport *self)
     }
 }
 
-/* -- the collector -------------------------------------------------------- */
-
-int
-tw_transport_traverse(TwTransport *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->extra);
-    Py_VISIT(self->loop);
-    Py_VISIT(self->dict);
-    Py_VISIT(self->protocol);
-    Py_VISIT(self->context);
-    Py_VISIT(self->server);
-    Py_VISIT(self->sock);
-    Py_VISIT(self->waiter);
-    Py_VISIT(self->lost_exc);
-    return 0;
-}
-
-int
-tw_transport_clear(TwTransport *self)
-{
-    Py_CLEAR(self->extra);
-    Py_CLEAR(self->dict);
-    Py_CLEAR(self->protocol);
-    Py_CLEAR(self->context);
-    Py_CLEAR(self->server);
-    Py_CLEAR(self->waiter);
-    Py_CLEAR(self->lost_exc);
-    return 0;
-}
-
 void
 tw_transport_finalize(PyObject *op)
 {
     TwTransport *self = (TwTransport *)op;
-    PyObject *exc, *server;
+    PyObject *exc;
 
     if (self->fd < 0 || self->loop == NULL) {
         return;
@@ -436,13 +413,7 @@ tw_transport_finalize(PyObject *op)
         PyErr_WriteUnraisable(op);
     }
     tw_transport_release(self);
-    server = TW_TAKE(self->server);
-    if (server != NULL
-        && transport_tell_server(self, server, self->loop->state->str._detach)
-               < 0) {
-        PyErr_WriteUnraisable(server);
-    }
-    Py_XDECREF(server);
+    transport_leave_server(self);
     if (exc != NULL) {
         tw_err_restore_steal(exc);
     }

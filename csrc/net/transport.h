@@ -38,6 +38,8 @@ typedef struct {
     size_t (*buffer_size)(TwTransport *self);
     /* Drop all of them. */
     void (*buffer_clear)(TwTransport *self);
+    /* Or NULL.  Send what is corked, now; -1 with an exception. */
+    tw_status (*uncork)(TwTransport *self);
     /* Right after connection_made: begin to read, wake the waiter... */
     tw_status (*started)(TwTransport *self);
     /* Right after connection_lost(exc), before the descriptor is closed. */
@@ -135,12 +137,6 @@ TW_MUSTCHECK tw_status tw_transport_call_lost(TwTransport *self);
    exception that is set stays. */
 void tw_transport_release(TwTransport *self);
 
-/* For tp_traverse, tp_clear and tp_dealloc/tp_finalize of the types. */
-int tw_transport_traverse(TwTransport *self, visitproc visit, void *arg);
-int tw_transport_clear(TwTransport *self);
-/* Warns if it is still open, then closes the descriptor (tp_finalize). */
-void tw_transport_finalize(PyObject *self);
-
 static inline bool
 tw_transport_is_open(const TwTransport *self)
 {
@@ -179,8 +175,35 @@ PyObject *tw_transport_extra_info(TwTransport *self, PyObject *name,
    owns the descriptor).  New reference or NULL. */
 PyObject *tw_transport_socket(TwTransport *self);
 
+/* -- types (transport_type.c) --------------------------------------------- */
+
+/* For tp_traverse and tp_clear of the types. */
+int tw_transport_traverse(TwTransport *self, visitproc visit, void *arg);
+int tw_transport_clear(TwTransport *self);
+/* tp_finalize: warns if it is still open, then closes the descriptor. */
+void tw_transport_finalize(PyObject *self);
+/* tp_dealloc is begin, the type's own fields, end.  False: it was revived,
+   and stays. */
+TW_MUSTCHECK bool tw_transport_dealloc_begin(PyObject *self);
+void tw_transport_dealloc_end(PyObject *self);
+/* tp_repr, as asyncio's. */
+PyObject *tw_transport_repr(PyObject *self);
+
+/* Make the type in `*slot`, derived from asyncio.transports.<base> and, if it
+   is to have `flow_control`, from _FlowControlMixin. */
+TW_MUSTCHECK tw_status tw_transport_add_type(tw_state *state,
+                                             PyTypeObject **slot,
+                                             PyType_Spec *spec,
+                                             const char *base,
+                                             bool flow_control);
+/* What BaseEventLoop looks for: start_tls may be done, sendfile in this mode
+   (a name of asyncio.constants._SendfileMode). */
+TW_MUSTCHECK tw_status tw_transport_add_marks(PyTypeObject *type,
+                                              const char *sendfile_mode);
+
 /* -- methods and attributes that all types share -------------------------- */
-/* Each type names these functions, or its own around them, in its table. */
+/* Each type names these functions, or its own, in its table.  Whatever could
+   show that bytes were corked sends them first. */
 PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_abort(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_is_closing(PyObject *self, PyObject *unused);
@@ -217,6 +240,28 @@ extern PyGetSetDef tw_transport_getset[];
 /* __dictoffset__ and __weaklistoffset__. */
 extern PyMemberDef tw_transport_members[];
 
-/* (asyncio.transports._FlowControlMixin, asyncio.transports.<name>): a new
-   tuple of bases; checks that the slots lie where our struct has them. */
-PyObject *tw_transport_bases(const char *name, bool flow_control);
+/* The part of the method tables that is the same for streams and datagrams. */
+#define TW_TRANSPORT_METHODS                                                  \
+    {"close", tw_transport_meth_close, METH_NOARGS, tw_transport_doc_close},  \
+        {"abort", tw_transport_meth_abort, METH_NOARGS,                       \
+         tw_transport_doc_abort},                                             \
+        {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,             \
+         tw_transport_doc_is_closing},                                        \
+        {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
+         tw_transport_doc_get_protocol},                                      \
+        {"get_extra_info",                                                    \
+         (PyCFunction)(void (*)(void))tw_transport_meth_get_extra_info,       \
+         METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info},     \
+        {"get_write_buffer_size", tw_transport_meth_get_write_buffer_size,    \
+         METH_NOARGS, tw_transport_doc_get_write_buffer_size},                \
+        {"get_write_buffer_limits",                                           \
+         tw_transport_meth_get_write_buffer_limits, METH_NOARGS,              \
+         tw_transport_doc_get_write_buffer_limits},                           \
+        {"set_write_buffer_limits",                                           \
+         (PyCFunction)(void (                                                 \
+             *)(void))tw_transport_meth_set_write_buffer_limits,              \
+         METH_FASTCALL | METH_KEYWORDS,                                       \
+         tw_transport_doc_set_write_buffer_limits},                           \
+    {                                                                         \
+        "_force_close", tw_transport_meth_force_close, METH_O, NULL           \
+    }

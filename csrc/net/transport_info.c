@@ -194,6 +194,15 @@ transport_get_extra(PyObject *op, void *unused)
 
 /* -- shared methods ------------------------------------------------------- */
 
+/* What is corked leaves before anything that could show that it was held. */
+static tw_status
+transport_uncork(PyObject *op)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    return self->ops->uncork == NULL ? 0 : self->ops->uncork(self);
+}
+
 const char tw_transport_doc_close[] = PyDoc_STR(
 "close($self, /)\n--\n\n"
 "Close the transport: what was written is sent, nothing more is read, then\n"
@@ -202,7 +211,8 @@ const char tw_transport_doc_close[] = PyDoc_STR(
 PyObject *
 tw_transport_meth_close(PyObject *self, PyObject *unused)
 {
-    if (tw_transport_close((TwTransport *)self) < 0) {
+    if (transport_uncork(self) < 0
+        || tw_transport_close((TwTransport *)self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -216,7 +226,8 @@ const char tw_transport_doc_abort[] = PyDoc_STR(
 PyObject *
 tw_transport_meth_abort(PyObject *self, PyObject *unused)
 {
-    if (tw_transport_force_close((TwTransport *)self, NULL) < 0) {
+    if (transport_uncork(self) < 0
+        || tw_transport_force_close((TwTransport *)self, NULL) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -225,7 +236,8 @@ tw_transport_meth_abort(PyObject *self, PyObject *unused)
 PyObject *
 tw_transport_meth_force_close(PyObject *self, PyObject *exc)
 {
-    if (tw_transport_force_close((TwTransport *)self, exc) < 0) {
+    if (transport_uncork(self) < 0
+        || tw_transport_force_close((TwTransport *)self, exc) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -239,6 +251,9 @@ const char tw_transport_doc_is_closing[] = PyDoc_STR(
 PyObject *
 tw_transport_meth_is_closing(PyObject *self, PyObject *unused)
 {
+    if (transport_uncork(self) < 0) {
+        return NULL;
+    }
     return PyBool_FromLong(((TwTransport *)self)->flags & TW_F_CLOSING);
 }
 
@@ -267,7 +282,7 @@ tw_transport_meth_set_protocol(PyObject *self, PyObject *const *args,
     PyObject *protocol =
         tw_args_one("set_protocol", "protocol", args, nargs, kwnames);
 
-    if (protocol == NULL) {
+    if (protocol == NULL || transport_uncork(self) < 0) {
         return NULL;
     }
     tw_transport_set_protocol((TwTransport *)self, protocol);
@@ -313,6 +328,9 @@ tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
                         "get_extra_info() takes a name and a default");
         return NULL;
     }
+    if (transport_uncork(self) < 0) {
+        return NULL;
+    }
     return tw_transport_extra_info((TwTransport *)self, name, dflt);
 }
 
@@ -327,6 +345,9 @@ tw_transport_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
 {
     TwTransport *self = (TwTransport *)op;
 
+    if (transport_uncork(op) < 0) {
+        return NULL;
+    }
     return PyLong_FromSize_t(self->ops->buffer_size(self));
 }
 
@@ -426,6 +447,9 @@ tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
                      low);
         return NULL;
     }
+    if (transport_uncork(op) < 0) {
+        return NULL;
+    }
     self->high = (size_t)high;
     self->low = (size_t)low;
     if (tw_transport_maybe_pause(self) < 0) {
@@ -506,57 +530,3 @@ PyGetSetDef tw_transport_getset[] = {
      NULL},
     {NULL},
 };
-
-PyMemberDef tw_transport_members[] = {
-    {"__dictoffset__", T_PYSSIZET, offsetof(TwTransport, dict), READONLY,
-     NULL},
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(TwTransport, weakrefs),
-     READONLY, NULL},
-    {NULL},
-};
-
-/* -- bases ---------------------------------------------------------------- */
-
-static const TwSlotCheck flow_layout[] = {
-    {"_extra", offsetof(TwTransport, extra)},
-    {"_high_water", offsetof(TwTransport, slot_high)},
-    {"_loop", offsetof(TwTransport, loop)},
-    {"_low_water", offsetof(TwTransport, slot_low)},
-    {"_protocol_paused", offsetof(TwTransport, slot_paused)},
-    {NULL, 0},
-};
-
-static const TwSlotCheck plain_layout[] = {
-    {"_extra", offsetof(TwTransport, extra)},
-    {NULL, 0},
-};
-
-PyObject *
-tw_transport_bases(const char *name, bool flow_control)
-{
-    PyObject *mixin = NULL, *base, *bases = NULL;
-
-    base = tw_state_import("asyncio.transports", name);
-    if (base == NULL) {
-        return NULL;
-    }
-    if (!flow_control) {
-        if (tw_state_check_layout((PyTypeObject *)base, plain_layout,
-                                  offsetof(TwTransport, ops))
-            == 0) {
-            bases = PyTuple_Pack(1, base);
-        }
-        Py_DECREF(base);
-        return bases;
-    }
-    mixin = tw_state_import("asyncio.transports", "_FlowControlMixin");
-    if (mixin != NULL
-        && tw_state_check_layout((PyTypeObject *)mixin, flow_layout,
-                                 offsetof(TwTransport, ops))
-               == 0) {
-        bases = PyTuple_Pack(2, mixin, base);
-    }
-    Py_XDECREF(mixin);
-    Py_DECREF(base);
-    return bases;
-}

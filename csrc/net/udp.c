@@ -46,10 +46,17 @@ udp_lost(TwTransport *base, PyObject *exc)
     tw_dgramq_clear(&self->in);
 }
 
+static tw_status
+udp_uncork(TwTransport *base)
+{
+    return tw_udp_uncork((TwUdp *)base);
+}
+
 static const TwTransportOps udp_ops = {
     .step = {tw_transport_step},
     .buffer_size = tw_udp_buffer_size,
     .buffer_clear = tw_udp_buffer_clear,
+    .uncork = udp_uncork,
     .started = udp_started,
     .lost = udp_lost,
 };
@@ -219,75 +226,10 @@ udp_meth_read_backlog(PyObject *op, PyObject *unused)
 
 /* -- methods -------------------------------------------------------------- */
 
-/* The shared methods, with what is held back sent first: the program must
-   not be able to tell that it was. */
-#define UNCORKED(name)                                                        \
-    static PyObject *udp_meth_##name(PyObject *self, PyObject *arg)           \
-    {                                                                         \
-        if (tw_udp_uncork((TwUdp *)self) < 0) {                               \
-            return NULL;                                                      \
-        }                                                                     \
-        return tw_transport_meth_##name(self, arg);                           \
-    }
-
-UNCORKED(close)
-UNCORKED(abort)
-UNCORKED(force_close)
-UNCORKED(is_closing)
-UNCORKED(get_write_buffer_size)
-
-static PyObject *
-udp_meth_set_protocol(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames)
-{
-    if (tw_udp_uncork((TwUdp *)self) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_set_protocol(self, args, nargs, kwnames);
-}
-
-static PyObject *
-udp_meth_get_extra_info(PyObject *self, PyObject *const *args,
-                        Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (tw_udp_uncork((TwUdp *)self) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_get_extra_info(self, args, nargs, kwnames);
-}
-
-static PyObject *
-udp_meth_set_write_buffer_limits(PyObject *self, PyObject *const *args,
-                                 Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (tw_udp_uncork((TwUdp *)self) < 0) {
-        return NULL;
-    }
-    return tw_transport_meth_set_write_buffer_limits(self, args, nargs,
-                                                     kwnames);
-}
-
 static PyObject *
 udp_get_buffer_size(PyObject *self, void *unused)
 {
-    return udp_meth_get_write_buffer_size(self, NULL);
-}
-
-static PyObject *
-udp_repr(PyObject *op)
-{
-    TwUdp *self = (TwUdp *)op;
-    unsigned want = self->base.watcher ? self->base.watcher->want : 0;
-    const char *life = self->base.flags & TW_F_LOST      ? "closed "
-                       : self->base.flags & TW_F_CLOSING ? "closing "
-                                                         : "";
-
-    return PyUnicode_FromFormat(
-        "<%s %sfd=%d read=%s write=<%s, bufsize=%zu>>",
-        Py_TYPE(op)->tp_name + sizeof("tidewire._core.") - 1, life,
-        self->base.fd, want & TW_EV_READ ? "polling" : "idle",
-        want & TW_EV_WRITE ? "polling" : "idle",
-        tw_udp_buffer_size(&self->base));
+    return tw_transport_meth_get_write_buffer_size(self, NULL);
 }
 
 /* -- the type ------------------------------------------------------------- */
@@ -325,26 +267,11 @@ udp_clear(PyObject *op)
 static void
 udp_dealloc(PyObject *op)
 {
-    TwUdp *self = (TwUdp *)op;
-    PyTypeObject *type = Py_TYPE(op);
-
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
-        return;
+    if (tw_transport_dealloc_begin(op)) {
+        udp_clear(op);
+        tw_dgramq_clear(&((TwUdp *)op)->out);
+        tw_transport_dealloc_end(op);
     }
-    PyObject_GC_UnTrack(op);
-    if (self->base.weakrefs != NULL) {
-        PyObject_ClearWeakRefs(op);
-    }
-    if (self->base.fd >= 0) {
-        tw_transport_release(&self->base);
-    }
-    udp_clear(op);
-    tw_dgramq_clear(&self->out);
-    Py_CLEAR(self->base.sock);
-    PyMem_Free(self->base.addrs);
-    Py_CLEAR(self->base.loop);
-    type->tp_free(op);
-    Py_DECREF(type);
 }
 
 static PyMethodDef udp_methods[] = {
@@ -369,24 +296,10 @@ static PyMethodDef udp_methods[] = {
 "resume_reading($self, /)\n--\n\n"
 "Read again after pause_reading().  Idempotent.\n\n"
 "See library/asyncio-protocol.")},
-    {"close", udp_meth_close, METH_NOARGS, tw_transport_doc_close},
-    {"abort", udp_meth_abort, METH_NOARGS, tw_transport_doc_abort},
-    {"is_closing", udp_meth_is_closing, METH_NOARGS,
-     tw_transport_doc_is_closing},
-    {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
-     tw_transport_doc_get_protocol},
-    {"set_protocol", (PyCFunction)(void (*)(void))udp_meth_set_protocol,
+    TW_TRANSPORT_METHODS,
+    {"set_protocol",
+     (PyCFunction)(void (*)(void))tw_transport_meth_set_protocol,
      METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_protocol},
-    {"get_extra_info", (PyCFunction)(void (*)(void))udp_meth_get_extra_info,
-     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info},
-    {"get_write_buffer_size", udp_meth_get_write_buffer_size, METH_NOARGS,
-     tw_transport_doc_get_write_buffer_size},
-    {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
-     METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
-    {"set_write_buffer_limits",
-     (PyCFunction)(void (*)(void))udp_meth_set_write_buffer_limits,
-     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_write_buffer_limits},
-    {"_force_close", udp_meth_force_close, METH_O, NULL},
     {"_read_backlog", udp_meth_read_backlog, METH_NOARGS, NULL},
     {"_tell_error", tw_udp_meth_tell_error, METH_O, NULL},
     {NULL},
@@ -415,7 +328,7 @@ static PyType_Slot udp_slots[] = {
     {Py_tp_finalize, tw_transport_finalize},
     {Py_tp_traverse, udp_traverse},
     {Py_tp_clear, udp_clear},
-    {Py_tp_repr, udp_repr},
+    {Py_tp_repr, tw_transport_repr},
     {Py_tp_methods, udp_methods},
     {Py_tp_getset, tw_transport_getset},
     {Py_tp_members, udp_members},
@@ -433,16 +346,12 @@ static PyType_Spec udp_spec = {
 tw_status
 tw_udp_setup(tw_state *state, PyObject *module)
 {
-    PyObject *bases = tw_transport_bases("DatagramTransport", true);
     PyObject *size;
     tw_status status;
 
-    if (bases == NULL) {
-        return -1;
-    }
-    status = tw_state_add_type(state, &state->udp_type, &udp_spec, bases, 1);
-    Py_DECREF(bases);
-    if (status < 0) {
+    if (tw_transport_add_type(state, &state->udp_type, &udp_spec,
+                              "DatagramTransport", true)
+        < 0) {
         return -1;
     }
     size = PyDescr_NewGetSet(state->udp_type, &udp_get_size_def);

@@ -381,15 +381,9 @@ static void
 tls_dealloc(PyObject *op)
 {
     TwTls *self = (TwTls *)op;
-    PyTypeObject *type = Py_TYPE(op);
 
-    /* allow: the finalizer is ours */
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+    if (!tw_transport_dealloc_begin(op)) {
         return;
-    }
-    PyObject_GC_UnTrack(op);
-    if (self->base.weakrefs != NULL) {
-        PyObject_ClearWeakRefs(op);
     }
     tls_clear(op);
     tw_engine_free(self->engine);
@@ -397,9 +391,7 @@ tls_dealloc(PyObject *op)
     Py_CLEAR(self->sslcontext);
     Py_CLEAR(self->handshake_timeout);
     Py_CLEAR(self->shutdown_timeout);
-    Py_CLEAR(self->base.loop);
-    type->tp_free(op);
-    Py_DECREF(type);
+    tw_transport_dealloc_end(op);
 }
 
 #define FASTKW METH_FASTCALL | METH_KEYWORDS
@@ -514,39 +506,13 @@ static PyMethodDef tls_functions[] = {
     {NULL},
 };
 
-/* What start_tls and sendfile of BaseEventLoop look for. */
-static tw_status
-tls_add_marks(PyTypeObject *type)
-{
-    PyObject *mode = tw_state_import("asyncio.constants", "_SendfileMode");
-    PyObject *fallback =
-        mode ? PyObject_GetAttrString(mode, "FALLBACK") /* allow */ : NULL;
-    tw_status status = -1;
-
-    if (fallback != NULL
-        && PyObject_SetAttrString((PyObject *)type, /* allow: set-up */
-                                  "_sendfile_compatible", fallback)
-               == 0) {
-        status = PyObject_SetAttrString((PyObject *)type, /* allow: set-up */
-                                        "_start_tls_compatible", Py_True);
-    }
-    Py_XDECREF(fallback);
-    Py_XDECREF(mode);
-    return status;
-}
-
 tw_status
 tw_tls_transport_setup(tw_state *state, PyObject *module)
 {
-    PyObject *bases = tw_transport_bases("Transport", true);
-    tw_status status;
-
-    if (bases == NULL) {
-        return -1;
-    }
-    status = tw_state_add_type(state, &state->tls_type, &tls_spec, bases, 1);
-    Py_DECREF(bases);
-    if (status < 0 || tls_add_marks(state->tls_type) < 0) {
+    if (tw_transport_add_type(state, &state->tls_type, &tls_spec, "Transport",
+                              true)
+            < 0
+        || tw_transport_add_marks(state->tls_type, "FALLBACK") < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, tls_functions);
