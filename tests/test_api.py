@@ -204,3 +204,11 @@ def test_override_that_passes_names_on(make_loop):
         loop.close()
         a.close()
         b.close()
+
+
+def test_the_table_is_up_to_date():
+    """docs/api-table.rst: what the notes say, and the notes what this Python has."""
+    tool = os.path.join(os.path.dirname(__file__), "..", "tools", "api_table.py")
+    done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True,
+                          timeout=60 * support.SLOWER)
+    assert done.returncode == 0, done.stderr
