@@ -36,7 +36,7 @@ bench: setup  ## the benchmark suite: every loop that is here, side by side
 bench-compare: setup  ## two commits side by side: make bench-compare A=main~1 B=main
 	$(PY) benchmarks/compare.py $(A) $(B) $(ARGS)
 
-conformance:  ## asyncio's own tests and the examples of its documentation, on every Python found
+conformance:  ## asyncio's own tests and its documentation's examples, on every Python found
 	@python3 tools/conformance.py $(ARGS)
 
 asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer

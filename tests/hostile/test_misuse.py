@@ -243,6 +243,11 @@ def test_transport_methods(loop_factory, state, logs):
                 and sys.version_info < (3, 12)):
             # asyncio looks at the lines first, from 3.12 on at the state.
             assert isinstance(ours, tuple) == isinstance(expected, tuple)
+        elif (text.startswith("t.writelines(") and expected is None
+              and state in ("closing", "aborted", "lost")
+              and sys.version_info >= (3, 14)):
+            # Late 3.14's asyncio looks at nothing if the connection is lost.
+            assert ours in (None, (TypeError, ""))
         elif ours != expected:
             different.append(f"{text}: {ours}, asyncio: {expected}")
     assert not different, "\n".join(different)

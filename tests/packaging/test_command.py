@@ -9,7 +9,7 @@ import pytest
 
 import tidewire
 
-pytestmark = pytest.mark.tidewire
+pytestmark = [pytest.mark.tidewire, pytest.mark.packaging]
 
 PROGRAM = """
     import asyncio, json, sys

@@ -3,6 +3,7 @@ import asyncio
 import gc
 import socket
 import ssl
+import sys
 import weakref
 
 import pytest
@@ -500,6 +501,25 @@ def test_the_peer_closes(run):
     run(main())
 
 
+def test_the_peer_closes_while_much_waits(run):
+    """What was written before its close_notify still reaches a peer that is slow to read."""
+    async def main():
+        one, peer = await tlskit.with_peer()
+        total = support.fill(one.transport)
+        for _ in range(4):
+            one.transport.write(b"x" * 500_000)
+        await peer.raw(peer.close_notify())
+        seen = 0
+        with pytest.raises(ssl.SSLZeroReturnError):     # our close_notify
+            while data := await peer.read():
+                seen += len(data)
+        assert seen == total + 2_000_000
+        peer.close()
+        await one.saw("lost")
+        assert one.lost is None
+    run(main())
+
+
 def test_eof_without_close_notify(run):
     async def main():
         one, peer = await tlskit.with_peer()
@@ -696,6 +716,41 @@ def test_nothing_is_left_of_a_connection(run, no_gc, how):
     refs = run(main())
     run(support.turns(3))
     assert [ref() for ref in refs] == [None] * 3
+
+
+@pytest.mark.tidewire
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="create_connection()'s own cycle")
+def test_nothing_is_left_of_a_refused_certificate(run, no_gc):
+    """As in asyncio, late in 3.14 (gh-159049)."""
+    refs = []
+
+    class Simple(asyncio.Protocol):
+        def __init__(self):
+            refs.append(weakref.ref(self))
+
+    async def theirs(peer):
+        try:
+            await peer.handshake()
+        except ssl.SSLError:
+            peer.close()
+
+    async def main():
+        context = tlskit.client_context(trust=False)
+        refs.append(weakref.ref(context))
+        sock, other = support.socketpair()
+        peer = tlskit.Peer(other, tlskit.server_context(), server_side=True)
+        task = asyncio.create_task(theirs(peer))
+        try:
+            await tlskit.wrap(sock, Simple, context)
+        except ssl.SSLCertVerificationError:
+            await task
+
+    before = {id(o) for o in gc.get_objects() if isinstance(o, asyncio.Transport)}
+    run(main())
+    run(support.turns(3))
+    assert len(refs) == 2 and [ref() for ref in refs] == [None] * 2
+    assert not [o for o in gc.get_objects()
+                if isinstance(o, asyncio.Transport) and id(o) not in before]
 
 
 def test_isinstance(run):
