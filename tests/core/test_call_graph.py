@@ -70,7 +70,7 @@ async def main():
         group.create_task(asyncio.to_thread(sys.stdin.read), name="the thread")
         loop = asyncio.get_running_loop()
         # Both wait by now, and the loop sleeps when the other side has read this.
-        loop.call_later(0.05, print, "ready", flush=True)
+        loop.call_later(0.05, lambda: print("ready", flush=True))
         await asyncio.sleep(1000)
 
 with asyncio.Runner(loop_factory=support.factory({loop!r})) as runner:

@@ -8,7 +8,6 @@ import sysconfig
 
 import pytest
 
-import support
 
 FIND = """
     try:
