@@ -15,6 +15,7 @@ TW_SOCK_FUNCTION(sock_recvfrom_into);
 TW_SOCK_FUNCTION(sock_sendall);
 TW_SOCK_FUNCTION(sock_sendto);
 TW_SOCK_FUNCTION(sock_connect);
+TW_SOCK_FUNCTION(_sock_connect_twice);
 TW_SOCK_FUNCTION(sock_accept);
 
 extern const char tw_sock_doc_sock_recv[];
@@ -30,9 +31,14 @@ extern const char tw_sock_doc_sock_accept[];
     {#name, (PyCFunction)(void (*)(void))tw_sock_loop_##name,                 \
      METH_FASTCALL | METH_KEYWORDS, tw_sock_doc_##name}
 
+#define TW_SOCK_PRIVATE(name)                                                 \
+    {#name, (PyCFunction)(void (*)(void))tw_sock_loop_##name,                 \
+     METH_FASTCALL | METH_KEYWORDS, NULL}
+
 /* For the Loop type's table. */
 #define TW_SOCK_METHODS                                                       \
     TW_SOCK_METHOD(sock_recv), TW_SOCK_METHOD(sock_recv_into),                \
         TW_SOCK_METHOD(sock_recvfrom), TW_SOCK_METHOD(sock_recvfrom_into),    \
         TW_SOCK_METHOD(sock_sendall), TW_SOCK_METHOD(sock_sendto),            \
-        TW_SOCK_METHOD(sock_connect), TW_SOCK_METHOD(sock_accept)
+        TW_SOCK_METHOD(sock_connect), TW_SOCK_METHOD(sock_accept),            \
+        TW_SOCK_PRIVATE(_sock_connect_twice)

@@ -68,16 +68,51 @@ conn_errno(int err, PyObject **result)
     return tw_sock_io_errno(err);
 }
 
+/* What becomes of a connect() that was begun: asyncio's words for its end. */
+static TwTry
+conn_later_errno(TwSockOp *op, int err, PyObject **result)
+{
+    PyObject *argv[2] = {NULL, NULL};
+    PyObject *exc;
+    TwTry got = conn_errno(err, result);
+
+    if (got != TW_TRY_ERROR) {
+        return got;
+    }
+    PyErr_Clear();
+    argv[0] = PyLong_FromLong(err);
+    argv[1] = PyUnicode_FromFormat("Connect call failed %S", op->args[0]);
+    exc = argv[0] == NULL || argv[1] == NULL
+              ? NULL
+              : tw_call_plain(PyExc_OSError, argv, 2);
+    Py_XDECREF(argv[0]);
+    Py_XDECREF(argv[1]);
+    if (exc != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        Py_DECREF(exc);
+    }
+    return TW_TRY_ERROR;
+}
+
 static TwTry
 conn_connect_literal(TwSockOp *op, const TwAddr *addr, PyObject **result)
 {
-    int status;
+    int fd = tw_sock_op_fileno(op);
 
     if (PySys_Audit("socket.connect", "OO", op->sock, op->args[0]) < 0) {
         return TW_TRY_ERROR;
     }
-    status = connect(tw_sock_op_fileno(op), &addr->u.any, addr->len);
-    return conn_errno(status < 0 ? errno : 0, result);
+    if (connect(fd, &addr->u.any, addr->len) == 0) {
+        return conn_errno(0, result);
+    }
+    if (op->kind != &tw_sock_conn_connect_twice || errno != EINPROGRESS
+        || op->loop->closed) {
+        return conn_errno(errno, result);
+    }
+    if (connect(fd, &addr->u.any, addr->len) == 0) {
+        return conn_errno(0, result);
+    }
+    return conn_later_errno(op, errno == EISCONN ? 0 : errno, result);
 }
 
 static TwTry
@@ -112,35 +147,27 @@ conn_connect_begin(TwSockOp *op, PyObject **result)
 static TwTry
 conn_connect_again(TwSockOp *op, PyObject **result)
 {
-    PyObject *argv[2] = {NULL, NULL};
-    PyObject *exc;
     socklen_t len = sizeof(int);
     int err = 0;
-    TwTry got;
 
     if (getsockopt(op->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) {
         return tw_sock_io_errno(errno);
     }
-    got = conn_errno(err, result);
-    if (got != TW_TRY_ERROR) {
-        return got;
-    }
-    PyErr_Clear();
-    argv[0] = PyLong_FromLong(err);
-    argv[1] = PyUnicode_FromFormat("Connect call failed %S", op->args[0]);
-    exc = argv[0] == NULL || argv[1] == NULL
-              ? NULL
-              : tw_call_plain(PyExc_OSError, argv, 2);
-    Py_XDECREF(argv[0]);
-    Py_XDECREF(argv[1]);
-    if (exc != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
-        Py_DECREF(exc);
-    }
-    return TW_TRY_ERROR;
+    return conn_later_errno(op, err, result);
 }
 
 const TwSockKind tw_sock_conn_connect = {
+    .name = "sock_connect",
+    .event = TW_EV_WRITE,
+    .begin = conn_connect_begin,
+    .again = conn_connect_again,
+    .inner_done = conn_connect_resolved,
+};
+
+/* On the loopback a connection is there when connect() says that it is in
+   progress: asking again costs less than waiting for it.  Not for programs:
+   asyncio's sock_connect() gives way to the loop there. */
+const TwSockKind tw_sock_conn_connect_twice = {
     .name = "sock_connect",
     .event = TW_EV_WRITE,
     .begin = conn_connect_begin,

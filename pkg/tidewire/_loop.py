@@ -10,7 +10,7 @@ import weakref
 from asyncio import events
 from asyncio.log import logger
 
-from . import _core, _dns, _process, _seam, _tls
+from . import _conn, _core, _dns, _process, _seam, _tls
 
 _live = weakref.WeakSet()
 
@@ -163,6 +163,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     # -- servers and connections ---------------------------------------------
 
+    create_connection = _conn.create_connection
     create_unix_connection = _seam.create_unix_connection
     create_unix_server = _seam.create_unix_server
 

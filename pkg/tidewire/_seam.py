@@ -34,6 +34,15 @@ remove_signal_handler = unix_events._UnixSelectorEventLoop.remove_signal_handler
 _handle_signal = unix_events._UnixSelectorEventLoop._handle_signal
 _check_signal = unix_events._UnixSelectorEventLoop._check_signal
 
+#: The steps of create_connection() that _conn.py leaves out, or takes.
+ensure_resolved = base_events.BaseEventLoop._ensure_resolved
+connect_sock = base_events.BaseEventLoop._connect_sock
+
+
+def ipaddr_info(host, port, family, type, proto):
+    return base_events._ipaddr_info(host, port, family, type, proto)
+
+
 #: Policies: private from 3.14 on, where the public names warn; also used are a policy's
 #: _loop_factory, _local and _Local (_policy.py), and runpy._run_module_as_main (_program.py).
 DefaultEventLoopPolicy = unix_events._UnixDefaultEventLoopPolicy

@@ -1,0 +1,94 @@
+"""create_connection() to a literal address: asyncio's steps, fewer of them.
+
+asyncio's own method does everything else, and whatever a program, or a test,
+has changed one of its steps of.
+"""
+import asyncio
+import socket
+
+from . import _core, _seam
+
+_base = asyncio.BaseEventLoop
+_sock_connect = _core.Loop.sock_connect
+
+
+def _is_asyncios(loop):
+    """Are the steps that are left out here asyncio's own?"""
+    return (getattr(loop._ensure_resolved, '__func__', None)
+            is _seam.ensure_resolved
+            and getattr(loop._connect_sock, '__func__', None)
+            is _seam.connect_sock
+            and type(loop).sock_connect is _sock_connect
+            and 'sock_connect' not in vars(loop))
+
+
+async def _connect(loop, protocol_factory, info):
+    """What is left of create_connection() with one address and no TLS."""
+    family, type, proto, _, address = info
+    sock = socket.socket(family, type, proto)
+    try:
+        sock.setblocking(False)
+        await loop._sock_connect_twice(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return await loop._create_connection_transport(
+        sock, protocol_factory, None, None)
+
+
+if 'all_errors' in _base.create_connection.__kwdefaults__:
+
+    async def create_connection(
+            self, protocol_factory, host=None, port=None,
+            *, ssl=None, family=0,
+            proto=0, flags=0, sock=None,
+            local_addr=None, server_hostname=None,
+            ssl_handshake_timeout=None,
+            ssl_shutdown_timeout=None,
+            happy_eyeballs_delay=None, interleave=None,
+            all_errors=False):
+        if (ssl is sock is local_addr is server_hostname is None
+                and ssl_handshake_timeout is ssl_shutdown_timeout is None
+                and happy_eyeballs_delay is interleave is None
+                and not all_errors and not self._debug
+                and host is not None and _is_asyncios(self)):
+            info = _seam.ipaddr_info(host, port, family, socket.SOCK_STREAM,
+                                     proto)
+            if info is not None:
+                return await _connect(self, protocol_factory, info)
+        return await _base.create_connection(
+            self, protocol_factory, host, port, ssl=ssl, family=family,
+            proto=proto, flags=flags, sock=sock, local_addr=local_addr,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            happy_eyeballs_delay=happy_eyeballs_delay,
+            interleave=interleave, all_errors=all_errors)
+
+else:
+
+    async def create_connection(
+            self, protocol_factory, host=None, port=None,
+            *, ssl=None, family=0,
+            proto=0, flags=0, sock=None,
+            local_addr=None, server_hostname=None,
+            ssl_handshake_timeout=None,
+            ssl_shutdown_timeout=None,
+            happy_eyeballs_delay=None, interleave=None):
+        if (ssl is sock is local_addr is server_hostname is None
+                and ssl_handshake_timeout is ssl_shutdown_timeout is None
+                and happy_eyeballs_delay is interleave is None
+                and not self._debug
+                and host is not None and _is_asyncios(self)):
+            info = _seam.ipaddr_info(host, port, family, socket.SOCK_STREAM,
+                                     proto)
+            if info is not None:
+                return await _connect(self, protocol_factory, info)
+        return await _base.create_connection(
+            self, protocol_factory, host, port, ssl=ssl, family=family,
+            proto=proto, flags=flags, sock=sock, local_addr=local_addr,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            happy_eyeballs_delay=happy_eyeballs_delay,
+            interleave=interleave)
