@@ -8,6 +8,7 @@
 #include "net/pipe.h"
 #include "net/poll.h"
 #include "net/process.h"
+#include "net/reader.h"
 #include "net/stream.h"
 #include "net/udp.h"
 #include "ops/dns.h"
@@ -52,6 +53,7 @@ static const TwSetup module_setups[] = {
     /* net */
     tw_poll_setup,
     tw_accept_setup,
+    tw_reader_setup,
     tw_stream_setup,
     tw_pipe_setup,
     tw_process_setup,

@@ -95,3 +95,46 @@ tw_clear_base_weakrefs(PyObject *op, PyObject *slot)
     }
 #endif
 }
+
+/* The object of a weak reference: a new reference, or NULL if it is gone.
+   Sets no exception. */
+static inline PyObject *
+tw_weakref_get(PyObject *weak)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *obj = NULL;
+
+    if (PyWeakref_GetRef(weak, &obj) < 0) {
+        PyErr_Clear();
+    }
+    return obj;
+#else
+    PyObject *obj = PyWeakref_GET_OBJECT(weak);
+
+    return obj == Py_None ? NULL : Py_NewRef(obj);
+#endif
+}
+
+/* Have a class get a version again (tp_version_tag) after it was changed;
+   `name` is something to look up in it.  False if it has none: a class that
+   is changed over and over gets no more. */
+static inline bool
+tw_type_assign_version(PyTypeObject *type, PyObject *name)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyUnstable_Type_AssignVersionTag(type) == 1;
+#else
+    if (type->tp_version_tag == 0) {
+        _PyType_Lookup(type, name);
+    }
+    return type->tp_version_tag != 0;
+#endif
+}
+
+/* Private, but there in every version: obj.<name> as a function to be called
+   with obj first (1), or as it is (0); in *method a new reference, or NULL
+   with an exception. */
+#if PY_VERSION_HEX >= 0x030D0000
+PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name,
+                                    PyObject **method);
+#endif

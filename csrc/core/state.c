@@ -112,6 +112,7 @@ tw_state_init(tw_state *state, PyObject *module)
     X(transport_socket)                                                       \
     X(socket_type)                                                            \
     X(seam)                                                                   \
+    X(reader.parts)                                                           \
     X(tls)                                                                    \
     X(dns)                                                                    \
     X(empty_tuple)                                                            \

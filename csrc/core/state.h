@@ -15,9 +15,18 @@ typedef struct TwCork TwCork;
 #define TW_NAMES(X)                                                           \
     X(_asyncio_future_blocking)                                               \
     X(_attach)                                                                \
+    X(_buffer)                                                                \
     X(_detach)                                                                \
+    X(_eof)                                                                   \
     X(_force_close)                                                           \
+    X(_limit)                                                                 \
     X(_on_timeout)                                                            \
+    X(_paused)                                                                \
+    X(_stream_reader)                                                         \
+    X(_stream_reader_wr)                                                      \
+    X(_transport)                                                             \
+    X(_waiter)                                                                \
+    X(_wakeup_waiter)                                                         \
     X(abort)                                                                  \
     X(accept)                                                                 \
     X(buffer_updated)                                                         \
@@ -40,6 +49,7 @@ typedef struct TwCork TwCork;
     X(eof_received)                                                           \
     X(error_received)                                                         \
     X(family)                                                                 \
+    X(feed_data)                                                              \
     X(fileno)                                                                 \
     X(get_buffer)                                                             \
     X(get_extra_info)                                                         \
@@ -122,6 +132,17 @@ typedef struct tw_state {
         TW_NAMES(X)
 #undef X
     } str;
+
+    /* asyncio's streams, for net/reader.h.  type NULL: not as we know them. */
+    struct {
+        PyObject *parts;              /* strong or NULL: owns the rest */
+        PyTypeObject *protocol_type;  /* StreamReaderProtocol */
+        PyTypeObject *type;           /* StreamReader */
+        PyObject *data_received, *property; /* in the protocol */
+        PyObject *feed_data, *wakeup;       /* in the reader */
+        unsigned protocol_version, version; /* of what `original` says */
+        bool original;
+    } reader;
 
     /* Handles to use again, linked through their first slot. */
     PyObject *handle_free;

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "base/compat.h"
+#include "net/reader.h"
 #include "net/stream.h"
 
 /* From this size of the last read on, copying costs more than it saves. */
@@ -16,17 +17,6 @@ read_some(int fd, void *p, size_t n)
 
     do {
         got = recv(fd, p, n, 0);
-    } while (got < 0 && errno == EINTR);
-    return got < 0 ? -errno : got;
-}
-
-static tw_uverr
-read_vector(int fd, struct iovec *iov, int n)
-{
-    ssize_t got;
-
-    do {
-        got = readv(fd, iov, n);
     } while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
 }
@@ -168,26 +158,41 @@ read_deliver(TwStream *self, char *p, size_t n)
 
 /* -- the loop's buffer --------------------------------------------------- */
 
-/* Much is coming: read right into a bytes object of about the size that came
-   last, and what does not fit into the loop's buffer behind it. */
+/* About as much as came last. */
+static size_t
+read_expected(const TwStream *self)
+{
+    size_t room = self->read_hint + self->read_hint / 8;
+
+    return room < TW_READ_BUFFER_SIZE ? room : TW_READ_BUFFER_SIZE - 1;
+}
+
+/* Into p[0:room], and what does not fit into the loop's buffer. */
+static tw_uverr
+read_split(int fd, char *p, size_t room, char *spare)
+{
+    struct iovec iov[] = {{p, room}, {spare, TW_READ_BUFFER_SIZE - room}};
+    ssize_t got;
+
+    do {
+        got = readv(fd, iov, 2);
+    } while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+/* Much is coming: read right into a bytes object of about that size. */
 static tw_status
 read_large(TwStream *self, char *spare)
 {
     TwTransport *base = &self->base;
-    size_t room = self->read_hint + self->read_hint / 8;
-    PyObject *data;
+    size_t room = read_expected(self);
+    PyObject *data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
     tw_uverr got;
 
-    if (room > TW_READ_BUFFER_SIZE - 1) {
-        room = TW_READ_BUFFER_SIZE - 1;
-    }
-    data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
     if (data == NULL) {
         return tw_transport_fatal(base, READ_FATAL);
     }
-    struct iovec iov[] = {{PyBytes_AS_STRING(data), room},
-                          {spare, TW_READ_BUFFER_SIZE - room}};
-    got = read_vector(base->fd, iov, 2);
+    got = read_split(base->fd, PyBytes_AS_STRING(data), room, spare);
     if (got <= 0) {
         Py_DECREF(data);
         return got == 0 ? read_eof(self) : read_failed(self, got);
@@ -200,10 +205,64 @@ read_large(TwStream *self, char *spare)
     return read_deliver_steal(self, data);
 }
 
+/* -- asyncio's StreamReader ----------------------------------------------- */
+
+/* Much is coming: right into the reader's buffer. */
+static tw_status
+read_large_to_reader(TwStream *self, TwReader *reader, char *spare,
+                     tw_uverr *got)
+{
+    size_t room = read_expected(self);
+    char *p = tw_reader_room(reader, room);
+
+    if (p == NULL) {
+        return -1;
+    }
+    *got = read_split(self->base.fd, p, room, spare);
+    if (*got > 0 && (size_t)*got > room) {
+        p = tw_reader_room(reader, (size_t)*got);
+        if (p == NULL) {
+            return -1;
+        }
+        memcpy(p + room, spare, (size_t)*got - room);
+    }
+    return tw_reader_fed(reader, *got > 0 ? (size_t)*got : 0);
+}
+
+static tw_status
+read_to_reader(TwStream *self, TwReader *reader, char *buffer)
+{
+    TwTransport *base = &self->base;
+    tw_status status = 0;
+    tw_uverr got = 0;
+
+    if (self->read_hint >= READ_LARGE) {
+        status = read_large_to_reader(self, reader, buffer, &got);
+    }
+    else {
+        got = read_some(base->fd, buffer, TW_READ_BUFFER_SIZE);
+        if (got > 0) {
+            status = tw_reader_feed(reader, buffer, (size_t)got);
+        }
+    }
+    tw_reader_release(reader);
+    if (TW_UNLIKELY(status < 0)) {
+        return tw_transport_fatal(
+            base, "Fatal error: protocol.data_received() call failed.");
+    }
+    if (TW_UNLIKELY(got <= 0)) {
+        return got == 0 ? read_eof(self) : read_failed(self, got);
+    }
+    base->loop->stats.bytes_read += (uint64_t)got;
+    self->read_hint = (uint32_t)got;
+    return 0;
+}
+
 tw_status
 tw_stream_read(TwStream *self)
 {
     TwTransport *base = &self->base;
+    TwReader reader;
     char *buffer;
     tw_uverr got;
 
@@ -216,6 +275,9 @@ tw_stream_read(TwStream *self)
     buffer = tw_loop_read_buffer(base->loop);
     if (buffer == NULL) {
         return tw_transport_fatal(base, READ_FATAL);
+    }
+    if (self->sink == NULL && tw_reader_find(base, &reader)) {
+        return read_to_reader(self, &reader, buffer);
     }
     if (self->sink == NULL && self->read_hint >= READ_LARGE) {
         return read_large(self, buffer);

@@ -444,9 +444,12 @@ tw_transport_set_protocol(TwTransport *self, PyObject *protocol)
     if (buffered < 0) {
         PyErr_Clear();
     }
-    self->flags &= ~TW_F_BUFFERED;
+    self->flags &= ~(TW_F_BUFFERED | TW_F_READER);
     if (buffered > 0) {
         self->flags |= TW_F_BUFFERED;
+    }
+    else if (Py_IS_TYPE(protocol, self->loop->state->reader.protocol_type)) {
+        self->flags |= TW_F_READER;
     }
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
 }

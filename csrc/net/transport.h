@@ -59,6 +59,7 @@ typedef struct {
 #define TW_F_BUFFERED 0x40u     /* the protocol is a BufferedProtocol */
 #define TW_F_EOF_SENT 0x80u     /* write_eof() was called */
 #define TW_F_EOF_GOT 0x100u     /* the peer's end of file was read */
+#define TW_F_READER 0x200u      /* the protocol is a StreamReaderProtocol */
 
 struct TwTransport {
     PyObject_HEAD

@@ -1,5 +1,6 @@
 /* From the cipher to the protocol. */
 #include "base/compat.h"
+#include "net/reader.h"
 #include "tls/filter.h"
 #include "tls/names.h"
 #include "tls/tls_transport.h"
@@ -162,6 +163,76 @@ read_copied(TwTls *self)
     return end.last > 0;
 }
 
+/* -- asyncio's StreamReader: into its buffer ------------------------------ */
+
+/* n bytes at offset `at` of the reader's room, as read_fill.  Exported
+   meanwhile: a callback of the ssl module, or another thread while the engine
+   gives the GIL away, must not resize it. */
+static Py_ssize_t
+read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
+               TwReadEnd *end)
+{
+    char *p = tw_reader_room(reader, at + n);
+    Py_buffer view;
+    size_t got;
+
+    if (p == NULL
+        || PyObject_GetBuffer(reader->buffer, &view, PyBUF_SIMPLE) < 0) {
+        Py_CLEAR(end->exc);
+        return -1;
+    }
+    got = read_fill(self, p + at, n, end);
+    PyBuffer_Release(&view);
+    return (Py_ssize_t)got;
+}
+
+/* Bytes that are in the reader's buffer now, behind what it had; or -1 with
+   an exception. */
+static Py_ssize_t
+read_into_reader(TwTls *self, TwReader *reader, TwReadEnd *end)
+{
+    size_t size = 0, bound = tw_engine_bound(self->engine);
+
+    while (bound > 0 && size < READ_MOST) {
+        if (bound > READ_MOST - size) {
+            bound = READ_MOST - size;
+        }
+        Py_ssize_t got = read_fill_room(self, reader, size, bound, end);
+        if (got < 0) {
+            return -1;
+        }
+        size += (size_t)got;
+        if (end->last <= 0) {
+            break;
+        }
+        bound = tw_engine_bound(self->engine);
+    }
+    return (Py_ssize_t)size;
+}
+
+/* 1: there may be more; 0: no more; -1. */
+static int
+read_to_reader(TwTls *self, TwReader *reader)
+{
+    TwReadEnd end = {.last = TW_ENGINE_WANT};
+    Py_ssize_t size = read_into_reader(self, reader, &end);
+    tw_status status = -1;
+
+    if (size >= 0) {
+        bool wanted = self->base.protocol != NULL && tw_tls_is_readable(self);
+        status = tw_reader_fed(reader, wanted ? (size_t)size : 0);
+    }
+    tw_reader_release(reader);
+    if (status < 0) {
+        Py_XDECREF(end.exc);
+        return tw_tls_callback_failed(self);
+    }
+    if (read_ended(self, &end) < 0) {
+        return -1;
+    }
+    return end.last > 0;
+}
+
 /* -- BufferedProtocol: into the protocol's own memory --------------------- */
 
 /* get_buffer() and its memory.  0, or -1 with an exception. */
@@ -246,11 +317,14 @@ read_may_go_on(TwTls *self)
 static tw_status
 read_deliver(TwTls *self)
 {
+    TwReader reader;
     int more = 1;
 
     while (more > 0 && read_may_go_on(self)) {
         more = self->base.flags & TW_F_BUFFERED ? read_one_buffer(self)
-                                                : read_copied(self);
+               : tw_reader_find(&self->base, &reader)
+                   ? read_to_reader(self, &reader)
+                   : read_copied(self);
     }
     return more < 0 ? -1 : 0;
 }

@@ -18,6 +18,7 @@ from asyncio import (
     exceptions,
     format_helpers,
     selector_events,
+    streams,
     trsock,
     unix_events,
 )
@@ -60,6 +61,34 @@ server_takes_transport = (
 sendfile_always_moves = (
     unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos
     .__code__.co_argcount == 3)
+
+
+# -- streams -----------------------------------------------------------------
+
+def _own(cls, name):
+    """A function of asyncio's own, and not what somebody put in its place."""
+    function = vars(cls).get(name)
+    code = getattr(getattr(function, 'fget', function), '__code__', None)
+    if (getattr(code, 'co_qualname', None) != f'{cls.__qualname__}.{name}'
+            or code.co_filename != streams.StreamWriter.drain.__code__.co_filename):
+        raise LookupError(name)
+    return function
+
+
+def _find_stream_parts():
+    """What net/reader.c does the work of; None if this Python's may be others."""
+    if PY > (3, 15):
+        return None
+    protocol, reader = streams.StreamReaderProtocol, streams.StreamReader
+    try:
+        return (protocol, reader, _own(protocol, 'data_received'),
+                _own(protocol, '_stream_reader'), _own(reader, 'feed_data'),
+                _own(reader, '_wakeup_waiter'))
+    except LookupError:
+        return None
+
+
+stream_parts = _find_stream_parts()
 
 
 # -- handles -----------------------------------------------------------------

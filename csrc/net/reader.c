@@ -1,0 +1,416 @@
+#include "net/reader.h"
+
+#include "base/compat.h"
+
+/* -- what asyncio's classes must still be --------------------------------- */
+
+/* The method or property `name` of the class itself; borrowed or NULL. */
+static PyObject *
+class_attr(PyTypeObject *type, PyObject *name)
+{
+    PyObject *attr = PyDict_GetItemWithError(type->tp_dict, name);
+
+    if (attr == NULL) {
+        PyErr_Clear();
+    }
+    return attr;
+}
+
+/* Plain objects whose attributes are in their dict? */
+static bool
+class_is_plain(PyTypeObject *type, PyObject *const *names)
+{
+    if (type->tp_getattro != PyObject_GenericGetAttr
+        || type->tp_setattro != PyObject_GenericSetAttr) {
+        return false;
+    }
+    for (; *names != NULL; names++) {
+        if (class_attr(type, *names) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+classes_are_original(tw_state *state)
+{
+    PyTypeObject *reader = state->reader.type;
+    PyTypeObject *protocol = state->reader.protocol_type;
+    PyObject *in_reader[] = {
+        state->str._buffer, state->str._eof,    state->str._limit,
+        state->str._paused, state->str._transport, state->str._waiter,
+        NULL,
+    };
+    PyObject *in_protocol[] = {state->str._stream_reader_wr, NULL};
+
+    return class_is_plain(reader, in_reader)
+           && class_is_plain(protocol, in_protocol)
+           && class_attr(reader, state->str.feed_data)
+                  == state->reader.feed_data
+           && class_attr(reader, state->str._wakeup_waiter)
+                  == state->reader.wakeup
+           && class_attr(protocol, state->str.data_received)
+                  == state->reader.data_received
+           && class_attr(protocol, state->str._stream_reader)
+                  == state->reader.property;
+}
+
+/* A class's version changes with every change to it or to its bases; 0: it
+   has none at the moment. */
+static bool
+classes_check(tw_state *state)
+{
+    PyTypeObject *reader = state->reader.type;
+    PyTypeObject *protocol = state->reader.protocol_type;
+
+    if (!tw_type_assign_version(reader, state->str.feed_data)
+        || !tw_type_assign_version(protocol, state->str.data_received)) {
+        return false;
+    }
+    state->reader.original = classes_are_original(state);
+    state->reader.version = reader->tp_version_tag;
+    state->reader.protocol_version = protocol->tp_version_tag;
+    return state->reader.original;
+}
+
+static inline bool
+classes_are_good(tw_state *state)
+{
+    if (TW_LIKELY(state->reader.version == state->reader.type->tp_version_tag
+                  && state->reader.protocol_version
+                         == state->reader.protocol_type->tp_version_tag
+                  && state->reader.version != 0
+                  && state->reader.protocol_version != 0)) {
+        return state->reader.original;
+    }
+    return classes_check(state);
+}
+
+/* -- finding -------------------------------------------------------------- */
+
+/* An attribute of one of asyncio's objects, which are plain: a new reference
+   or NULL, without an exception.  Their dicts are left alone, as Python's
+   own access to their attributes is faster while nobody asked for one. */
+static inline PyObject *
+attr_get(PyObject *obj, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(obj, name); /* allow: plain */
+
+    if (TW_UNLIKELY(value == NULL)) {
+        PyErr_Clear();
+    }
+    return value;
+}
+
+/* Is obj.<name>() this function: not replaced, not hidden by an attribute of
+   the object? */
+static inline bool
+method_is(PyObject *obj, PyObject *name, PyObject *function)
+{
+    PyObject *method = NULL;
+    int unbound = _PyObject_GetMethod(obj, name, &method);
+
+    if (TW_UNLIKELY(method == NULL)) {
+        PyErr_Clear();
+        return false;
+    }
+    Py_DECREF(method);
+    return unbound && method == function;
+}
+
+/* The protocol's reader: a new reference, or NULL if it is gone or not of
+   asyncio's own class. */
+static PyObject *
+find_reader(tw_state *state, PyObject *protocol)
+{
+    PyObject *weak = attr_get(protocol, state->str._stream_reader_wr);
+    PyObject *reader = NULL;
+
+    if (weak != NULL && PyWeakref_CheckRefExact(weak)) {
+        reader = tw_weakref_get(weak);
+    }
+    Py_XDECREF(weak);
+    if (reader != NULL && !Py_IS_TYPE(reader, state->reader.type)) {
+        Py_CLEAR(reader);
+    }
+    return reader;
+}
+
+static bool
+reader_is_at_eof(PyObject *reader, PyObject *name)
+{
+    PyObject *eof = attr_get(reader, name);
+
+    Py_XDECREF(eof);
+    return eof != Py_False;
+}
+
+/* The limit, or -1 if it is none. */
+static Py_ssize_t
+reader_limit(PyObject *reader, PyObject *name)
+{
+    PyObject *number = attr_get(reader, name);
+    Py_ssize_t limit = -1;
+
+    if (number != NULL && PyLong_CheckExact(number)) {
+        limit = PyLong_AsSsize_t(number);
+        if (limit < 0) {
+            PyErr_Clear();
+        }
+    }
+    Py_XDECREF(number);
+    return limit;
+}
+
+/* Is the reader in a state in which feed_data() does nothing unusual?  Then
+   it keeps the buffer. */
+static bool
+reader_is_usual(tw_state *state, TwReader *r)
+{
+    PyObject *buffer;
+
+    if (!method_is(r->reader, state->str.feed_data, state->reader.feed_data)
+        || !method_is(r->reader, state->str._wakeup_waiter,
+                      state->reader.wakeup)
+        || reader_is_at_eof(r->reader, state->str._eof)) {
+        return false;
+    }
+    r->limit = reader_limit(r->reader, state->str._limit);
+    buffer = attr_get(r->reader, state->str._buffer);
+    if (buffer != NULL && r->limit >= 0 && PyByteArray_CheckExact(buffer)
+        && ((PyByteArrayObject *)buffer)->ob_exports == 0) {
+        r->size = PyByteArray_GET_SIZE(buffer);
+        r->buffer = buffer;
+        return true;
+    }
+    Py_XDECREF(buffer);
+    return false;
+}
+
+bool
+tw_reader_find(TwTransport *self, TwReader *r)
+{
+    tw_state *state = self->loop->state;
+    PyObject *protocol = self->protocol;
+
+    if (!(self->flags & TW_F_READER)
+        || !Py_IS_TYPE(protocol, state->reader.protocol_type)
+        || self->loop->debug || self->loop->own_sched
+        || !classes_are_good(state)
+        || !method_is(protocol, state->str.data_received,
+                      state->reader.data_received)) {
+        return false;
+    }
+    r->transport = self;
+    r->reader = find_reader(state, protocol);
+    if (r->reader == NULL) {
+        return false;
+    }
+    if (reader_is_usual(state, r)) {
+        return true;
+    }
+    Py_DECREF(r->reader);
+    return false;
+}
+
+void
+tw_reader_release(TwReader *r)
+{
+    Py_DECREF(r->buffer);
+    Py_DECREF(r->reader);
+}
+
+/* -- feeding -------------------------------------------------------------- */
+
+char *
+tw_reader_room(TwReader *r, size_t n)
+{
+    if (n > (size_t)(PY_SSIZE_T_MAX - r->size)) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    if (PyByteArray_Resize(r->buffer, r->size + (Py_ssize_t)n) < 0) {
+        return NULL;
+    }
+    return PyByteArray_AS_STRING(r->buffer) + r->size;
+}
+
+static tw_status
+attr_set(PyObject *obj, PyObject *name, PyObject *value)
+{
+    return PyObject_SetAttr(obj, name, value); /* allow: plain */
+}
+
+/* The future was done already.  Cancelled: asyncio does not tell it then.
+   Otherwise set_result()'s error is feed_data()'s. */
+static tw_status
+reader_not_woken(PyObject *name, PyObject *waiter)
+{
+    PyObject *exc = tw_err_take();
+    PyObject *cancelled = tw_call_plain_method(name, &waiter, 1);
+    int truth = cancelled ? PyObject_IsTrue(cancelled) : -1;
+
+    Py_XDECREF(cancelled);
+    if (truth == 0) {
+        tw_err_restore_steal(exc);
+        return -1;
+    }
+    Py_DECREF(exc);
+    return truth < 0 ? -1 : 0;
+}
+
+/* reader._wakeup_waiter() itself: the waiter is no Future of asyncio's. */
+static tw_status
+reader_wake_other(TwReader *r)
+{
+    TwLoop *loop = r->transport->loop;
+    PyObject *context = Py_XNewRef(r->transport->context), *result;
+
+    result = tw_call_method(loop, context, loop->state->str._wakeup_waiter,
+                            &r->reader, 1);
+    Py_XDECREF(context);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* _wakeup_waiter() */
+static tw_status
+reader_wake(TwReader *r)
+{
+    tw_state *state = r->transport->loop->state;
+    PyObject *waiter = attr_get(r->reader, state->str._waiter), *result;
+    tw_status status;
+
+    if (waiter == Py_None) {
+        Py_DECREF(waiter);
+        return 0;
+    }
+    if (waiter == NULL
+        || !Py_IS_TYPE(waiter, (PyTypeObject *)state->future_type)) {
+        Py_XDECREF(waiter);
+        return reader_wake_other(r);
+    }
+    status = attr_set(r->reader, state->str._waiter, Py_None);
+    if (status == 0) {
+        PyObject *argv[] = {waiter, Py_None};
+        result = tw_call_plain_method(state->str.set_result, argv, 2);
+        if (TW_UNLIKELY(result == NULL)) {
+            status = reader_not_woken(state->str.cancelled, waiter);
+        }
+        Py_XDECREF(result);
+    }
+    Py_DECREF(waiter);
+    return status;
+}
+
+/* `not self._paused`; or -1. */
+static int
+reader_may_pause(TwReader *r)
+{
+    tw_state *state = r->transport->loop->state;
+    PyObject *paused = attr_get(r->reader, state->str._paused);
+    int truth = paused ? PyObject_Not(paused) : 0;
+
+    Py_XDECREF(paused);
+    return truth;
+}
+
+static tw_status
+reader_pause_transport(TwReader *r, PyObject *transport)
+{
+    TwLoop *loop = r->transport->loop;
+    tw_state *state = loop->state;
+    PyObject *context = Py_XNewRef(r->transport->context);
+    PyObject *result = tw_call_method(loop, context, state->str.pause_reading,
+                                      &transport, 1);
+
+    Py_XDECREF(context);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return attr_set(r->reader, state->str._paused, Py_True);
+    }
+    if (!PyErr_ExceptionMatches(PyExc_NotImplementedError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return attr_set(r->reader, state->str._transport, Py_None);
+}
+
+/* Over twice the limit: transport.pause_reading(), if it can. */
+static tw_status
+reader_pause(TwReader *r)
+{
+    tw_state *state = r->transport->loop->state;
+    PyObject *transport = attr_get(r->reader, state->str._transport);
+    int may = 0;
+
+    if (transport != NULL && transport != Py_None) {
+        may = reader_may_pause(r);
+        if (may > 0) {
+            may = reader_pause_transport(r, transport);
+        }
+    }
+    Py_XDECREF(transport);
+    return may;
+}
+
+tw_status
+tw_reader_fed(TwReader *r, size_t n)
+{
+    Py_ssize_t size = r->size + (Py_ssize_t)n;
+
+    if (PyByteArray_GET_SIZE(r->buffer) != size
+        && PyByteArray_Resize(r->buffer, size) < 0) {
+        return -1;
+    }
+    if (n == 0) {
+        return 0;
+    }
+    if (reader_wake(r) < 0) {
+        return -1;
+    }
+    return TW_UNLIKELY(size - r->limit > r->limit) ? reader_pause(r) : 0;
+}
+
+tw_status
+tw_reader_feed(TwReader *r, const char *p, size_t n)
+{
+    char *room = tw_reader_room(r, n);
+
+    if (room == NULL) {
+        return -1;
+    }
+    memcpy(room, p, n);
+    return tw_reader_fed(r, n);
+}
+
+/* -- set-up --------------------------------------------------------------- */
+
+tw_status
+tw_reader_setup(tw_state *state, PyObject *module)
+{
+    PyObject *parts =
+        PyObject_GetAttrString(state->seam, "stream_parts"); /* allow: seam */
+    int ok;
+
+    if (parts == NULL) {
+        return -1;
+    }
+    if (parts == Py_None) {
+        Py_DECREF(parts);
+        return 0;
+    }
+    ok = PyArg_ParseTuple(
+        parts, "O!O!OOOO", &PyType_Type, &state->reader.protocol_type,
+        &PyType_Type, &state->reader.type, &state->reader.data_received,
+        &state->reader.property, &state->reader.feed_data,
+        &state->reader.wakeup);
+    if (!ok) {
+        memset(&state->reader, 0, sizeof(state->reader));
+        Py_DECREF(parts);
+        return -1;
+    }
+    state->reader.parts = parts;
+    return 0;
+}
