@@ -12,7 +12,7 @@ DEBUG_VENV = .venv-dbg
 ASAN_BUILD = build/asan
 
 .DEFAULT_GOAL = help
-.PHONY: help dev demo test bench bench-compare conformance asan leaks lint fmt docs stubs wheel clean ci setup
+.PHONY: help dev demo test bench bench-peers bench-pyperf bench-compare conformance asan leaks lint fmt docs stubs wheel clean ci setup
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -30,8 +30,18 @@ demo:  ## install what is missing, build, run every transport, compare with the 
 test: setup  ## the tests
 	$(PY) -m pytest $(ARGS)
 
-bench: setup  ## the benchmark suite: every loop that is here, side by side
-	$(PY) benchmarks/run.py $(ARGS)
+bench: setup bench-peers  ## the benchmark suite: every loop that is here, side by side (40 minutes)
+	$(PY) benchmarks/run.py --settle --details --json benchmarks/build/results.json $(ARGS)
+
+bench-peers:
+	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
+		$(PY) -m pip install -qq --disable-pip-version-check --only-binary :all: "$$peer" \
+			|| echo "without $$peer"; done
+
+bench-pyperf: setup bench-peers  ## what happens in one process, by pyperf (15 minutes)
+	@for loop in stock uvloop tidewire; do rm -f benchmarks/build/pyperf-$$loop.json; \
+		$(PY) benchmarks/pyperf_loops.py --event-loop $$loop --fast $(ARGS) \
+			-o benchmarks/build/pyperf-$$loop.json || exit 1; done
 
 bench-compare: setup  ## two commits side by side: make bench-compare A=main~1 B=main
 	$(PY) benchmarks/compare.py $(A) $(B) $(ARGS)

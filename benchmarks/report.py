@@ -2,83 +2,78 @@
 """Tables and plots from results: ``report.py RESULTS.json...``.
 
 Writes the README's table between its markers, docs/speed-results.rst and the
-plots beside it. Of several files the later ones' cases replace the earlier's.
+plots beside it. Of several files of run.py the later ones' cases replace the
+earlier's; those with ``--malloc settled`` get a table of their own, and so do
+files of pyperf_loops.py.
 """
 import argparse
 import json
+import os
 import pathlib
 import sys
 
-from tide_bench import ROOT, plots, table
+from tide_bench import ROOT, case, machine, plots, table, verdict
 
 BEGIN, END = ".. benchmark-table-begin", ".. benchmark-table-end"
-README_LOOPS = ["stock", "uvloop", "tidewire"]
-README_CASES = [
-    "tcp/protocol/1KiB", "tcp/protocol/100KiB", "tcp/protocol/1KiB/c500", "tcp/three-writes",
-    "tcp/buffered/1KiB", "tcp/streams/1KiB", "tcp/sock/1KiB", "tcp/receive/protocol",
-    "tcp/churn", "unix/protocol/1KiB", "udp/1KiB", "udp/1KiB/x16", "tls/protocol/1KiB",
-    "tls/protocol/100KiB", "tls/streams/1KiB", "tls/handshakes", "sched/call_soon/chain",
-    "sched/call_later/cancel", "sched/call_later/fire", "sched/threadsafe/thread",
-    "tasks/sleep0", "tasks/gather", "tasks/wait_for", "process/spawn", "memory/pair",
-    "memory/tls",
-]
+OTHERS = ("stock", "aiofastnet", "rloop", "zuvloop", "floor")
 
 
-def merged(paths):
-    results = None
+def read(paths):
+    """{"fresh": …, "settled": …, "pyperf": [parsed, …]} of all files."""
+    found = {"fresh": [], "settled": [], "pyperf": []}
     for path in paths:
         got = json.loads(pathlib.Path(path).read_text())
-        if results:
-            got["cases"] = {**results["cases"], **got["cases"]}
-            got["loops"] = {**results["loops"], **got["loops"]}
-        results = got
+        if "benchmarks" in got:
+            found["pyperf"].append(path)
+        else:
+            found["settled" if got["malloc"] == "settled" else "fresh"].append(got)
+    return {key: got if key == "pyperf" else merged(got) for key, got in found.items()}
+
+
+def merged(runs):
+    """One of several, which are kept in "runs"; cases in the suite's order."""
+    if not runs:
+        return None
+    results = dict(runs[-1], runs=runs, cases={}, loops={})
+    for run in runs:
+        results["cases"].update(run["cases"])
+        results["loops"].update(run["loops"])
+    order = {name: i for i, name in enumerate(case.load_all())}
+    results["cases"] = dict(sorted(results["cases"].items(),
+                                   key=lambda item: order.get(item[0], len(order))))
     return results
 
 
-def only(results, cases=None, loops=None):
-    """The results of some cases and loops alone, in the given order."""
-    chosen = {name: results["cases"][name] for name in cases or results["cases"]
-              if name in results["cases"]}
-    loops = [name for name in loops or results["loops"] if name in results["loops"]]
-    return dict(results, loops={name: results["loops"][name] for name in loops}, cases={
-        name: dict(r, samples={k: v for k, v in r["samples"].items() if k in loops})
-        for name, r in chosen.items()})
-
-
 def circumstances(results):
-    versions = ", ".join(f"{name} {version}".strip()
-                         for name, version in results["loops"].items())
-    return (f"{results['date']}, commit {results['commit']}; CPython {results['python']}, "
-            f"{results['openssl']}, Linux {results['system']}, {results['machine']}, "
-            f"{results['cores']} cores; {versions}; medians of {results['rounds']} rounds of "
-            f"{results['seconds']:g} s, malloc {results['malloc']}. ``{results['command']}``\n")
+    return "\n".join(machine.circumstances(run) for run in results["runs"])
 
 
 def short_table(results):
-    """The README's: what an operation costs, and how many times cheaper it is."""
-    head = ["CPU time per operation", *[n for n in README_LOOPS if n in results["loops"]],
-            "against uvloop", "against stock"]
+    """The README's: the rows that have a target, in the order in which they were set."""
+    others = [name for name in OTHERS if name in results["loops"]]
+    head = ["CPU time per operation", "uvloop", "tidewire", "times uvloop", "wanted", "reached",
+            *others]
     body = []
-    for name in README_CASES:
+    for name in case.TABLE:
         result = results["cases"].get(name)
         if result:
-            row = [table.cost(result, loop) for loop in head[1:-2]]
-            for base in ("uvloop", "stock"):
-                got = table.against(result, "tidewire", base)
-                row.append(f"{got['ratio']:.2f}x" if got else "–")
-            body.append([result["title"], *row])
+            row = [result["title"], table.cost(result, "uvloop"), table.cost(result, "tidewire"),
+                   table.ratio(result, "tidewire", "uvloop"), table.wanted(result),
+                   verdict.reached(result, "tidewire")]
+            for loop in others:
+                got = verdict.against(result, loop, "uvloop")
+                row.append(f"{got['ratio']:.2f}" if got else "–")
+            body.append(row)
     return table.rst(head, body)
 
 
-def write_readme(results):
+def write_readme(text):
     readme = ROOT / "README.rst"
-    text = readme.read_text()
-    before, begin, rest = text.partition(BEGIN + "\n")
+    before, begin, rest = readme.read_text().partition(BEGIN + "\n")
     _, end, after = rest.partition(END)
     if not begin or not end:
         sys.exit(f"README.rst has no {BEGIN} … {END}")
-    readme.write_text(f"{before}{begin}\n{short_table(results)}\n{circumstances(results)}\n"
-                      f"{end}{after}")
+    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def details(results):
@@ -87,30 +82,96 @@ def details(results):
     return table.rst(["case", "loop", *table.DETAILS], body)
 
 
-def write_docs(results, figures):
-    parts = ["=======\nResults\n=======\n", circumstances(results)]
+def behind(results):
+    lines = [f"* {line}" for line in table.below(results, "tidewire")]
+    return "\n".join(lines or ["In none."]) + "\n"
+
+
+def instructions(results):
+    """Of the cases for which callgrind counted; "" without any."""
+    counted = {name: r["instructions"] for name, r in results["cases"].items()
+               if "instructions" in r}
+    if not counted:
+        return ""
+    loops = [n for n in results["loops"] if any(n in c for c in counted.values())]
+    body = []
+    for name, counts in counted.items():
+        ours, theirs = counts.get("tidewire"), counts.get("uvloop")
+        body.append([results["cases"][name]["title"],
+                     *(f"{counts[n]:,.0f}" if n in counts else "–" for n in loops),
+                     f"{theirs / ours:.2f}" if ours and theirs else "–"])
+    return table.rst(["case", *loops, "uvloop / tidewire"], body)
+
+
+def pyperf_table(paths):
+    """Mean and standard deviation per operation; and pyperf's own conditions."""
+    import pyperf
+    suites = {}
+    for path in paths:
+        suite = pyperf.BenchmarkSuite.load(str(path))
+        suites[suite.get_metadata().get("event_loop", os.path.basename(path))] = suite
+    names = list(dict.fromkeys(n for s in suites.values() for n in s.get_benchmark_names()))
+    body = []
+    for name in names:
+        row, means = [name], {}
+        for loop, suite in suites.items():
+            bench = suite.get_benchmark(name) if name in suite.get_benchmark_names() else None
+            means[loop] = bench.mean() if bench else None
+            row.append(f"{bench.mean() * 1e6:.3g} us ± {bench.stdev() / bench.mean():.0%}"
+                       if bench else "–")
+        ours, theirs = means.get("tidewire"), means.get("uvloop")
+        row.append(f"{theirs / ours:.2f}" if ours and theirs else "–")
+        body.append(row)
+    return table.rst(["time per operation", *suites, "uvloop / tidewire"], body)
+
+
+def section(title, *parts):
+    return "\n".join([title, "=" * len(title), "", *parts])
+
+
+def write_docs(found, figures, command):
+    results, settled = found["fresh"], found["settled"]
+    parts = ["=======\nResults\n=======\n", circumstances(results), f"``{command}``\n"]
     for path, caption in figures:
         parts.append(f".. figure:: {path.relative_to(ROOT / 'docs')}\n\n   {caption}\n")
-    parts += ["Cost and ratios\n===============\n",
-              "The ratio's interval is the median's, 95 %, by bootstrap over the rounds' pairs.\n",
-              table.rst(*table.rows(results)),
-              "Throughput, latency, memory, spread\n===================================\n",
-              details(results)]
+    parts.append(section(
+        "Cost and ratios",
+        "CPU time per operation; how many times faster than uvloop, with the interval in which",
+        "the median of all such pairs lies with 95 %; what is wanted of tidewire, and whether it",
+        "is reached.\n", table.rst(*table.rows(results))))
+    parts.append(section("Where another loop is faster", behind(results)))
+    if counted := instructions(results):
+        parts.append(section("Instructions per operation", "By callgrind, user space only.\n",
+                             counted))
+    if settled:
+        parts.append(section("With a settled malloc", circumstances(settled),
+                             table.rst(*table.rows(settled)), behind(settled)))
+    if found["pyperf"]:
+        parts.append(section("In one process, by pyperf", pyperf_table(found["pyperf"])))
+    parts.append(section(
+        "Throughput, latency, memory, spread",
+        "Busy is the share of the time in which the server's process had its core; what is below",
+        "the whole was spent waiting for the load.\n", details(results)))
     (ROOT / "docs" / "speed-results.rst").write_text("\n".join(parts))
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", nargs="+", help="JSON files of run.py")
+    parser.add_argument("results", nargs="+", help="JSON files of run.py and pyperf_loops.py")
     parser.add_argument("--print", action="store_true",
                         help="print the short table, write nothing")
     args = parser.parse_args(argv)
-    results = merged(args.results)
+    found = read(args.results)
+    results = found["fresh"]
+    if not results:
+        parser.error("no results with a fresh malloc")
+    command = " ".join(["benchmarks/report.py", *map(os.path.basename, args.results)])
+    text = f"{short_table(results)}\n{circumstances(results)}\n``{command}``\n"
     if args.print:
-        print(short_table(results), circumstances(results), sep="\n")
+        print(text)
         return 0
-    write_readme(results)
-    write_docs(results, plots.draw(results, ROOT / "docs" / "plots"))
+    write_readme(text)
+    write_docs(found, plots.draw(results, ROOT / "docs" / "plots"), command)
     return 0
 
 

@@ -40,6 +40,7 @@ int stats_tick(void);                   /* 0 when the window has closed */
 int stats_open(void);                   /* true inside of the window */
 void stats_message(uint64_t began_ns);  /* one message is answered */
 void stats_bytes(size_t n);             /* bulk: bytes that went through */
+void stats_lost(int n);                 /* datagrams that nobody answered */
 void stats_print(void);
 uint64_t now_ns(void);
 void die(const char *what);

@@ -45,6 +45,9 @@ conn_watch(struct conn *c, int op, int want_write)
 static void
 conn_flush(struct conn *c)
 {
+    if (opt.mode == LOAD_RECV) {    /* its EPOLLOUT is the handshake's */
+        return;
+    }
     while (c->unsent) {
         size_t n = c->unsent < CHUNK ? c->unsent : CHUNK;
         ssize_t put = link_write(&c->link, pattern + c->sent, n);
@@ -117,7 +120,9 @@ conn_answered(struct conn *c)
     }
 }
 
-/* TLS is read until it would block: it keeps bytes that epoll cannot see. */
+/* TLS is read until it would block: it keeps bytes that epoll cannot see. A
+ * server that only sends may never let it block; that is left when it has none
+ * of these. */
 static void
 conn_readable(struct conn *c)
 {
@@ -138,7 +143,8 @@ conn_readable(struct conn *c)
             c->got += (size_t)n;
             conn_answered(c);
         }
-        if (!c->link.ssl) {
+        if (!c->link.ssl
+            || (opt.mode == LOAD_RECV && !SSL_has_pending(c->link.ssl))) {
             break;
         }
     }

@@ -99,6 +99,7 @@ flows_resend(struct flow *all)
     uint64_t now = now_ns();
     for (int i = 0; i < opt.conns; i++) {
         if (now - all[i].heard > LOST_NS) {
+            stats_lost(all[i].in_flight);
             all[i].in_flight = 0;
             all[i].heard = now;
             flow_send(&all[i]);

@@ -11,7 +11,7 @@ import ssl
 import sys
 import time
 
-from . import build, case, heap, loops
+from . import build, case, heap, loops, proc
 
 
 class Env:
@@ -21,6 +21,7 @@ class Env:
         self.args = args
         self.factory = factory
         self.seconds = options["seconds"]
+        self.warm = options["warm"]
         self.batches = options.get("batches", 1)    # at least
         self.cores = options["cores"]
         self.directory = options["directory"]
@@ -53,7 +54,10 @@ class Env:
             return time.process_time() + (children and used.ru_utime + used.ru_stime)
 
         async def main():
+            began = time.perf_counter()
             await batch(n)
+            while time.perf_counter() - began < self.warm:
+                await batch(n)
             gc.collect()
             ops, began, spent = 0, time.perf_counter(), cpu()
             while ops < n * self.batches or time.perf_counter() - began < self.seconds:
@@ -76,6 +80,8 @@ def main(name, factory, options):
     asyncio.set_event_loop(env.loop)
     malloc = heap.prepare(options["malloc"])
     said = env.loop.run_until_complete(this.body(env)) if this.server else this.body(env)
+    if not this.server:
+        said["peak_kib"] = proc.peak_kib()
     print(json.dumps(dict(said, malloc_natural=malloc)), flush=True)
     if this.server:
         env.loop.run_forever()

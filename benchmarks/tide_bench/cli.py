@@ -1,33 +1,33 @@
 """The command line: which cases, which loops, how long; results and tables."""
 import argparse
-import datetime
 import json
 import os
-import platform
 import signal
-import ssl
-import subprocess
 import sys
 import time
 
-from . import ROOT, build, loops, rounds, table
+from . import build, loops, machine, rounds, table, verdict
 from . import case as cases
 
 DEFAULT_LOOPS = "stock,uvloop,tidewire,aiofastnet,rloop,zuvloop,floor"
-TOLD = ("title", "clock", "unit", "main", "targets", "limit")
+TOLD = ("title", "clock", "unit", "main", "targets", "limit", "conns")
 
 
 def parser():
     p = argparse.ArgumentParser(prog="run.py", description="Event loops, side by side.")
-    p.add_argument("--cases", help="globs, comma-separated (see --list)")
+    p.add_argument("--cases", metavar="CASES", help="globs (see --list) or "
+                   f"main, rest, all, {', '.join(cases.GROUPS)}; comma-separated")
     p.add_argument("--all", action="store_true", help="the whole matrix, not only the main cases")
     p.add_argument("--loops", default=DEFAULT_LOOPS,
                    help="names, or name=module:callable[@path], comma-separated")
     p.add_argument("--base", default="uvloop", help="the loop that ratios refer to")
     p.add_argument("--ours", default="tidewire", help="the loop that has to reach the targets")
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--seconds", type=float, default=1.0, help="of each sample")
-    p.add_argument("--warm", type=float, default=0.2, help="seconds before a load is counted")
+    p.add_argument("--rounds", type=int, default=6)
+    p.add_argument("--settle", type=int, nargs="?", const=verdict.PAIRS, default=0,
+                   metavar="ROUNDS", help="then more rounds, up to so many (%(const)s), of the "
+                   "cases that are within 15 %% of what is wanted")
+    p.add_argument("--seconds", type=float, default=0.3, help="of each sample")
+    p.add_argument("--warm", type=float, default=0.1, help="seconds before it is counted")
     p.add_argument("--malloc", choices=["fresh", "settled", "natural"], default="fresh",
                    help="glibc's state: as in a new small program, or as after a large free")
     p.add_argument("--json", metavar="FILE", help="write the results here after every case")
@@ -37,40 +37,25 @@ def parser():
     return p
 
 
-def cpu_model():
-    try:
-        with open("/proc/cpuinfo") as info:
-            return next((line.split(":", 1)[1].strip() for line in info
-                         if line.startswith("model name")), platform.machine())
-    except OSError:
-        return platform.machine()
-
-
-def commit():
-    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
-                          capture_output=True, text=True)
-    return done.stdout.strip()
-
-
 def usable(texts):
     """The loops that are here, and a line for each that is not."""
     specs, versions = [], {}
     for text in texts.split(","):
         spec = loops.parse(text)
-        version, why = loops.probe(spec)
+        told, why = loops.probe(spec)
         if why:
             print(f"without {spec.name}: {why}", file=sys.stderr)
             continue
         specs.append(spec)
-        versions[spec.name] = version
+        versions[spec.name] = told
     return specs, versions
 
 
 class Progress:
     """One line on a terminal; a line per case elsewhere."""
 
-    def __init__(self, total, count):
-        self.total, self.count, self.at = total, count, 0
+    def __init__(self):
+        self.at = self.phase = ""
         self.live = sys.stderr.isatty()
 
     def __call__(self, case, spec, turn, trouble=None):
@@ -78,54 +63,81 @@ class Progress:
             print(f"{chr(13) if self.live else ''}{case.name} on {spec.name}: {trouble[:150]}",
                   file=sys.stderr)
         elif self.live:
-            print(f"\r[{self.at}/{self.total}] {case.name} round {turn + 1}/{self.count} "
-                  f"{spec.name}\x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{self.phase} {self.at} {case.name} round {turn + 1} {spec.name}\x1b[K",
+                  end="", file=sys.stderr, flush=True)
 
-    def done(self, case, took):
-        if not self.live:
-            print(f"[{self.at}/{self.total}] {case.name} {took:.0f} s",
-                  file=sys.stderr, flush=True)
-
-    def end(self):
+    def each(self, phase, entries):
+        """The entries, and a line when one is done."""
+        self.phase = phase
+        for number, entry in enumerate(entries, 1):
+            self.at = f"[{number}/{len(entries)}]"
+            began = time.monotonic()
+            yield entry
+            if not self.live:
+                print(f"{phase} {self.at} {entry[0].name} {time.monotonic() - began:.0f} s",
+                      file=sys.stderr, flush=True)
         if self.live:
             print("\r\x1b[K", end="", file=sys.stderr)
 
 
 def describe(versions, args):
     return {
-        "date": datetime.date.today().isoformat(), "commit": commit(),
-        "command": "benchmarks/run.py " + " ".join(
-            os.path.basename(a) if a == args.json else a for a in sys.argv[1:]),
-        "python": platform.python_version(), "machine": cpu_model(),
-        "cores": os.cpu_count(), "system": platform.release(),
-        "openssl": ssl.OPENSSL_VERSION, "rounds": args.rounds, "seconds": args.seconds,
-        "malloc": args.malloc, "base": args.base, "ours": args.ours, "loops": versions,
-        "cases": {},
+        **machine.describe(), "command": machine.command(sys.argv, args.json),
+        "rounds": args.rounds, "settle": args.settle, "seconds": args.seconds,
+        "warm": args.warm, "malloc": args.malloc, "base": args.base, "ours": args.ours,
+        "loops": {name: told["version"] for name, told in versions.items()},
+        "builds": versions, "cases": {},
     }
 
 
-def run_cases(chosen, specs, args, results, progress):
-    server, load = rounds.cores()
-    options = {"seconds": args.seconds, "warm": args.warm, "core": server,
-               "cores": (server, load), "malloc": args.malloc}
-    for number, case in enumerate(chosen, 1):
-        progress.at = number
-        began = time.monotonic()
-        samples, failed = rounds.rounds(case, specs, args.rounds, options, progress)
+def save(results, path):
+    results["ended"] = machine.moment()
+    if path:
+        with open(path + ".part", "w") as out:
+            json.dump(results, out, indent=1)
+        os.replace(path + ".part", path)
+
+
+class Run:
+    """All cases; first as many rounds as are asked for, then more for the close ones."""
+
+    def __init__(self, chosen, specs, args, results):
+        server, load = rounds.cores()
+        options = {"seconds": args.seconds, "warm": args.warm, "core": server,
+                   "cores": (server, load), "malloc": args.malloc}
+        self.args, self.results, self.progress = args, results, Progress()
+        self.samples = [rounds.Samples(case, specs, options, self.progress) for case in chosen]
+
+    def record(self, samples):
+        case = samples.case
         told = {key: getattr(case, key) for key in TOLD}
-        results["cases"][case.name] = dict(told, samples=samples, failed=failed)
-        progress.done(case, time.monotonic() - began)
-        if args.json:
-            with open(args.json + ".part", "w") as out:
-                json.dump(results, out, indent=1)
-            os.replace(args.json + ".part", args.json)
+        self.results["cases"][case.name] = dict(
+            told, samples=samples.result(), failed=samples.failed)
+        save(self.results, self.args.json)
+
+    def first(self):
+        entries = [(s.case, s) for s in self.samples]
+        for case, samples in self.progress.each("", entries):
+            samples.play(range(min(self.args.rounds, case.rounds or self.args.rounds)))
+            self.record(samples)
+
+    def settle(self):
+        """A fixed number of rounds: to stop when a row is reached would favour it."""
+        entries = []
+        for samples in self.samples:
+            close = verdict.close(self.results["cases"][samples.case.name], self.args.ours)
+            if close and not samples.case.rounds:
+                entries.append((samples.case, samples, {self.args.ours, *close}))
+        for _, samples, names in self.progress.each("settle", entries):
+            samples.play(range(self.args.rounds, self.args.settle), names)
+            self.record(samples)
 
 
 def show(results, args):
     form = getattr(table, args.table)
     print(form(*table.rows(results, args.base, args.ours)))
-    for title, base, ratio in table.below(results, args.ours):
-        print(f"below {base}: {title}, {ratio:.2f}x")
+    for line in table.below(results, args.ours):
+        print(line)
     if not args.details:
         return
     head = ["case", "loop", *table.DETAILS]
@@ -156,11 +168,13 @@ def main(argv=None):
         return 2
     results = describe(versions, args)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    progress = Progress(len(chosen), args.rounds)
+    run = Run(chosen, specs, args, results)
     try:
-        run_cases(chosen, specs, args, results, progress)
+        run.first()
+        if args.settle > args.rounds:
+            run.settle()
     except KeyboardInterrupt:
         print("interrupted; what is done:", file=sys.stderr)
-    progress.end()
+    print(machine.circumstances(results))
     show(results, args)
     return 0

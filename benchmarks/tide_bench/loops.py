@@ -1,5 +1,6 @@
 """The loops that are compared: each a factory ``module:callable``."""
 import dataclasses
+import fnmatch
 import importlib
 import json
 import os
@@ -15,9 +16,14 @@ class LoopSpec:
     factory: str            # "module:callable"; "" is the floor in C
     path: str = ""          # put before PYTHONPATH in the loop's processes
     package: str = ""       # whose version is reported
+    only: tuple = ()        # globs of the cases that it has anything of its own for
 
-    def environ(self):
-        env = dict(os.environ, PYTHONHASHSEED="0")
+    def does(self, case):
+        return not self.only or any(fnmatch.fnmatchcase(case, glob) for glob in self.only)
+
+    def environ(self, seed=0):
+        """The seed is the round's: all loops of a round hash alike, rounds do not."""
+        env = dict(os.environ, PYTHONHASHSEED=str(seed))
         parts = [self.path, str(BENCHMARKS), env.get("PYTHONPATH", "")]
         env["PYTHONPATH"] = os.pathsep.join(filter(None, parts))
         return env
@@ -38,7 +44,8 @@ KNOWN = {spec.name: spec for spec in (
     LoopSpec("stock", "asyncio:SelectorEventLoop"),
     LoopSpec("uvloop", "uvloop:new_event_loop", package="uvloop"),
     LoopSpec("tidewire", "tidewire:new_event_loop", _tree(), "tidewire"),
-    LoopSpec("aiofastnet", "tide_bench.loops:aiofastnet_on_uvloop", package="aiofastnet"),
+    LoopSpec("aiofastnet", "tide_bench.loops:aiofastnet_on_uvloop", package="aiofastnet",
+             only=("tcp/*", "unix/*", "tls/*", "http/*", "memory/tls")),
     LoopSpec("rloop", "rloop:new_event_loop", package="rloop"),
     LoopSpec("zuvloop", "zuvloop:new_event_loop", package="zuvloop"),
     LoopSpec("floor", ""),
@@ -66,16 +73,24 @@ import importlib.metadata as m, json, sys
 from tide_bench.loops import make
 loop = make(sys.argv[1])
 loop.close()
+module = sys.modules.get(sys.argv[2])
 try: version = m.version(sys.argv[2])
-except Exception: version = getattr(sys.modules.get(sys.argv[2]), '__version__', '')
-print(json.dumps(version))
+except Exception: version = getattr(module, '__version__', '')
+told = {'version': version}
+if sys.argv[2] == 'uvloop':
+    n = sys.modules['uvloop.loop'].libuv_get_version()
+    told['libuv'] = f'{n >> 16}.{n >> 8 & 255}.{n & 255}'
+if sys.argv[2] == 'tidewire':
+    from tidewire import _core
+    told.update(_core.build_info())
+print(json.dumps(told))
 """
 
 
 def probe(spec):
-    """(version, None), or (None, why it cannot be used)."""
+    """({"version": …, what else it says of itself}, None), or (None, why it cannot be used)."""
     if not spec.factory:
-        return "", None
+        return {"version": ""}, None
     done = subprocess.run([sys.executable, "-c", PROBE, spec.factory, spec.package],
                           env=spec.environ(), capture_output=True, text=True, timeout=60)
     if done.returncode:

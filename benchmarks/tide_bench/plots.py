@@ -1,87 +1,126 @@
 """Plots of results, as SVG: ratios, and cost over sizes and connections."""
-from . import stats, table
-from .case import SIZES
+from . import stats
+from .case import SIZES, TABLE, swept
+from .verdict import against, values
 
 COLOURS = {"stock": "#999999", "uvloop": "#d08030", "tidewire": "#2060a0", "floor": "#303030",
            "aiofastnet": "#50a060", "rloop": "#a05090", "zuvloop": "#807030"}
+CURVES = ("stock", "uvloop", "tidewire", "floor")
 
 
-def _style(axes, title, ylabel):
-    axes.set_title(title)
-    axes.set_ylabel(ylabel)
-    axes.grid(True, alpha=0.3)
-    axes.legend()
-
-
-def ratios(results, axes, loops=("stock", "tidewire"), base="uvloop"):
-    """Bars: how many times as fast as the base, with intervals."""
-    cases = [r for r in results["cases"].values()
-             if r.get("main") and table.against(r, "tidewire", base)]
+def _bars(cases, axes, loops, base):
     for offset, loop in zip((-0.2, 0.2), loops, strict=True):
-        got = [table.against(r, loop, base) for r in cases]
+        got = [against(r, loop, base) for r in cases]
         at = [i + offset for i, g in enumerate(got) if g]
         got = [g for g in got if g]
         middle = [g["ratio"] for g in got]
-        errors = [[max(0, g["ratio"] - g["low"]) for g in got],
-                  [max(0, g["high"] - g["ratio"]) for g in got]]
+        errors = [[g["ratio"] - g["low"] for g in got], [g["high"] - g["ratio"] for g in got]]
         axes.barh(at, middle, 0.4, xerr=errors, label=loop, color=COLOURS[loop],
                   error_kw={"lw": 0.8})
-    axes.axvline(1, color=COLOURS[base], label=base)
-    axes.set_yticks(range(len(cases)), [r["title"] for r in cases], fontsize=7)
-    axes.set_xscale("log")
-    axes.set_xticks([0.1, 0.25, 0.5, 1, 2, 5, 10], ["0.1", "0.25", "0.5", "1", "2", "5", "10"])
-    axes.margins(y=0.01)
-    axes.invert_yaxis()
-    axes.legend(loc="lower right")
-    axes.grid(True, axis="x", alpha=0.3)
-    axes.set_title(f"times as fast as {base}, per CPU second")
-    return bool(cases)
 
 
-def _series(results, places):
+def _marks(cases, axes, base):
+    """What is wanted, and where the floor is."""
+    for name, marker, colour in (("wanted", "|", "#c02020"), ("floor", "D", COLOURS["floor"])):
+        points = [(got["ratio"] if name == "floor" else got, i) for i, r in enumerate(cases)
+                  if (got := against(r, "floor", base) if name == "floor"
+                      else r["targets"].get(base))]
+        if points:
+            axes.scatter(*zip(*points, strict=True), marker=marker, color=colour, zorder=3,
+                         s=60 if name == "wanted" else 9, label=name)
+
+
+def ratios(names=None):
+    """Bars: how many times as fast as the base, with intervals; of some cases or all."""
+    def draw(results, figure, loops=("stock", "tidewire"), base="uvloop"):
+        cases = [results["cases"][n] for n in names or results["cases"] if n in results["cases"]]
+        cases = [r for r in cases if against(r, "tidewire", base)]
+        if not cases:
+            return False
+        figure.set_size_inches(8, 1.2 + 0.24 * len(cases))
+        axes = figure.subplots()
+        _bars(cases, axes, loops, base)
+        _marks(cases, axes, base)
+        axes.axvline(1, color=COLOURS[base], label=base)
+        axes.set_yticks(range(len(cases)), [r["title"] for r in cases], fontsize=7)
+        axes.set_xscale("log")
+        axes.set_xticks([0.1, 0.25, 0.5, 1, 2, 5, 10], ["0.1", "0.25", "0.5", "1", "2", "5", "10"])
+        axes.margins(y=0.01)
+        axes.invert_yaxis()
+        axes.legend(loc="lower right", fontsize=8)
+        axes.grid(True, axis="x", alpha=0.3)
+        axes.set_title(f"times as fast as {base}, per CPU second", fontsize=10)
+        return True
+    return draw
+
+
+def series(results, places):
     """{loop: [(x, cost), …]} for cases of which places gives x."""
     lines = {}
     for x, name in places:
         result = results["cases"].get(name)
-        for loop in result["samples"] if result else ():
-            costs = table.values(result, loop, "cost_us")
+        for loop in CURVES if result else ():
+            costs = values(result, loop, "cost_us")
             if costs:
                 lines.setdefault(loop, []).append((x, stats.median(costs)))
     return {loop: points for loop, points in lines.items() if len(points) > 2}
 
 
-def _lines(axes, lines, xlabel):
+def _lines(axes, lines, yscale, **words):
     for loop, points in lines.items():
-        axes.plot(*zip(*points, strict=True), marker="o", ms=3, label=loop,
-                  color=COLOURS.get(loop))
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel(xlabel)
+        axes.plot(*zip(*points, strict=True), marker="o", ms=3, label=loop, color=COLOURS[loop])
+    axes.set(xscale="log", yscale=yscale, **words)
+    if yscale == "linear":
+        axes.set_ylim(0, None)
+    axes.grid(True, alpha=0.3)
+    axes.legend(fontsize=8)
 
 
-def sizes(over):
-    def draw(results, axes):
-        lines = _series(results, [(n, f"{over}/protocol/{s}") for s, n in SIZES.items()])
-        _lines(axes, lines, "bytes per message")
-        _style(axes, f"{over.upper()} echo, 10 connections", "server CPU us per message")
-        return bool(lines)
-    return draw
+def _beside(figure, found, yscale="log", **words):
+    """The (title, lines) that have any, side by side."""
+    found = [(title, lines) for title, lines in found if lines]
+    if not found:
+        return False
+    figure.set_size_inches(4.5 * len(found), 3.6)
+    for axes, (title, lines) in zip(figure.subplots(1, len(found), squeeze=False)[0], found,
+                                    strict=True):
+        _lines(axes, lines, yscale, title=title, **words)
+    return True
 
 
-def connections(results, axes):
-    counts = (1, 10, 100, 500, 1000, 2000, 5000, 10000)
-    lines = _series(results, [
-        (n, "tcp/protocol/1KiB" + (f"/c{n}" if n != 10 else "")) for n in counts])
-    _lines(axes, lines, "connections")
-    _style(axes, "TCP echo, 1 KiB", "server CPU us per message")
-    return bool(lines)
+def _over_sizes(results, over, least=0):
+    return series(results, [(n, f"{over}/protocol/{size}") for size, n in SIZES.items()
+                            if n >= least])
+
+
+def sizes(results, figure):
+    return _beside(figure, [(f"{over.upper()} echo, 10 connections", _over_sizes(results, over))
+                            for over in ("tcp", "tls")],
+                   xlabel="bytes per message", ylabel="server CPU us per message")
+
+
+def per_kib(results, figure):
+    found = []
+    for over in ("tcp", "tls"):
+        lines = _over_sizes(results, over, 1024)
+        found.append((f"{over.upper()} echo, 10 connections", {
+            loop: [(n, us * 1024 / n) for n, us in points] for loop, points in lines.items()}))
+    return _beside(figure, found, xlabel="bytes per message", ylabel="server CPU us per KiB")
+
+
+def connections(results, figure):
+    return _beside(figure, [(f"{over.upper()} echo, 1 KiB", series(results, swept(over)))
+                            for over in ("tcp", "tls")],
+                   yscale="linear", xlabel="connections", ylabel="server CPU us per message")
 
 
 PLOTS = (
-    ("ratios", ratios, (8, 12), "Speed of each case as a multiple of uvloop's."),
-    ("sizes-tcp", sizes("tcp"), (7, 4), "Cost over the message's size, TCP."),
-    ("sizes-tls", sizes("tls"), (7, 4), "Cost over the message's size, TLS."),
-    ("connections", connections, (7, 4), "Cost over the number of connections."),
+    ("ratios", ratios(TABLE), "The rows of the table, as a multiple of uvloop's speed: bars "
+     "with 95 % intervals, what is wanted, and the floor."),
+    ("ratios-all", ratios(), "Every case, as a multiple of uvloop's speed."),
+    ("connections", connections, "Cost of a message over the number of connections."),
+    ("sizes", sizes, "Cost of a message over its size."),
+    ("sizes-per-kib", per_kib, "The same per KiB."),
 )
 
 
@@ -89,13 +128,13 @@ def draw(results, directory):
     """Write the plots that the results suffice for; [(path, caption)]."""
     import matplotlib
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "tidewire"
+    matplotlib.rcParams.update({"svg.hashsalt": "tidewire", "svg.fonttype": "none"})
     from matplotlib import pyplot
     directory.mkdir(parents=True, exist_ok=True)
     drawn = []
-    for name, plot, size, caption in PLOTS:
-        figure, axes = pyplot.subplots(figsize=size, layout="constrained")
-        if plot(results, axes):
+    for name, plot, caption in PLOTS:
+        figure = pyplot.figure(layout="constrained")
+        if plot(results, figure):
             path = directory / f"{name}.svg"
             figure.savefig(path, metadata={"Date": None})
             drawn.append((path, caption))

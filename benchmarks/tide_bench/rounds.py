@@ -7,7 +7,9 @@ import sys
 import tempfile
 import time
 
-from . import build, wrk
+from . import build, proc, wrk
+
+MANY = 100      # connections from which on memory is told per connection
 
 
 class SampleFailed(Exception):
@@ -42,17 +44,6 @@ def _end(process):
     process.communicate()
 
 
-def _peak_kib(pid):
-    try:
-        with open(f"/proc/{pid}/status") as status:
-            for line in status:
-                if line.startswith("VmHWM"):
-                    return int(line.split()[1])
-    except OSError:
-        pass
-    return 0
-
-
 def _start(case, spec, options, directory):
     server_core = options["core"]
     if spec.factory:
@@ -64,8 +55,8 @@ def _start(case, spec, options, directory):
         if program == "floor-tls":
             args += build.certificate()
         command = _pinned([build.program(program), *args], server_core)
-    return subprocess.Popen([str(c) for c in command], env=spec.environ(), text=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    return subprocess.Popen([str(c) for c in command], env=spec.environ(options["seed"]),
+                            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, cwd=directory)
 
 
@@ -95,18 +86,22 @@ def _load(case, where, pid, options):
 
 def _server_sample(case, process, options):
     where = _first_line(process, 30)
+    before = proc.resident_kib(process.pid)
     got = _load(case, where, process.pid, options)
     if not got["messages"]:
         raise SampleFailed("no message was answered")
     for ours, theirs in (("ops", "messages"), ("cpu", "server_cpu"), ("wall", "seconds")):
         got[ours] = got.pop(theirs)
-    got["peak_kib"] = _peak_kib(process.pid)
+    if case.conns >= MANY and got.get("resident_kib"):
+        got["conn_bytes"] = (got["resident_kib"] - before) * 1024 / case.conns
+    got["peak_kib"] = proc.peak_kib(process.pid)
     got["malloc_natural"] = where.get("malloc_natural")
     return got
 
 
 def sample(case, spec, options):
     """{"rate": more is better, "cost_us" or "bytes", "throughput", …}."""
+    options = dict(options, seconds=case.seconds(options["seconds"]))
     with tempfile.TemporaryDirectory(prefix="tide-bench-") as directory:
         process = _start(case, spec, options, directory)
         try:
@@ -126,25 +121,51 @@ def sample(case, spec, options):
     return got
 
 
-def rounds(case, specs, count, options, progress):
-    """{loop: [sample or None, …]}, {loop: why it has none}; order rotates."""
-    samples = {spec.name: [] for spec in specs}
-    failed = {}
-    if not case.floor:
-        specs = [spec for spec in specs if spec.factory]
-    for turn in range(count):
-        shift = turn % len(specs)
-        for spec in specs[shift:] + specs[:shift]:
-            if spec.name in failed:
-                continue
-            progress(case, spec, turn)
-            try:
-                samples[spec.name].append(sample(case, spec, options))
-            except SampleFailed as exc:
-                got = samples[spec.name]
-                got.append(None)
-                if not any(got) and len(got) in (2, count):
-                    failed[spec.name] = str(exc)    # it cannot, it was not an accident
-                progress(case, spec, turn, str(exc))
-            time.sleep(0.02)
-    return {name: got for name, got in samples.items() if any(got)}, failed
+def order(specs, turn):
+    """Every second round is the one before it backwards, then the first place moves on.
+
+    So each loop comes before each other one as often as after it, and has each
+    place as often.
+    """
+    shift = turn // 2 % len(specs)
+    turned = [*specs[shift:], *specs[:shift]]
+    return turned[::-1] if turn % 2 else turned
+
+
+def takes(case, spec):
+    """Whether a loop has anything to do with a case."""
+    return bool(case.floor) if not spec.factory else spec.does(case.name)
+
+
+class Samples:
+    """A case's samples: {loop: [sample or None, …]}, an entry per round it took part in."""
+
+    def __init__(self, case, specs, options, progress):
+        self.case, self.options, self.progress = case, options, progress
+        self.specs = [spec for spec in specs if takes(case, spec)]
+        self.got = {spec.name: [] for spec in self.specs}
+        self.failed = {}        # loop: why it has none
+
+    def play(self, turns, names=None):
+        """More rounds, of all loops or of those named."""
+        specs = [s for s in self.specs if names is None or s.name in names]
+        for turn in turns:
+            for spec in order(specs, turn):
+                if spec.name not in self.failed:
+                    self._one(spec, turn)
+                    time.sleep(0.02)
+
+    def _one(self, spec, turn):
+        got = self.got[spec.name]
+        self.progress(self.case, spec, turn)
+        try:
+            got.append(sample(self.case, spec, dict(self.options, seed=turn)))
+        except SampleFailed as exc:
+            got.append(None)
+            if not any(got) and len(got) == 2:
+                self.failed[spec.name] = str(exc)   # it cannot, it was not an accident
+            self.progress(self.case, spec, turn, str(exc))
+
+    def result(self):
+        """What there is; a loop that never could is not in it."""
+        return {name: got for name, got in self.got.items() if any(got)}

@@ -1,8 +1,6 @@
 """What is said of samples: medians, spread, ratios by pairs, an interval."""
-import random
+import math
 import statistics
-
-RESAMPLES = 2000
 
 
 def median(values):
@@ -24,15 +22,22 @@ def pair_ratios(ours, theirs):
             if a is not None and b is not None and b]
 
 
-def bootstrap_interval(values, level=0.95, seed=1):
-    """The median's confidence interval, by resampling; (low, high)."""
-    rng = random.Random(seed)
-    medians = sorted(
-        statistics.median(rng.choices(values, k=len(values)))
-        for _ in range(RESAMPLES))
-    tail = (1 - level) / 2
-    return (medians[int(tail * (RESAMPLES - 1))],
-            medians[int(round((1 - tail) * (RESAMPLES - 1)))])
+def interval(values, level=0.95):
+    """The median's confidence interval, (low, high), whatever the distribution.
+
+    By order statistics: the chance that the true median lies beyond the k-th
+    value from either end is that of fewer than k heads in as many tosses. With
+    fewer than six values it is their whole range, and not quite the level.
+    """
+    ordered, n = sorted(values), len(values)
+    k, tail = 0, 0.0
+    while k < n // 2:
+        tail += math.comb(n, k) / 2 ** n
+        if 2 * tail > 1 - level:
+            break
+        k += 1
+    k = max(k, 1)
+    return ordered[k - 1], ordered[n - k]
 
 
 def compare(ours, theirs):
@@ -40,6 +45,6 @@ def compare(ours, theirs):
     ratios = pair_ratios(ours, theirs)
     if not ratios:
         return None
-    low, high = bootstrap_interval(ratios)
+    low, high = interval(ratios)
     return {"ratio": statistics.median(ratios), "low": low, "high": high,
             "pairs": len(ratios)}

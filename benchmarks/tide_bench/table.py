@@ -1,18 +1,6 @@
 """Results as tables: for the terminal, and in reStructuredText."""
-from . import stats
-
-
-def column(result, loop, key):
-    return [s and s.get(key) for s in result["samples"].get(loop, [])]
-
-
-def values(result, loop, key):
-    return [v for v in column(result, loop, key) if v is not None]
-
-
-def against(result, loop, base):
-    """The pairs' median ratio of loop to base, with its interval; or None."""
-    return stats.compare(column(result, loop, "rate"), column(result, base, "rate"))
+from . import stats, verdict
+from .verdict import against, reached, values
 
 
 def cost(result, loop):
@@ -26,38 +14,12 @@ def cost(result, loop):
     middle = stats.median(us)
     if middle >= 10000:
         return f"{middle / 1000:.1f} ms"
-    return f"{middle:.3g} us"
+    return f"{middle:,.0f} us" if middle >= 1000 else f"{middle:.3g} us"
 
 
 def ratio(result, loop, base):
     got = against(result, loop, base)
     return f"{got['ratio']:.2f} [{got['low']:.2f}–{got['high']:.2f}]" if got else "–"
-
-
-def reached(result, loop):
-    """Whether every target is met: "yes", "no", or "" without any.
-
-    "yes*": met, but so closely (under 15 %) that fewer than 15 pairs are few.
-    """
-    says = set()
-    for base, wanted in result["targets"].items():
-        got = against(result, loop, base)
-        if got:
-            close = got["ratio"] < wanted * 1.15 and got["pairs"] < 15
-            says.add("no" if got["ratio"] < wanted else "yes*" if close else "yes")
-    if result["limit"] and values(result, loop, "bytes"):
-        size = stats.median(values(result, loop, "bytes"))
-        says.add("yes" if size <= result["limit"] else "no")
-    return next((word for word in ("no", "yes*", "yes") if word in says), "")
-
-
-def below(results, loop, bases=("stock", "uvloop")):
-    """(case's title, base, ratio) wherever the loop is slower than a base."""
-    for result in results["cases"].values():
-        for base in bases:
-            got = against(result, loop, base)
-            if got and got["ratio"] < 1:
-                yield result["title"], base, got["ratio"]
 
 
 def rows(results, base="uvloop", ours="tidewire"):
@@ -79,6 +41,14 @@ def rows(results, base="uvloop", ours="tidewire"):
     return head + ["wanted", "reached"], body
 
 
+def below(results, loop):
+    """A line for each case in which another loop is faster."""
+    for title, base, got, wanted in verdict.below(results, loop):
+        asked = f", wanted {wanted:g}" if wanted else ""
+        yield (f"below {base}: {title}, {got['ratio']:.2f} "
+               f"[{got['low']:.2f}–{got['high']:.2f}]{asked}")
+
+
 def wanted(result):
     if result["limit"]:
         return f"<= {result['limit']:,} B"
@@ -87,17 +57,25 @@ def wanted(result):
 
 
 def details(result, loop):
-    """Throughput, latency, memory and spread of one loop in one case."""
+    """Throughput, latency, memory and spread of one loop in one case.
+
+    busy: the share of the time in which the server's process had the CPU.
+    """
     def middle(key):
         got = values(result, loop, key)
         return stats.median(got) if got else None
     rates = values(result, loop, "rate")
-    return {"throughput": middle("throughput"), "p50_us": middle("p50_us"),
-            "p99_us": middle("p99_us"), "peak_kib": middle("peak_kib"),
-            "spread": stats.spread(rates) if rates else None}
+    got = {key: middle(key) for key in ("throughput", "p50_us", "p99_us", "peak_kib",
+                                        "conn_bytes", "cost_us")}
+    timed = got["throughput"] and result["clock"] == "cpu"
+    got["busy"] = got["throughput"] * got["cost_us"] / 1e6 if timed else None
+    got["spread"] = stats.spread(rates) if rates else None
+    got["rounds"] = len(rates)
+    return got
 
 
-DETAILS = ["per second", "p50 us", "p99 us", "peak MiB", "spread"]
+DETAILS = ["per second", "p50 us", "p99 us", "busy", "peak MiB", "B/connection", "spread",
+           "rounds"]
 
 
 def words(detail):
@@ -106,8 +84,9 @@ def words(detail):
         return format(value, form) if value else "–"
     peak = detail["peak_kib"] and detail["peak_kib"] / 1024
     return [number(detail["throughput"], ",.0f"), number(detail["p50_us"], ".0f"),
-            number(detail["p99_us"], ".0f"), number(peak, ".0f"),
-            number(detail["spread"], ".1%")]
+            number(detail["p99_us"], ".0f"), number(detail["busy"], ".0%"),
+            number(peak, ".0f"), number(detail["conn_bytes"], ",.0f"),
+            number(detail["spread"], ".1%"), str(detail["rounds"])]
 
 
 def plain(head, body, rule="-", frame=False):

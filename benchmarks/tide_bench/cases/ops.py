@@ -176,4 +176,5 @@ process("ops/getaddrinfo/literal", "getaddrinfo, a literal address", getaddrinfo
 process("ops/getaddrinfo/name", "getaddrinfo, localhost", getaddrinfo("localhost"))
 server("ops/sendfile", "sendfile 64MiB over TCP", sendfile,
        ("recv", "--size", FILE_SIZE, "--conns", 1), targets={"stock": 1.0}, unit="64 MiB")
-process("import", "import", import_time)
+# A loop comes on top of asyncio, which the stock one is: it may add a quarter.
+process("import", "import asyncio and the loop", import_time, targets={"stock": 0.8})

@@ -142,5 +142,6 @@ process("sched/call_later/cancel", "call_later and cancel", timer_cancel, target
 process("sched/call_later/fire", "call_later, firing", timer_fire, target=3.5)
 process("sched/threadsafe/thread", "call_soon_threadsafe, another thread", threadsafe, target=2.5)
 process("sched/threadsafe/own", "call_soon_threadsafe, own thread", threadsafe_own, target=2.5)
+# One by one is two switches of threads, which are the kernel's; at once is the loop's part.
 process("sched/executor", "run_in_executor, one by one", executor)
 process("sched/executor/many", "run_in_executor, 200 at once", executor_many, target=1.4)
