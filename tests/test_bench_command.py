@@ -17,6 +17,12 @@ def test_table_has_a_ratio_for_each_other_loop():
     assert second.split()[-3:] == ["3.00", "-", "-"]
 
 
+def test_order_is_fair():
+    orders = [_bench.in_turn(["a", "b", "c"], turn) for turn in range(6)]
+    assert orders[:3] == [["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]]
+    assert sum(order.index("a") < order.index("c") for order in orders) == 3
+
+
 def test_unknown_case_is_refused():
     with pytest.raises(SystemExit):
         _bench.parse(["--cases", "nothing"])

@@ -104,7 +104,8 @@ GROUPS = {
                *(f"{over}/protocol/{size}" for over in ("tcp", "unix", "tls")
                  for size in SIZES)),
     # where it matters how malloc serves blocks of 256 KiB
-    "malloc": ("tcp/*KiB", "tcp/*MiB", "tls/*KiB", "tls/*MiB", "tcp/send", "tcp/receive/*"),
+    "malloc": ("tcp/*/100KiB", "tcp/*/1MiB", "tls/*/1KiB", "tls/*/100KiB", "tls/*/1MiB",
+               "t*/send", "t*/receive*"),
 }
 
 

@@ -180,13 +180,20 @@ class Progress:
         print(text, file=sys.stderr, flush=True)
 
 
+def in_turn(names: list[str], turn: int) -> list[str]:
+    """Each before each other as often as after it, in any two rounds; all places in turn."""
+    first = turn // 2 % len(names)
+    order = names[first:] + names[:first]
+    return order[::-1] if turn % 2 else order
+
+
 def run(children: dict[str, Child], cases: list[str], options: argparse.Namespace,
         certificate: str, progress: Progress) -> Samples:
     samples: Samples = {case: {name: [] for name in children} for case in cases}
     failed: set[tuple[str, str]] = set()
     names = list(children)
     for turn in range(options.rounds):
-        order = names[turn % len(names):] + names[:turn % len(names)]
+        order = in_turn(names, turn)
         for case in cases:
             for name in order:
                 if (case, name) in failed:
@@ -227,11 +234,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "tidewire."))
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds")
     parser.add_argument("--cases", help=f"comma-separated, of: {', '.join(CASES)}")
-    parser.add_argument("--rounds", type=int, help="default: 3; quick: 2")
+    parser.add_argument("--rounds", type=int, help="default: 4; quick: 2")
     parser.add_argument("--seconds", type=float, default=0.12, help="of each measurement")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)
-    options.rounds = max(options.rounds or (2 if options.quick else 3), 1)
+    options.rounds = max(options.rounds or (2 if options.quick else 4), 1)
     chosen = options.cases.split(",") if options.cases else QUICK if options.quick else [*CASES]
     unknown = [case for case in chosen if case not in CASES]
     if unknown:
