@@ -46,6 +46,14 @@
 #define TW_MODULE_WITH_GIL
 #endif
 
+/* The context that the calling thread is in, borrowed: valid until it enters
+   or leaves one.  NULL: none was asked for yet, it would be an empty one. */
+static inline PyObject *
+tw_context_current(void)
+{
+    return PyThreadState_Get()->context;
+}
+
 /* The exception that is set, normalised and taken: a strong reference, or
    NULL if none is set. */
 static inline PyObject *

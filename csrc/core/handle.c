@@ -25,6 +25,49 @@ handle_alloc(PyTypeObject *type, PyObject **free_list, int *free_count)
     return (TwHandle *)PyObject_Init((PyObject *)self, type);
 }
 
+/* -- contexts -------------------------------------------------------------
+
+   Most programs set few context variables, and each call_soon() copies the
+   context.  An empty copy that nobody else has seen, or has let go of, cannot
+   be told from a new one: it is used again. */
+
+/* What contextvars.copy_context() gives. */
+static PyObject *
+handle_copy_context(tw_state *state)
+{
+    PyObject *current;
+
+    if (TW_UNLIKELY(state->context_free_count == 0)) {
+        return PyContext_CopyCurrent();
+    }
+    current = tw_context_current();
+    if (TW_LIKELY(current == NULL || PyMapping_Size(current) == 0)) {
+        return state->context_free[--state->context_free_count];
+    }
+    return PyContext_CopyCurrent();
+}
+
+static bool
+handle_has_weakrefs(PyObject *op)
+{
+    Py_ssize_t offset = Py_TYPE(op)->tp_weaklistoffset;
+
+    return offset <= 0 || *(PyObject **)((char *)op + offset) != NULL;
+}
+
+void
+tw_handle_drop_context_steal(tw_state *state, PyObject *context)
+{
+    if (Py_REFCNT(context) == 1
+        && state->context_free_count < state->context_free_max
+        && PyContext_CheckExact(context) && PyMapping_Size(context) == 0
+        && !handle_has_weakrefs(context)) {
+        state->context_free[state->context_free_count++] = context;
+        return;
+    }
+    Py_DECREF(context);
+}
+
 static tw_status
 handle_set_args(TwHandle *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -50,12 +93,11 @@ static tw_status
 handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
             PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
-    self->flags = 0;
     self->callback = Py_NewRef(callback);
     self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
     self->context = context != NULL && context != Py_None
                         ? Py_NewRef(context)
-                        : PyContext_CopyCurrent();
+                        : handle_copy_context(loop->state);
     if (self->context == NULL || handle_set_args(self, args, nargs) < 0) {
         return -1;
     }
@@ -66,6 +108,21 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
     return 0;
 }
 
+/* A loop that runs is alive, and so is all that it holds: the collector need
+   not look at what waits in its queues.  See tw_handle_release_steal(). */
+static TwHandle *
+handle_finish(TwHandle *self, tw_status status)
+{
+    if (TW_UNLIKELY(status < 0)) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    if (TW_UNLIKELY(!self->loop->running)) {
+        PyObject_GC_Track(self);
+    }
+    return self;
+}
+
 TwHandle *
 tw_handle_new(TwLoop *loop, PyObject *callback, PyObject *const *args,
               Py_ssize_t nargs, PyObject *context)
@@ -74,17 +131,12 @@ tw_handle_new(TwLoop *loop, PyObject *callback, PyObject *const *args,
     TwHandle *self = handle_alloc(state->handle_type, &state->handle_free,
                                   &state->handle_free_count);
 
-    if (self == NULL) {
+    if (TW_UNLIKELY(self == NULL)) {
         return NULL;
     }
-    tw_status status =
-        handle_init(self, loop, callback, args, nargs, context);
-    PyObject_GC_Track(self);
-    if (status < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return self;
+    self->flags = 0;
+    return handle_finish(
+        self, handle_init(self, loop, callback, args, nargs, context));
 }
 
 TwHandle *
@@ -96,19 +148,13 @@ tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
     TwHandle *self = handle_alloc(state->timer_type, &state->timer_free,
                                   &state->timer_free_count);
 
-    if (self == NULL) {
+    if (TW_UNLIKELY(self == NULL)) {
         return NULL;
     }
-    tw_status status =
-        handle_init(self, loop, callback, args, nargs, context);
     self->flags = TW_H_TIMER;
     self->when = when;
-    PyObject_GC_Track(self);
-    if (status < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return self;
+    return handle_finish(
+        self, handle_init(self, loop, callback, args, nargs, context));
 }
 
 TwHandle *
@@ -127,16 +173,10 @@ tw_handle_new_threadsafe(TwLoop *loop, PyObject *callback,
     if (self == NULL) {
         return NULL;
     }
-    tw_status status =
-        handle_init(self, loop, callback, args, nargs, context);
     self->flags = TW_H_THREADSAFE;
     self->ran = NULL;
-    PyObject_GC_Track(self);
-    if (status < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return self;
+    return handle_finish(
+        self, handle_init(self, loop, callback, args, nargs, context));
 }
 
 /* -- cancel --------------------------------------------------------------- */
@@ -185,7 +225,7 @@ tw_handle_cancel(TwHandle *self)
     if (self->flags & TW_H_SCHEDULED) {
         if (tw_heap_take_last(&loop->timers, self)) {
             self->flags &= ~TW_H_SCHEDULED;
-            Py_DECREF(self); /* the heap's; the caller holds another */
+            tw_handle_release_steal(self); /* the caller has another */
         }
         else {
             loop->timers_cancelled++;

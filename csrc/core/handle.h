@@ -39,7 +39,9 @@ struct TwHandle {
 };
 
 /* New handles.  `args` are borrowed; `context` NULL: a copy of the current
-   one.  NULL with an exception. */
+   one.  NULL with an exception.  Untracked if the loop runs: the loop's
+   queues hold it, and let go of it with tw_handle_release_steal(); others
+   call PyObject_GC_Track() if it is not tracked. */
 TwHandle *tw_handle_new(TwLoop *loop, PyObject *callback,
                         PyObject *const *args, Py_ssize_t nargs,
                         PyObject *context);
@@ -68,6 +70,29 @@ PyObject *tw_handle_make_args(TwHandle *handle);
 /* Let go of callback and arguments; `instead` (borrowed, or NULL) stands in
    the callback's place.  Runs finalizers: the fields are empty by then. */
 void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
+
+/* Let go of a context: an empty one may be used again. */
+void tw_handle_drop_context_steal(tw_state *state, PyObject *context);
+
+/* From now on the collector sees the handle. */
+static inline void
+tw_handle_track(TwHandle *handle)
+{
+    if (!PyObject_GC_IsTracked((PyObject *)handle)) {
+        PyObject_GC_Track(handle);
+    }
+}
+
+/* A queue of the loop lets go of it: if somebody else holds it, it can be
+   part of a cycle from now on. */
+static inline void
+tw_handle_release_steal(TwHandle *handle)
+{
+    if (TW_UNLIKELY(Py_REFCNT(handle) > 1)) {
+        tw_handle_track(handle);
+    }
+    Py_DECREF((PyObject *)handle);
+}
 
 /* core/handle_type.c */
 TW_MUSTCHECK tw_status tw_handle_setup(tw_state *state, PyObject *module);

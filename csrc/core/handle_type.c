@@ -192,6 +192,7 @@ handle_dealloc(PyObject *op)
     TwHandle *self = (TwHandle *)op;
     PyTypeObject *type = Py_TYPE(self);
     TwLoop *loop = self->loop;
+    PyObject *context;
 
     PyObject_GC_UnTrack(self);
     /* A chain of handles that are each other's arguments may be long. */
@@ -201,7 +202,10 @@ handle_dealloc(PyObject *op)
         Py_XDECREF(TW_TAKE(self->room[1 + i]));
     }
     Py_XDECREF(TW_TAKE(self->callback));
-    Py_XDECREF(TW_TAKE(self->context));
+    context = TW_TAKE(self->context);
+    if (TW_LIKELY(context != NULL && loop != NULL)) {
+        tw_handle_drop_context_steal(loop->state, context);
+    }
     if (TW_UNLIKELY(self->slot_args || self->repr || self->traceback)) {
         Py_CLEAR(self->slot_args);
         Py_CLEAR(self->repr);
@@ -362,6 +366,13 @@ handle_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
 tw_status
 tw_handle_setup(tw_state *state, PyObject *module)
 {
+    state->context_free =
+        PyMem_RawMalloc(HANDLE_FREE_MAX * sizeof(PyObject *));
+    if (state->context_free == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    state->context_free_max = HANDLE_FREE_MAX;
     if (handle_add_type(state, &state->handle_type, &handle_spec, "Handle",
                         offsetof(TwHandle, timer_slots))
         < 0) {

@@ -21,6 +21,10 @@
    that long at most while callbacks keep scheduling callbacks. */
 #define RUN_GENERATIONS 16
 #define RUN_GENERATIONS_NS 50000u
+/* The clock costs as much as a small callback: it is read after each of them,
+   but after so quick ones only every fourth time. */
+#define RUN_QUICK_NS 2000u
+#define RUN_QUICK_READ 4
 /* Even a loop that never waits gives the GIL away this often, if there are
    other threads. */
 #define RUN_RELEASE_NS 20000u
@@ -65,7 +69,7 @@ run_drop_cancelled(TwLoop *loop)
         loop->timers_cancelled = 0;
         for (size_t i = 0; i < n; i++) {
             ((TwHandle *)dropped[i])->flags &= ~TW_H_SCHEDULED;
-            Py_DECREF((PyObject *)dropped[i]);
+            tw_handle_release_steal(dropped[i]);
         }
         PyMem_RawFree(dropped);
     }
@@ -73,7 +77,7 @@ run_drop_cancelled(TwLoop *loop)
         TwHandle *handle = tw_heap_pop(heap);
         handle->flags &= ~TW_H_SCHEDULED;
         loop->timers_cancelled--;
-        Py_DECREF(handle);
+        tw_handle_release_steal(handle);
     }
     return 0;
 }
@@ -274,11 +278,12 @@ run_ready(TwLoop *loop, Py_ssize_t n)
         PyObject *item = tw_ring_pop(&loop->ready);
         if (TW_LIKELY(tw_handle_is(state, item))) {
             status = tw_handle_run((TwHandle *)item);
+            tw_handle_release_steal((TwHandle *)item);
         }
         else {
             status = ((TwStepper *)item)->ops->step(item);
+            Py_DECREF(item);
         }
-        Py_DECREF(item);
         loop->stats.callbacks++;
     }
     return status;
@@ -296,36 +301,65 @@ run_generation(TwLoop *loop)
     if (loop->ready.count > loop->stats.ready_peak) {
         loop->stats.ready_peak = loop->ready.count;
     }
-    if (run_ready(loop, ready) < 0 || tw_watcher_run_due(loop) < 0) {
+    if (run_ready(loop, ready) < 0
+        || (loop->due.count > 0 && tw_watcher_run_due(loop) < 0)) {
         return -1;
     }
-    return run_ready(loop, timers);
+    return timers > 0 ? run_ready(loop, timers) : 0;
 }
 
+/* Generations without a poll, until they have taken their time. */
 static tw_status
-loop_turn(TwLoop *loop)
+run_generations(TwLoop *loop)
 {
-    uint64_t start;
+    uint64_t start = uv_hrtime(), before = start;
+    int unread = 0;
 
-    loop->stats.turns++;
-    if (loop_poll(loop) < 0 || run_generation(loop) < 0) {
-        return -1;
-    }
-    if (loop->ready.count == 0) {
-        return 0;
-    }
-    start = uv_hrtime();
     for (int i = 0; i < RUN_GENERATIONS; i++) {
         if (loop->ready.count == 0 || loop->stopping
-            || loop->changed.count > 0
-            || uv_hrtime() - start > RUN_GENERATIONS_NS) {
+            || loop->changed.count > 0) {
             break;
         }
         if (run_generation(loop) < 0) {
             return -1;
         }
+        if (unread > 0) {
+            unread--;
+            continue;
+        }
+        uint64_t now = uv_hrtime();
+        if (now - start > RUN_GENERATIONS_NS) {
+            break;
+        }
+        unread = now - before < RUN_QUICK_NS ? RUN_QUICK_READ - 1 : 0;
+        before = now;
     }
     return 0;
+}
+
+static tw_status
+loop_turn(TwLoop *loop)
+{
+    loop->stats.turns++;
+    if (loop_poll(loop) < 0 || run_generation(loop) < 0) {
+        return -1;
+    }
+    return loop->ready.count > 0 ? run_generations(loop) : 0;
+}
+
+/* The loop stops, and may be dropped with what waits in its queues. */
+static void
+run_track_queued(TwLoop *loop)
+{
+    for (uint32_t i = 0; i < loop->ready.count; i++) {
+        PyObject *item = tw_ring_at(&loop->ready, i);
+        if (tw_handle_is(loop->state, item)) {
+            tw_handle_track((TwHandle *)item);
+        }
+    }
+    for (size_t i = 0; i < loop->timers.count; i++) {
+        tw_handle_track(loop->timers.entries[i].item);
+    }
 }
 
 tw_status
@@ -341,6 +375,7 @@ tw_loop_run(TwLoop *loop)
         status = loop_turn(loop);
     } while (status == 0 && !loop->stopping);
     loop->running = false;
+    run_track_queued(loop);
     loop->stats.running +=
         (double)uv_hrtime() / 1e9 - loop->stats.run_start;
     loop->stats.run_start = 0;

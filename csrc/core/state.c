@@ -146,6 +146,11 @@ tw_state_clear(tw_state *state)
     state_free_handles(&state->threadsafe_free);
     state->handle_free_count = state->timer_free_count = 0;
     state->threadsafe_free_count = 0;
+    state->context_free_max = 0;
+    while (state->context_free_count > 0) {
+        Py_DECREF(state->context_free[--state->context_free_count]);
+    }
+    PyMem_RawFree(TW_TAKE(state->context_free));
 #define X(field) Py_CLEAR(state->field);
     TW_STATE_OBJECTS(X)
 #undef X

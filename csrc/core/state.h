@@ -151,6 +151,9 @@ typedef struct tw_state {
     int handle_free_count;
     int threadsafe_free_count;
     int timer_free_count;
+    PyObject **context_free; /* strong: empty contexts, see handle.c */
+    int context_free_count;
+    int context_free_max;
 } tw_state;
 
 /* Import what asyncio gives; intern the names. */

@@ -19,6 +19,7 @@ poll_add(PyObject *op, unsigned which, PyObject *const *args,
     if (handle == NULL) {
         return NULL;
     }
+    tw_handle_track(handle);
     if (tw_poll_set(loop, fd, which, NULL, (PyObject *)handle, NULL) < 0) {
         Py_CLEAR(handle);
     }

@@ -1,6 +1,7 @@
 """Which context a callback runs in."""
 import asyncio
 import contextvars
+import weakref
 
 import pytest
 
@@ -215,3 +216,114 @@ def test_to_thread_carries_the_context(run):
         return await asyncio.to_thread(var.get)
 
     assert run(main()) == "main"
+
+
+def in_empty_context(function):
+    """Contexts without variables may be used again: tests of that start from one."""
+    return contextvars.Context().run(function)
+
+
+def test_empty_contexts_do_not_keep_what_a_callback_set(loop, run):
+    seen = []
+
+    def callback(value):
+        seen.append(var.get())
+        var.set(value)
+
+    async def main():
+        for turn in range(5):
+            for i in range(50):
+                loop.call_soon(callback, i)
+            await support.turns(1)
+
+    in_empty_context(lambda: run(main()))
+    assert seen == ["default"] * 250
+
+
+def test_empty_contexts_are_each_callbacks_own(loop, run):
+    contexts, handles = [], []
+
+    async def main():
+        for _ in range(3):
+            handles.extend(loop.call_soon(noop) for _ in range(20))
+            await support.turns(1)
+
+    def noop():
+        pass
+
+    in_empty_context(lambda: run(main()))
+    if hasattr(handles[0], "get_context"):
+        contexts = [handle.get_context() for handle in handles]
+    else:
+        contexts = [handle._context for handle in handles]
+    assert len({id(context) for context in contexts}) == 60
+    contexts[0].run(var.set, "mine")
+    assert all(var not in context for context in contexts[1:])
+
+
+def test_a_context_that_was_emptied_or_filled_counts_as_it_is(loop, run):
+    seen = []
+
+    async def main():
+        loop.call_soon(lambda: None)
+        await support.turns(1)
+        token = var.set("set")
+        loop.call_soon(lambda: seen.append(var.get()))
+        var.reset(token)
+        loop.call_soon(lambda: seen.append(var.get()))
+        await support.turns(2)
+
+    in_empty_context(lambda: run(main()))
+    assert seen == ["set", "default"]
+
+
+def test_a_context_inside_a_context_is_the_one_that_is_copied(loop, run):
+    """call_soon() under Context.run() within a callback of an empty context."""
+    seen = []
+    inner = contextvars.Context()
+    inner.run(var.set, "inner")
+
+    async def main():
+        loop.call_soon(lambda: None)
+        await support.turns(1)
+        inner.run(loop.call_soon, lambda: seen.append(var.get()))
+        loop.call_soon(lambda: seen.append(var.get()))
+        await support.turns(2)
+
+    in_empty_context(lambda: run(main()))
+    assert seen == ["inner", "default"]
+
+
+def test_weak_references_to_an_empty_context_die_with_its_handle(loop, run, no_gc):
+    refs = []
+
+    def callback():
+        refs.append(weakref.ref(handle._context))
+
+    async def main():
+        nonlocal handle
+        handle = loop.call_soon(callback)
+        await support.turns(1)
+        handle = None
+
+    handle = None
+    in_empty_context(lambda: run(main()))
+    assert len(refs) == 1 and refs[0]() is None
+
+
+def test_a_context_that_the_callback_keeps_is_its_own(loop, run):
+    kept = []
+
+    class Copies:
+        def __call__(self):
+            kept.append(contextvars.copy_context())
+            var.set(len(kept))
+            kept.append(contextvars.copy_context())
+
+    async def main():
+        for _ in range(3):
+            loop.call_soon(Copies())
+            await support.turns(1)
+
+    in_empty_context(lambda: run(main()))
+    assert [context.get(var) for context in kept] == [None, 1, None, 3, None, 5]

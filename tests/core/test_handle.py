@@ -3,6 +3,7 @@ import asyncio
 import contextvars
 import gc
 import sys
+import warnings
 import weakref
 
 import pytest
@@ -233,6 +234,91 @@ def test_cycle_through_a_handle_is_collected(make_loop):
     del thing
     gc.collect()
     assert ref() is None
+
+
+holder = contextvars.ContextVar("holder")
+
+
+class Thing:
+    handle = None
+
+    def method(self, *args):
+        pass
+
+
+SCHEDULES = {
+    "soon": lambda loop, f: loop.call_soon(f),
+    "threadsafe": lambda loop, f: loop.call_soon_threadsafe(f),
+    "later": lambda loop, f: loop.call_later(0, f),
+    "far": lambda loop, f: loop.call_later(1000, f),
+}
+
+
+@pytest.mark.parametrize("end", ["run", "cancel", "cancel_run", "close"])
+@pytest.mark.parametrize("how", SCHEDULES)
+def test_cycle_through_a_handle_of_a_running_loop_is_collected(make_loop, how, end):
+    """thing -> handle -> bound method, or its context -> thing, made while the loop runs."""
+    async def main():
+        thing, context = Thing(), contextvars.copy_context()
+        context.run(holder.set, thing)
+        thing.handle = context.run(SCHEDULES[how], loop, thing.method)
+        if end.startswith("cancel"):
+            thing.handle.cancel()
+        if end.endswith("run"):
+            await asyncio.sleep(0.005)
+        return weakref.ref(thing)
+
+    loop = make_loop()
+    ref = loop.run_until_complete(main())
+    if how == "far" and end == "run":
+        assert ref() is not None
+        loop.close()
+    elif end == "close":
+        loop.close()
+    gc.collect()
+    assert ref() is None
+
+
+@pytest.mark.parametrize("how", SCHEDULES)
+def test_a_dropped_loop_is_collected_with_what_still_waits(loop_factory, how):
+    def left_behind():
+        thing = Thing()
+        loop = thing.loop = loop_factory()
+
+        def stop():
+            thing.handle = SCHEDULES[how](loop, thing.method)
+            loop.stop()
+
+        loop.call_soon(stop)
+        loop.run_forever()
+        return weakref.ref(thing)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        ref = left_behind()
+        gc.collect()
+    assert ref() is None
+
+
+@pytest.mark.parametrize("how", SCHEDULES)
+def test_what_waits_survives_the_collector(loop, run, how):
+    seen = []
+
+    class Callback:
+        def __call__(self):
+            seen.append(self)
+
+    async def main():
+        for _ in range(10):
+            handle = SCHEDULES[how](loop, Callback())
+            gc.collect()
+            if how == "far":
+                assert isinstance(handle._callback, Callback)
+                handle.cancel()
+        await asyncio.sleep(0.005)
+
+    run(main())
+    assert len(seen) == (0 if how == "far" else 10)
 
 
 @pytest.mark.parametrize("args", [
