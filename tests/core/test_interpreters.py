@@ -8,7 +8,6 @@ import sysconfig
 
 import pytest
 
-
 FIND = """
     try:
         import _interpreters as module
@@ -74,7 +73,9 @@ async def main():
     return out
 
 loop = new_loop()
-print(*loop.run_until_complete(main()), flush=True)
+text = " ".join(map(str, loop.run_until_complete(main())))
+sys.stdout.write(text + "\\n")       # at once: two interpreters may write
+sys.stdout.flush()
 loop.run_until_complete(loop.shutdown_default_executor())
 loop.close()
 """
