@@ -36,7 +36,7 @@ async def _connect(loop, protocol_factory, info):
         sock, protocol_factory, None, None)
 
 
-if 'all_errors' in _base.create_connection.__kwdefaults__:
+if 'all_errors' in (_base.create_connection.__kwdefaults__ or ()):
 
     async def create_connection(
             self, protocol_factory, host=None, port=None,
