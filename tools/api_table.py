@@ -61,12 +61,12 @@ HEAD = """\
 The whole API
 =============
 
-Each public method of the loop, of its handles, servers and transports, with the arguments: here, in asyncio, in
-uvloop. *Yes* means the method with all of asyncio's arguments; what is missing, or has another name, is named. An
-argument with ``=`` may be left out.
+Each public method of the loop, of its handles, servers and transports, with the arguments: here, in
+asyncio, in uvloop. *Yes* means the method with all of asyncio's arguments; what is missing, or has
+another name, is named. An argument with ``=`` may be left out.
 
-This compares names; how the methods behave is compared by the tests, and :doc:`differences` tells where they differ
-from asyncio's. {noted}
+This compares names; how the methods behave is compared by the tests, and :doc:`differences` tells
+where they differ from asyncio's. {noted}
 """
 
 
