@@ -212,3 +212,40 @@ def test_the_table_is_up_to_date():
     done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True,
                           timeout=60 * support.SLOWER)
     assert done.returncode == 0, done.stderr
+
+
+# -- subclasses -----------------------------------------------------------------
+
+def test_call_later_goes_through_an_overridden_call_at(make_loop):
+    """As asyncio's: whoever replaces the clock or the timers overrides call_at()."""
+    seen = []
+
+    class Loop(type(make_loop())):
+        def call_at(self, when, callback, *args, context=None):
+            seen.append(args)
+            return super().call_at(when, callback, *args, context=context)
+
+    loop = Loop()
+    try:
+        for debug in False, True:
+            loop.set_debug(debug)
+            loop.call_later(0, seen.append, "ran")
+            loop.call_later(delay=0, callback=loop.stop)
+            with pytest.raises(TypeError):
+                loop.call_later(None, print)
+            loop.run_forever()
+        assert seen == [("ran",), (), "ran"] * 2
+    finally:
+        loop.close()
+
+
+def test_repr_of_what_is_closed(run):
+    async def main():
+        transport, protocol, peer = await support.connected("tcp")
+        assert "read=polling write=<idle, bufsize=0>" in repr(transport)
+        await support.close(protocol)
+        peer.close()
+        assert " closed fd=" in repr(transport)
+        assert "read=" not in repr(transport)
+
+    run(main())

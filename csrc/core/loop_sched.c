@@ -295,6 +295,10 @@ tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
     if (!sched_is_usual(args, nargs, kwnames, 2, &context)) {
         return tw_loop_call_by_name(self, "call_later", args, nargs, kwnames);
     }
+    if (TW_UNLIKELY(loop->own_call_at)) {
+        return tw_loop_call_by_name(self, "call_later_by_call_at", args,
+                                    nargs, kwnames);
+    }
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;

@@ -72,13 +72,17 @@ tw_transport_repr(PyObject *op)
 {
     TwTransport *self = (TwTransport *)op;
     unsigned want = self->watcher ? self->watcher->want : 0;
+    const char *name = Py_TYPE(op)->tp_name + sizeof("tidewire._core.") - 1;
     const char *life = self->flags & TW_F_LOST      ? "closed "
                        : self->flags & TW_F_CLOSING ? "closing "
                                                     : "";
 
+    if (self->fd < 0) {
+        return PyUnicode_FromFormat("<%s %sfd=%d>", name, life, self->fd);
+    }
     return PyUnicode_FromFormat(
         "<%s %sfd=%d read=%s write=<%s, bufsize=%zu>>",
-        Py_TYPE(op)->tp_name + sizeof("tidewire._core.") - 1, life, self->fd,
+        name, life, self->fd,
         want & TW_EV_READ ? "polling" : "idle",
         want & TW_EV_WRITE ? "polling" : "idle",
         self->ops->buffer_size(self));

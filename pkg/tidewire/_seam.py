@@ -119,6 +119,10 @@ def call_later(loop, delay, callback, *args, context=None):
     return _own(loop, 'call_later', delay, callback, *args, context=context)
 
 
+#: The way of a subclass that has a call_at() of its own.
+call_later_by_call_at = base_events.BaseEventLoop.call_later
+
+
 def call_at(loop, when, callback, *args, context=None):
     return _own(loop, 'call_at', when, callback, *args, context=context)
 
