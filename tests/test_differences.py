@@ -1,7 +1,16 @@
-"""Where we differ by choice: docs/differences.rst, as tests."""
+"""Where we differ by choice: docs/differences.rst, as tests.
+
+Each has its place on the page, in a comment below what it tests; the last
+test compares both.
+"""
+import ast
 import asyncio
 import contextvars
+import copy
 import os
+import re
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +85,70 @@ def test_failing_write(monkeypatch, loop_factory):
             == ["lost", "soon"])
 
 
+# -- datagrams ----------------------------------------------------------------
+
+class Datagrams(support.Memory, asyncio.DatagramProtocol):
+    def datagram_received(self, data, addr):
+        self.note("datagram", data)
+
+    def error_received(self, exc):
+        self.note("error", type(exc))
+
+
+async def endpoint(hooks=None, **kwargs):
+    transport, protocol = await asyncio.get_running_loop(
+        ).create_datagram_endpoint(lambda: Datagrams(hooks), **kwargs)
+    return protocol
+
+
+def test_datagrams_are_held_until_the_callback_returns(run):
+    async def main():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.bind(("127.0.0.1", 0))
+            peer.setblocking(False)
+            one = await endpoint(remote_addr=peer.getsockname())
+            seen = []
+
+            def send(size):
+                one.transport.sendto(b"x" * size)
+                seen.append(support.drain(peer))
+
+            asyncio.get_running_loop().call_soon(send, 1)
+            await support.turns()
+            seen.append(support.drain(peer))
+            asyncio.get_running_loop().call_soon(send, 20000)
+            await support.turns()
+            assert seen == [b"", b"x", b"x" * 20000]
+            one.transport.close()
+            await one.saw("lost")
+
+    run(main())
+
+
+def test_errors_of_datagrams_that_left_together(run):
+    async def main():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.bind(("127.0.0.1", 0))
+            nobody = peer.getsockname()
+        one = await endpoint(remote_addr=nobody)
+        names = []
+
+        def send():
+            for _ in range(5):
+                one.transport.sendto(b"x")
+            names.extend(one.names)
+
+        asyncio.get_running_loop().call_soon(send)
+        await one.saw("error")
+        await support.io_turns()
+        assert names == ["made"]        # none came within sendto()
+        assert 1 <= one.names.count("error") < 5
+        one.transport.close()
+        await one.saw("lost")
+
+    run(main())
+
+
 # -- contexts ---------------------------------------------------------------
 
 var = contextvars.ContextVar("var", default="none")
@@ -121,6 +194,35 @@ def test_report_of_a_raising_pipe_protocol(run, errors):
         transport.close()
         os.close(w)
         await support.io_turns()
+
+    run(main())
+
+
+def test_report_of_a_raising_datagram_protocol(run, errors):
+    def fail(*args):
+        raise LookupError
+
+    async def main():
+        one = await endpoint({"datagram": fail, "error": fail},
+                             local_addr=("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.bind(("127.0.0.1", 0))
+            nobody = peer.getsockname()
+            peer.sendto(b"x", one.transport.get_extra_info("sockname"))
+            await one.saw("datagram")
+        two = await endpoint({"error": fail}, remote_addr=nobody)
+        two.transport.sendto(b"x")
+        await two.saw("error")
+        await support.io_turns()
+        for context, protocol in zip(errors.take(), [one, two], strict=True):
+            assert context["message"].startswith("Exception in callback ")
+            assert isinstance(context["exception"], LookupError)
+            assert context["protocol"] is protocol
+            assert context["transport"] is protocol.transport
+            assert "handle" not in context
+        for protocol in one, two:
+            protocol.transport.close()
+            await protocol.saw("lost")
 
     run(main())
 
@@ -179,3 +281,227 @@ def test_writelines_after_write_eof(run, lines):
         peer.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("lines", [5, [5], ["text"]], ids=repr)
+def test_writelines_on_a_lost_connection(run, lines):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        transport.abort()
+        await protocol.saw("lost")
+        with pytest.raises(TypeError):
+            transport.writelines(lines)
+        peer.close()
+
+    run(main())
+
+
+# -- private names ------------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["_ready", "_scheduled", "_selector", "_transports"])
+def test_private_attributes_of_the_loop(loop, name):
+    with pytest.raises(AttributeError):
+        getattr(loop, name)
+
+
+def test_private_methods_are_not_called(make_loop):
+    called = []
+
+    def note(name):
+        def method(self, *args, **kwargs):
+            called.append(name)
+            return getattr(super(Loop, self), name)(*args, **kwargs)
+        return method
+
+    names = ["_run_once", "_process_events", "_add_reader", "_add_writer",
+             "_remove_reader", "_remove_writer", "_timer_handle_cancelled"]
+    public = ["call_soon", "call_at", "create_task", "time", "call_exception_handler"]
+    Loop = type("Loop", (type(make_loop()),), {n: note(n) for n in names + public})
+    loop = Loop()
+    called.clear()              # the constructor watches its own wakeup
+
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        transport.write(b"x" * 1_000_000)
+        loop.call_later(1, print).cancel()
+        loop.call_soon(lambda: 1 / 0)
+        await support.recv_exactly(peer, 1_000_000)
+        await asyncio.create_task(support.close(protocol))
+        peer.close()
+
+    try:
+        loop.set_exception_handler(lambda loop, context: None)
+        loop.run_until_complete(main())
+        assert set(public) <= set(called)
+        assert not set(names) & set(called)
+    finally:
+        loop.close()
+
+
+def test_clocks_on_an_instance(loop):
+    loop.time = lambda: 1e9
+    loop.call_at = None
+    handle = loop.call_later(1, print)
+    assert handle.when() < 1e9
+    handle.cancel()
+
+
+def test_private_attributes_of_transports(run):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        for name in ("_sock", "_sock_fd", "_server", "_loop", "_protocol", "_extra", "_closing",
+                     "_conn_lost", "_paused", "_eof", "_force_close"):
+            getattr(transport, name)
+        for name in ("_buffer", "_read_ready", "_write_ready", "_fatal_error", "_empty_waiter",
+                     "_call_connection_lost", "max_size"):
+            assert not hasattr(transport, name)
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
+# -- handles ------------------------------------------------------------------
+
+def test_handles(loop):
+    handle, timer = loop.call_soon(print), loop.call_later(1, print)
+    assert isinstance(handle, asyncio.Handle)
+    assert isinstance(timer, asyncio.TimerHandle)
+    with pytest.raises(TypeError):
+        copy.copy(handle)
+    for name in "_cancelled", "_when", "_scheduled":
+        with pytest.raises(AttributeError):
+            setattr(timer, name, getattr(timer, name))
+    handle.cancel()
+    timer.cancel()
+
+
+def test_types_are_final(loop, run):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        handle = loop.call_soon(int)
+        for thing in transport, handle:
+            with pytest.raises(TypeError):
+                type("Derived", (type(thing),), {})
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
+# -- pipes, sockets ---------------------------------------------------------------
+
+def test_pipe_write_and_close_in_resume_writing(run):
+    last = b"l" * 200_000
+
+    async def main():
+        r, w = os.pipe()
+        os.set_blocking(r, False)
+        with os.fdopen(r, "rb", 0) as reader:
+            transport, protocol = await asyncio.get_running_loop().connect_write_pipe(
+                lambda: Recorder({"resume": lambda p: (
+                    p.transport.write(last), p.transport.close())}),
+                os.fdopen(w, "wb", 0))
+            transport.write(b"f" * 200_000)
+            got = b""
+            while "lost" not in protocol.names or len(got) < 400_000:
+                got += reader.read(65536) or b""
+                await asyncio.sleep(0)
+            assert support.same(got, b"f" * 200_000 + last)
+            assert protocol.lost is None
+
+    run(main())
+
+
+def test_sock_operations_on_a_blocking_socket(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        a, b = socket.socketpair()
+        with a, b:
+            a.settimeout(0.0001)
+            waiting = asyncio.ensure_future(loop.sock_recv(a, 10))
+            await support.io_turns()
+            assert not waiting.done()       # neither blocked nor timed out
+            b.send(b"data")
+            assert await waiting == b"data"
+            a.settimeout(None)
+            waiting = asyncio.ensure_future(loop.sock_sendall(a, b"x" * 3_000_000))
+            await support.io_turns()
+            assert not waiting.done()
+            b.setblocking(False)
+            await support.recv_exactly(b, 3_000_000)
+            await waiting
+            assert a.gettimeout() is None
+
+    run(main())
+
+
+def test_stats(loop):
+    assert not hasattr(asyncio.SelectorEventLoop, "stats")
+    before = loop.stats()
+    loop.run_until_complete(asyncio.sleep(0))
+    after = loop.stats()
+    assert after["turns"] > before["turns"]
+    assert after["callbacks"] > before["callbacks"]
+
+
+# -- the page -----------------------------------------------------------------
+
+TESTS = Path(__file__).resolve().parent
+PAGE = TESTS.parent / "docs" / "differences.rst"
+
+
+def names_in(path):
+    """The names of the test functions of a file."""
+    return {node.name for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+def sections(page):
+    """heading -> its blocks, what is between empty lines."""
+    parts = re.split(r"^(.+)\n=+\n", page, flags=re.MULTILINE)
+    return {heading: [block for block in re.split(r"\n\s*\n", text) if block.strip()]
+            for heading, text in zip(parts[3::2], parts[4::2], strict=True)}
+
+
+def named_in(block):
+    """The names in the comment below a difference."""
+    match = re.match(r"\s*\.\. tested by:(.*)", block, re.DOTALL)
+    return match and [name.strip() for name in match[1].split(",")]
+
+
+def complaints(page):
+    """What the page and the tests do not agree on."""
+    named = set()
+    for heading, blocks in sections(page).items():
+        if not named_in(blocks[-1]):
+            yield f"{heading!r} ends without saying how it is tested"
+        for item, below in zip(blocks, [*blocks[1:], ""], strict=True):
+            if re.match(r"\s*\* ", item) and not named_in(below):
+                yield f"{item.strip()[:60]!r} does not say how it is tested"
+        named.update(name for block in blocks for name in named_in(block) or ())
+    here = names_in(Path(__file__)) - {"test_page", "test_page_that_drifts"}
+    yield from (f"the page does not name {name}" for name in
+                sorted(here - named))
+    for name in sorted(named - here):
+        path, colons, function = name.partition("::")
+        if not colons or function not in names_in(TESTS.parent / path):
+            yield f"there is no test {name}"
+
+
+def test_page():
+    assert not list(complaints(PAGE.read_text()))
+
+
+@pytest.mark.parametrize("change, found", [
+    (lambda page: page.replace(".. tested by: test_stats", ""), "'Additions' ends without"),
+    (lambda page: page.replace(".. tested by: test_stats", ""), "does not name test_stats"),
+    (lambda page: page.replace("test_stats", "test_statistics"), "no test test_statistics"),
+    (lambda page: page + "\nNew\n===\n\nSomething else.\n", "'New' ends without"),
+    (lambda page: page.replace(".. tested by: test_debug_is_a_truth_value", "Or so."),
+     "`set_debug()` keeps"),
+    (lambda page: page.replace("test_udp.py::test_unix", "test_udp.py::test_linux"),
+     "no test tests/net/test_udp.py::test_linux_socketpair"),
+])
+def test_page_that_drifts(change, found):
+    assert found in "\n".join(complaints(change(PAGE.read_text())))

@@ -303,6 +303,22 @@ def test_buffered_empty_buffer_is_an_error(run, errors):
     run(main())
 
 
+@pytest.mark.tidewire       # asyncio drops what came with the bad record
+@pytest.mark.parametrize("make", [Recorder, BufferedRecorder])
+def test_good_records_before_a_bad_one(run, make):
+    async def main():
+        one, peer = await tlskit.with_peer(make)
+        good, bad = peer.record(b"good"), bytearray(peer.record(b"bad"))
+        bad[-1] ^= 1
+        await peer.raw(good + bad)
+        await one.saw("lost")
+        assert one.names == ["made", "data", "lost"]
+        assert one.data == b"good"
+        assert isinstance(one.lost, ssl.SSLError)
+        peer.close()
+    run(main())
+
+
 @pytest.mark.parametrize("hook", ["get_buffer", "buffer_updated"])
 def test_buffered_callback_raises(run, errors, hook):
     def fail(protocol, n):
