@@ -67,6 +67,7 @@ struct TwLoop {
     bool cork_off;          /* writes go out at once (a switch for users) */
     bool forked;            /* made by the parent process: only close() */
     bool own_time;          /* a subclass overrides time() */
+    bool own_sched;         /* a subclass overrides call_soon or call_at */
     bool own_call_at;       /* a subclass overrides call_at */
     int depth;              /* > 0: inside a callback of this loop */
     unsigned long owner;    /* thread that runs it (valid while running) */

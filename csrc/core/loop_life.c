@@ -209,7 +209,7 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *self = type->tp_alloc(type, 0);
     TwLoop *loop = (TwLoop *)self;
-    int time, at;
+    int time, soon, at;
 
     if (self == NULL) {
         return NULL;
@@ -221,12 +221,14 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     time = loop_overrides(self, loop->state, "time");
+    soon = loop_overrides(self, loop->state, "call_soon");
     at = loop_overrides(self, loop->state, "call_at");
-    if (time < 0 || at < 0 || tw_loop_open(loop) < 0) {
+    if (time < 0 || soon < 0 || at < 0 || tw_loop_open(loop) < 0) {
         Py_DECREF(self);
         return NULL;
     }
     loop->own_time = time;
+    loop->own_sched = soon || at;
     loop->own_call_at = at;
     return self;
 }
