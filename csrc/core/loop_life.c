@@ -195,7 +195,9 @@ loop_overrides(PyObject *self, tw_state *state, const char *name)
     /* allow: attributes of types, when a loop is made */
     ours = PyObject_GetAttrString((PyObject *)state->loop_type, name);
     /* allow: the same */
-    theirs = PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
+    theirs = ours == NULL
+                 ? NULL
+                 : PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
     if (ours != NULL && theirs != NULL) {
         differs = ours != theirs;
     }
@@ -209,7 +211,7 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *self = type->tp_alloc(type, 0);
     TwLoop *loop = (TwLoop *)self;
-    int time, soon, at;
+    int time = -1, soon = -1, at = -1;
 
     if (self == NULL) {
         return NULL;
@@ -220,10 +222,12 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(self);
         return NULL;
     }
-    time = loop_overrides(self, loop->state, "time");
-    soon = loop_overrides(self, loop->state, "call_soon");
-    at = loop_overrides(self, loop->state, "call_at");
-    if (time < 0 || soon < 0 || at < 0 || tw_loop_open(loop) < 0) {
+    /* One after the other: looking a type's attribute up clears an exception
+       that is set. */
+    if ((time = loop_overrides(self, loop->state, "time")) < 0
+        || (soon = loop_overrides(self, loop->state, "call_soon")) < 0
+        || (at = loop_overrides(self, loop->state, "call_at")) < 0
+        || tw_loop_open(loop) < 0) {
         Py_DECREF(self);
         return NULL;
     }

@@ -384,20 +384,49 @@ tw_loop_run(TwLoop *loop)
 
 /* -- methods -------------------------------------------------------------- */
 
+/* A builtin of asyncio's or of Python's: runs no Python code. */
+static void
+run_call_builtin(TwLoop *loop, const char *name, PyObject *const *args,
+                 Py_ssize_t nargs)
+{
+    PyObject *result = tw_seam_call(loop->state, name, args, nargs);
+
+    if (result == NULL) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    Py_XDECREF(result);
+}
+
+/* The hooks of asynchronous generators from before the run. */
+static void
+run_restore_hooks(TwLoop *loop)
+{
+    PyObject *old = PyObject_GetAttr((PyObject *)loop, /* allow: our own */
+                                     loop->state->str._old_agen_hooks);
+
+    if (old == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    if (PyTuple_Check(old) && PyTuple_GET_SIZE(old) == 2) {
+        PyObject *hooks[] = {PyTuple_GET_ITEM(old, 0),
+                             PyTuple_GET_ITEM(old, 1)};
+        run_call_builtin(loop, "set_asyncgen_hooks", hooks, 2);
+    }
+    Py_DECREF(old);
+}
+
 /* The loop does not run any more: said here, where no signal can come in
    between, as it could in the Python code that says it again. */
 static void
 run_not_running(TwLoop *loop)
 {
-    PyObject *exc = tw_err_take(), *none[] = {Py_None}, *result;
+    PyObject *exc = tw_err_take(), *none[] = {Py_None};
 
     loop->stopping = false;
     Py_XSETREF(loop->thread_id, Py_NewRef(Py_None));
-    result = tw_seam_call(loop->state, "set_running_loop", none, 1);
-    if (result == NULL) {
-        PyErr_WriteUnraisable((PyObject *)loop);
-    }
-    Py_XDECREF(result);
+    run_call_builtin(loop, "set_running_loop", none, 1);
+    run_restore_hooks(loop);
     if (exc != NULL) {
         tw_err_restore_steal(exc);
     }

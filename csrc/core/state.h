@@ -16,10 +16,13 @@ typedef struct TwCork TwCork;
     X(_asyncio_future_blocking)                                               \
     X(_attach)                                                                \
     X(_buffer)                                                                \
+    X(_closed)                                                                \
     X(_detach)                                                                \
     X(_eof)                                                                   \
     X(_force_close)                                                           \
+    X(_io_refs)                                                               \
     X(_limit)                                                                 \
+    X(_old_agen_hooks)                                                        \
     X(_on_timeout)                                                            \
     X(_paused)                                                                \
     X(_stream_reader)                                                         \

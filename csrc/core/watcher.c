@@ -162,24 +162,39 @@ tw_watcher_of_fd(TwLoop *loop, int fd)
 }
 
 TwWatcher *
+tw_watcher_live(TwLoop *loop, int fd)
+{
+    TwWatcher *w = tw_watcher_of_fd(loop, fd);
+    PyObject *owner;
+    bool stale;
+
+    if (w == NULL || w->is_stale == NULL) {
+        return w;
+    }
+    owner = Py_NewRef(w->owner);
+    stale = w->is_stale(owner);
+    Py_DECREF(owner);
+    return stale ? NULL : tw_watcher_of_fd(loop, fd);
+}
+
+TwWatcher *
 tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
                 bool transport)
 {
-    TwWatcher *old = tw_watcher_of_fd(loop, fd);
-    TwWatcher *w;
+    TwWatcher *old = tw_watcher_live(loop, fd), *w;
 
     if (tw_loop_check_open(loop) < 0) {
         return NULL;
-    }
-    if (old != NULL && old->is_stale != NULL && old->is_stale(old->owner)) {
-        tw_watcher_give_up(old);
-        old = NULL;
     }
     if (old != NULL) {
         PyErr_Format(PyExc_RuntimeError,
                      "File descriptor %d is used by transport %R", fd,
                      old->owner);
         return NULL;
+    }
+    old = tw_watcher_of_fd(loop, fd);
+    if (old != NULL) {
+        tw_watcher_give_up(old);
     }
     if (watcher_reserve(loop, fd) < 0) {
         return NULL;

@@ -65,6 +65,10 @@ void tw_watcher_close(TwWatcher *w);
 /* The watcher of a descriptor, borrowed, or NULL. */
 TwWatcher *tw_watcher_of_fd(TwLoop *loop, int fd);
 
+/* The same if its owner does not say that the descriptor was closed.  Asks a
+   method of the program's: other watchers may come and go meanwhile. */
+TwWatcher *tw_watcher_live(TwLoop *loop, int fd);
+
 /* The owner finds that the descriptor number means something else by now
    (the program closed it behind our back): the set forgets it at once, and
    on_ready is called with TW_EV_BAD in the next turn. */

@@ -7,6 +7,7 @@
 #include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
+#include "net/sock_object.h"
 #include "net/stream.h"
 
 typedef struct {
@@ -72,27 +73,28 @@ accept_plain(TwAccept *self, int fd, const TwAddr *peer)
 static tw_status
 accept_tls(TwAccept *self, int fd, const TwAddr *peer)
 {
-    PyObject *number = PyLong_FromLong(fd);
-    PyObject *addr = tw_addr_to_python(&peer->u.any, peer->len);
-    PyObject *result = NULL;
+    PyObject *conn = tw_sock_object_of_fd(self->loop->state, fd);
+    PyObject *addr = NULL, *result = NULL;
 
+    if (conn == NULL) {
+        close(fd);
+        return accept_failed(self);
+    }
+    addr = tw_addr_to_python(&peer->u.any, peer->len);
     if (addr == NULL && !PyErr_Occurred()) {
         addr = Py_NewRef(Py_None);
     }
-    if (number != NULL && addr != NULL) {
+    if (addr != NULL) {
         PyObject *argv[] = {(PyObject *)self->loop,
                             self->factory,
-                            number,
+                            conn,
                             addr,
                             self->ssl,
                             self->server,
                             self->ssl_times};
         result = tw_seam_call(self->loop->state, "accept_tls", argv, 7);
     }
-    else {
-        close(fd);
-    }
-    Py_XDECREF(number);
+    Py_DECREF(conn);
     Py_XDECREF(addr);
     if (result == NULL) {
         return accept_failed(self);
@@ -195,13 +197,30 @@ accept_on_ready(PyObject *op, unsigned events)
 
 /* -- serving -------------------------------------------------------------- */
 
+/* The one that listens on `sock`, borrowed, or NULL.  Not asked by its
+   number: the program may have closed it. */
 static TwAccept *
-accept_of_fd(TwLoop *loop, int fd)
+accept_of_sock(TwLoop *loop, PyObject *sock)
 {
-    TwWatcher *w = tw_watcher_of_fd(loop, fd);
+    for (int fd = 0; fd < loop->by_fd_cap; fd++) {
+        TwWatcher *w = tw_watcher_of_fd(loop, fd);
+        if (w != NULL && w->on_ready == accept_on_ready
+            && ((TwAccept *)w->owner)->sock == sock) {
+            return (TwAccept *)w->owner;
+        }
+    }
+    return NULL;
+}
 
-    return w != NULL && w->on_ready == accept_on_ready ? (TwAccept *)w->owner
-                                                       : NULL;
+/* Has the program closed our socket object? */
+static bool
+accept_is_stale(PyObject *op)
+{
+    TwAccept *self = (TwAccept *)op;
+    int fd = PyObject_AsFileDescriptor(self->sock);
+
+    PyErr_Clear();
+    return self->watcher == NULL || fd != self->watcher->fd;
 }
 
 static TwAccept *
@@ -210,9 +229,9 @@ accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
 {
     PyTypeObject *type = loop->state->accept_type;
     TwAccept *self = (TwAccept *)type->tp_alloc(type, 0);
-    int fd = PyObject_AsFileDescriptor(sock);
+    int fd = self == NULL ? -1 : PyObject_AsFileDescriptor(sock);
 
-    if (self == NULL || fd < 0) {
+    if (fd < 0) {
         Py_XDECREF(self);
         return NULL;
     }
@@ -229,8 +248,10 @@ accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
                                         accept_on_ready, false);
     }
     if (self->watcher == NULL) {
-        Py_CLEAR(self);
+        Py_DECREF(self);
+        return NULL;
     }
+    self->watcher->is_stale = accept_is_stale;
     return self;
 }
 
@@ -292,14 +313,8 @@ tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
 PyObject *
 tw_accept_loop_stop(PyObject *op, PyObject *sock)
 {
-    int fd = PyObject_AsFileDescriptor(sock);
-    TwAccept *self;
+    TwAccept *self = accept_of_sock((TwLoop *)op, sock);
 
-    if (fd < 0) {
-        PyErr_Clear();
-        Py_RETURN_NONE;
-    }
-    self = accept_of_fd((TwLoop *)op, fd);
     if (self != NULL) {
         Py_INCREF(self);
         tw_watcher_close(TW_TAKE(self->watcher));

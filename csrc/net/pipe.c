@@ -67,9 +67,7 @@ pipe_set_nonblocking(int fd)
 static bool
 pipe_fd_is_watched(TwLoop *loop, int fd)
 {
-    TwWatcher *w = tw_watcher_of_fd(loop, fd);
-
-    return w != NULL && !(w->is_stale != NULL && w->is_stale(w->owner));
+    return tw_watcher_live(loop, fd) != NULL;
 }
 
 /* The file is the transport's from here on.  epoll takes a descriptor once,

@@ -174,6 +174,10 @@ pipe_read_ready(TwPipe *self)
         self->last_read = (uint32_t)n;
         return pipe_deliver(self, data);
     }
+    if (PyErr_Occurred() && n > 0) {
+        /* No memory for what was read: data with a hole must not go on. */
+        return tw_transport_fatal(&self->base, PIPE_FATAL_READ);
+    }
     if (PyErr_Occurred()) {
         return tw_pipe_report(self, "_read_ready");
     }

@@ -279,8 +279,11 @@ tw_poll_check_fd(TwLoop *loop, int fd, PyObject *shown)
     PyObject *number;
 
     if (w == NULL || !w->transport
-        || !tw_transport_is_open((TwTransport *)w->owner)
-        || (w->is_stale != NULL && w->is_stale(w->owner))) {
+        || !tw_transport_is_open((TwTransport *)w->owner)) {
+        return 0;
+    }
+    w = tw_watcher_live(loop, fd);
+    if (w == NULL || !w->transport) {
         return 0;
     }
     number = shown ? Py_NewRef(shown) : PyLong_FromLong(fd);

@@ -425,11 +425,14 @@ PyObject *
 tw_transport_call_protocol(TwTransport *self, PyObject *name, PyObject *arg)
 {
     /* Pinned: the callback may swap the protocol, or close the transport. */
-    PyObject *argv[] = {Py_NewRef(self->protocol), arg};
-    PyObject *context = Py_XNewRef(self->context);
-    PyObject *result =
-        tw_call_method(self->loop, context, name, argv, arg ? 2 : 1);
+    PyObject *argv[] = {Py_XNewRef(self->protocol), arg};
+    PyObject *context, *result;
 
+    if (argv[0] == NULL) {
+        Py_RETURN_NONE; /* TLS was taken away, and nobody came instead */
+    }
+    context = Py_XNewRef(self->context);
+    result = tw_call_method(self->loop, context, name, argv, arg ? 2 : 1);
     Py_XDECREF(context);
     Py_DECREF(argv[0]);
     return result;

@@ -6,6 +6,7 @@
 
 #include "base/args.h"
 #include "base/compat.h"
+#include "net/sock_object.h"
 #include "net/transport.h"
 
 /* -- addresses ------------------------------------------------------------ */
@@ -86,22 +87,16 @@ transport_addr(TwTransport *self, bool peer)
 PyObject *
 tw_transport_socket(TwTransport *self)
 {
-    PyObject *fd, *sock;
+    tw_state *state = self->loop->state;
 
-    if (self->sock != NULL) {
-        return Py_NewRef(self->sock);
+    if (self->sock == NULL && self->fd < 0) {
+        return tw_seam_call(state, "closed_socket", NULL, 0);
     }
-    fd = PyLong_FromLong(self->fd);
-    if (fd == NULL) {
-        return NULL;
+    if (self->sock == NULL) {
+        /* It owns the descriptor from now on. */
+        self->sock = tw_sock_object_of_fd(state, self->fd);
     }
-    PyObject *argv[] = {fd};
-    sock = tw_seam_call(self->loop->state, "make_socket", argv, 1);
-    Py_DECREF(fd);
-    if (sock != NULL && self->fd >= 0) {
-        self->sock = Py_NewRef(sock); /* it owns the descriptor from now on */
-    }
-    return sock;
+    return Py_XNewRef(self->sock);
 }
 
 /* asyncio.trsock.TransportSocket(sock), kept in the extra dict. */

@@ -9,6 +9,7 @@
 #include "base/errno.h"
 #include "core/call.h"
 #include "core/watcher.h"
+#include "net/sock_object.h"
 
 #define NAME(op, name) ((op)->loop->state->str.name)
 
@@ -177,30 +178,17 @@ const TwSockKind tw_sock_conn_connect_twice = {
 
 /* -- sock_accept ---------------------------------------------------------- */
 
-/* socket.socket on a new, non-blocking descriptor.  SOCK_NONBLOCK in the
-   type tells the object so without a system call. */
+/* socket.socket on a new, non-blocking descriptor. */
 static PyObject *
 conn_new_socket(TwSockOp *op, int family, int fd)
 {
     int type = tw_sock_io_attr(op, NAME(op, type));
-    int proto = tw_sock_io_attr(op, NAME(op, proto));
-    PyObject *argv[4] = {NULL};
-    PyObject *conn = NULL;
+    int proto = type == -1 ? -1 : tw_sock_io_attr(op, NAME(op, proto));
 
-    if (!PyErr_Occurred()) {
-        argv[0] = PyLong_FromLong(family);
-        argv[1] = PyLong_FromLong(type | SOCK_NONBLOCK);
-        argv[2] = PyLong_FromLong(proto);
-        argv[3] = PyLong_FromLong(fd);
+    if (proto == -1 && PyErr_Occurred()) {
+        return NULL;
     }
-    if (argv[0] != NULL && argv[1] != NULL && argv[2] != NULL
-        && argv[3] != NULL) {
-        conn = tw_call_plain(op->loop->state->socket_type, argv, 4);
-    }
-    for (int i = 0; i < 4; i++) {
-        Py_XDECREF(argv[i]);
-    }
-    return conn;
+    return tw_sock_object_new(op->loop->state, family, type, proto, fd);
 }
 
 static TwTry

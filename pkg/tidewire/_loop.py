@@ -40,6 +40,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     def __init__(self):
         super().__init__()
         self._signal_handlers = {}
+        self._has_wakeup = False
         self._unix_server_sockets = {}
         self._cork_off = os.environ.get('TIDEWIRE_CORK') == '0'
         self._ssock, self._csock = socket.socketpair()
@@ -54,8 +55,10 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         """Run until stop() is called.  See library/asyncio-eventloop."""
         self._check_closed()
         self._check_running()
-        wakeup = self._install_wakeup()
+        wakeup = None
+        self._old_agen_hooks = None     # nothing to restore yet
         try:
+            wakeup = self._install_wakeup()
             self._run_forever_setup()
             self._run_turns()
         finally:
@@ -77,7 +80,9 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             self._thread_id = None
             events._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
-            sys.set_asyncgen_hooks(*self._old_agen_hooks)
+            if self._old_agen_hooks is not None:
+                sys.set_asyncgen_hooks(*self._old_agen_hooks)
+                self._old_agen_hooks = None
 
     def close(self):
         """Close the loop: nothing that waits is run.  Idempotent.
@@ -91,6 +96,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         if self._debug:
             logger.debug('Close %r', self)
         self._close_signals()
+        self._forget_wakeup()
         self._closed = True
         self._shut()
         self._ssock.close()
@@ -119,20 +125,35 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     def _install_wakeup(self):
         # Signals end a blocked poll through Python's wakeup descriptor.
+        self._has_wakeup = True     # said first: a signal may come in between
         try:
             return signal.set_wakeup_fd(self._csock.fileno())
         except ValueError:
+            self._has_wakeup = False
             return None     # not the main thread: signals are not for us
 
     def _restore_wakeup(self, previous):
-        if previous is None or self._signal_handlers:
+        if not self._has_wakeup or self._signal_handlers:
             return          # a signal while the loop is stopped is kept
-        if previous == self._csock.fileno():
+        if previous is None or previous == self._csock.fileno():
             previous = -1
         try:
             signal.set_wakeup_fd(previous)
         except (ValueError, OSError):
             signal.set_wakeup_fd(-1)
+        self._has_wakeup = False
+
+    def _forget_wakeup(self):
+        # After an interrupted run, or signal handlers.
+        if not self._has_wakeup:
+            return
+        try:
+            current = signal.set_wakeup_fd(-1)
+            if current != self._csock.fileno():
+                signal.set_wakeup_fd(current)   # another loop's
+        except (ValueError, OSError):
+            pass
+        self._has_wakeup = False
 
     def _read_from_self(self):
         while True:

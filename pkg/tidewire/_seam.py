@@ -50,8 +50,9 @@ DefaultEventLoopPolicy = unix_events._UnixDefaultEventLoopPolicy
 set_event_loop_policy = getattr(events, '_set_event_loop_policy',
                                 events.set_event_loop_policy)
 
-#: A builtin: C calls it without giving signals a chance.
+#: Builtins: C calls them without giving signals a chance.
 set_running_loop = events._set_running_loop
+set_asyncgen_hooks = sys.set_asyncgen_hooks
 
 #: Server._attach(transport) and _detach(transport): from 3.13 on.
 server_takes_transport = (
@@ -201,14 +202,10 @@ def warn_lost_write():
     logger.warning('socket.send() raised exception.')
 
 
-def make_socket(fd):
-    """A socket object that owns `fd`; a closed one for -1."""
-    if fd < 0:
-        sock = socket.socket()
-        sock.close()
-        return sock
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
+def closed_socket():
+    """The socket object of a transport that was closed."""
+    sock = socket.socket()
+    sock.close()
     return sock
 
 
@@ -227,9 +224,8 @@ def accept_exhausted(loop, accept, sock, exc):
 _accept_connection2 = selector_events.BaseSelectorEventLoop._accept_connection2
 
 
-def accept_tls(loop, factory, fd, addr, sslcontext, server, times):
+def accept_tls(loop, factory, conn, addr, sslcontext, server, times):
     """A connection for a TLS server: its handshake is awaited in a task."""
-    conn = make_socket(fd)
     loop.create_task(_accept_connection2(
         loop, factory, conn, {'peername': addr}, sslcontext, server, *times))
 

@@ -389,3 +389,70 @@ def test_hundreds_of_reuses(hostile):
             print(await works())
         loop.run_until_complete(main())
     """)
+
+
+def test_listener_closed_behind_the_server(script, is_stock):
+    """Its number goes to a connection, which must not be refused."""
+    if is_stock:
+        pytest.skip("asyncio's selector takes the number for the listener")
+    out = script(HELPERS + """
+    async def main():
+        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+        listener = server._sockets[0]
+        number = listener.fileno()
+        listener.close()
+        (made,) = reuse(number, "socket")
+        made.setblocking(False)
+        transport, _ = await loop.create_unix_connection(
+            support.Recorder, sock=made)
+        assert made.fileno() == number
+        await turns()
+        assert [str(r["exception"]) for r in reports] == [
+            "[Errno 9] Bad file descriptor"]
+        transport.abort()
+        server.close()
+        await turns()
+        return await works()
+    print(loop.run_until_complete(main()))
+    """)
+    assert out == ["works"]
+
+
+def test_fileno_that_drops_the_transport(script):
+    """The loop asks a transport's socket for its number; it answers, and
+    the transport is gone."""
+    out = script(HELPERS + """
+    class Sock(socket.socket):
+        def fileno(self):
+            number = super().fileno()
+            held.clear()
+            gc.collect()
+            return number
+
+    held = []
+
+    async def main():
+        for ask in loop.add_reader, loop.add_writer, loop.remove_reader:
+            a, b = socket.socketpair()
+            sock = Sock(fileno=a.detach())
+            sock.setblocking(False)
+            transport, _ = await loop.create_unix_connection(
+                asyncio.Protocol, sock=sock)
+            await turns()
+            transport.pause_reading()
+            await turns()
+            number, sock = socket.socket.fileno(sock), None
+            held.append(transport)
+            transport = _ = None
+            try:
+                ask(number, *[print][:ask != loop.remove_reader])
+            except (OSError, RuntimeError):
+                pass
+            while held:
+                held.pop().abort()
+            await turns()
+            b.close()
+        return await works()
+    print(loop.run_until_complete(main()))
+    """, env={"PYTHONMALLOC": "debug"})
+    assert out == ["works"]

@@ -6,6 +6,7 @@ callback is still there, and every connection ends.
 import asyncio
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -326,6 +327,79 @@ def test_others_in_the_same_batch(loop, run, kind):
     run(rest())
     for peer in peers:
         peer.close()
+
+
+class AtOpcode:
+    """KeyboardInterrupt before the n-th opcode of the Python code inside."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def trace(self, frame, event, arg):
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self.trace
+
+    def __enter__(self):
+        self.previous = sys.gettrace()
+        sys.settrace(self.trace)
+
+    def __exit__(self, *exc):
+        sys.settrace(self.previous)
+
+
+def test_run_forever_at_each_opcode(make_loop, is_stock):
+    """Whatever its Python code was at: the loop runs again, the hooks of
+    asynchronous generators and the wakeup descriptor are as before."""
+    if is_stock:
+        pytest.skip("asyncio's own cleanup does not hold out")
+    hooks, n = sys.get_asyncgen_hooks(), 0
+    while True:
+        n += 1
+        loop = make_loop()
+        loop.call_soon(loop.stop)
+        point = AtOpcode(n)
+        try:
+            with point:
+                loop.run_forever()
+        except KeyboardInterrupt:
+            pass
+        assert sys.get_asyncgen_hooks() == hooks, n
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(0))
+        assert sys.get_asyncgen_hooks() == hooks, n
+        loop.close()
+        assert signal.set_wakeup_fd(-1) == -1, n
+        if point.left > 0:
+            break
+    assert n > 50
+
+
+@pytest.mark.parametrize("kind", support.KINDS)
+def test_socket_object_at_each_opcode(run, kind):
+    """The descriptor is closed by its owner alone."""
+    async def main():
+        n = 0
+        while True:
+            n += 1
+            point = AtOpcode(n)
+            one, two = await support.pair(kind)
+            try:
+                with point:
+                    two.transport.get_extra_info("socket")
+            except KeyboardInterrupt:
+                pass
+            two.transport.write(b"fine")
+            await one.got(b"fine")
+            assert two.transport.get_extra_info("socket").fileno() > 0
+            await support.close(one, two)
+            if point.left > 0:
+                break
+    run(main())
 
 
 def test_ctrl_c_at_many_points(script):
