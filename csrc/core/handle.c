@@ -56,16 +56,18 @@ handle_has_weakrefs(PyObject *op)
 }
 
 void
-tw_handle_drop_context_steal(tw_state *state, PyObject *context)
+tw_handle_reuse_context(TwHandle *self)
 {
-    if (Py_REFCNT(context) == 1
+    tw_state *state = self->loop->state;
+    PyObject *context = self->context;
+
+    if (Py_REFCNT(self) == 1 && context != NULL && Py_REFCNT(context) == 1
         && state->context_free_count < state->context_free_max
         && PyContext_CheckExact(context) && PyMapping_Size(context) == 0
         && !handle_has_weakrefs(context)) {
+        self->context = NULL;
         state->context_free[state->context_free_count++] = context;
-        return;
     }
-    Py_DECREF(context);
 }
 
 static tw_status

@@ -71,8 +71,10 @@ PyObject *tw_handle_make_args(TwHandle *handle);
    the callback's place.  Runs finalizers: the fields are empty by then. */
 void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
 
-/* Let go of a context: an empty one may be used again. */
-void tw_handle_drop_context_steal(tw_state *state, PyObject *context);
+/* The handle has run in the turn: if the caller's is the last reference its
+   context may be used again.  Not when the collector lets go of a handle: it
+   has cleared the context, and a cleared one is none. */
+void tw_handle_reuse_context(TwHandle *handle);
 
 /* From now on the collector sees the handle. */
 static inline void

@@ -192,7 +192,6 @@ handle_dealloc(PyObject *op)
     TwHandle *self = (TwHandle *)op;
     PyTypeObject *type = Py_TYPE(self);
     TwLoop *loop = self->loop;
-    PyObject *context;
 
     PyObject_GC_UnTrack(self);
     /* A chain of handles that are each other's arguments may be long. */
@@ -202,10 +201,7 @@ handle_dealloc(PyObject *op)
         Py_XDECREF(TW_TAKE(self->room[1 + i]));
     }
     Py_XDECREF(TW_TAKE(self->callback));
-    context = TW_TAKE(self->context);
-    if (TW_LIKELY(context != NULL && loop != NULL)) {
-        tw_handle_drop_context_steal(loop->state, context);
-    }
+    Py_XDECREF(TW_TAKE(self->context));
     if (TW_UNLIKELY(self->slot_args || self->repr || self->traceback)) {
         Py_CLEAR(self->slot_args);
         Py_CLEAR(self->repr);

@@ -329,3 +329,31 @@ def test_arguments_arrive(loop, run, args):
     loop.call_later(0, lambda *a: seen.append(a), *args)
     run(asyncio.sleep(0.001))
     assert seen == [args, args]
+
+
+def test_handle_in_garbage_with_its_context(script):
+    """The collector clears a context before the handle that has it."""
+    out = script("""
+        async def main():
+            loop = asyncio.get_running_loop()
+            for i in range(500):
+                class Cycle:
+                    pass
+                cycle = Cycle()
+                handle = loop.call_soon(int)
+                cycle.own, cycle.handle = cycle, handle
+                cycle.context = handle.get_context() if i % 2 else None
+                cycle.cancelled = loop.call_later(9, int)
+                cycle.cancelled.cancel()
+                del handle, cycle
+                if i % 5 == 0:
+                    await asyncio.sleep(0)
+                    gc.collect()
+        loop = new_loop()
+        loop.run_until_complete(main())
+        gc.collect()
+        loop.run_until_complete(main())
+        loop.close()
+        print("ended")
+    """)
+    assert out == ["ended"]
