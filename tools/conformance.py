@@ -140,8 +140,10 @@ class Measurement:
         doubtful = [name for name, module in ours.items() if self.not_private(module["failures"])]
         stock = self.tests(STOCK, ",".join(doubtful), match) if doubtful else {}
         for name, module in ours.items():
-            theirs = stock.get(name, {"failures": []})["failures"]
-            known = {failure["id"]: kind(failure) for failure in theirs}
+            theirs = stock.get(name, {"failures": [], "counts": {}})
+            known = {failure["id"]: kind(failure) for failure in theirs["failures"]}
+            if module["counts"].get("passed", 0) < theirs["counts"].get("passed", 0):
+                known.pop(name + WHOLE, None)   # it broke off, but not at the same place
             whole = [failure for failure in module["failures"]
                      if failure["id"].endswith(WHOLE) and known.get(failure["id"]) == kind(failure)]
             if whole and not match:
