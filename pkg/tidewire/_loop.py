@@ -1,5 +1,6 @@
 """The Loop: C for what is hot, asyncio.BaseEventLoop for what is cold."""
 import asyncio
+import concurrent.futures
 import os
 import signal
 import socket
@@ -181,6 +182,21 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             return
         for sig in list(self._signal_handlers):
             self.remove_signal_handler(sig)
+
+    # -- executors -----------------------------------------------------------
+
+    def run_in_executor(self, executor, func, *args):
+        """Run func(*args) in an executor (None: the default one); a future of its result."""
+        self._check_closed()
+        if self._debug:
+            self._check_callback(func, 'run_in_executor')
+        if executor is None:
+            executor = self._default_executor
+            self._check_default_executor()
+            if executor is None:
+                executor = self._default_executor = concurrent.futures.ThreadPoolExecutor(
+                    thread_name_prefix='asyncio')
+        return _seam.wrap_future(executor.submit(func, *args), self)
 
     # -- servers and connections ---------------------------------------------
 
