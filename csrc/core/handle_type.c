@@ -186,12 +186,23 @@ handle_recycle(TwHandle *self, tw_state *state)
     }
 }
 
+/* The state, or NULL: when the interpreter ends the collector takes the module
+   from its types, and with the module goes the state. */
+static tw_state *
+handle_state(PyTypeObject *type, TwLoop *loop)
+{
+    return loop != NULL && ((PyHeapTypeObject *)type)->ht_module != NULL
+               ? loop->state
+               : NULL;
+}
+
 static void
 handle_dealloc(PyObject *op)
 {
     TwHandle *self = (TwHandle *)op;
     PyTypeObject *type = Py_TYPE(self);
     TwLoop *loop = self->loop;
+    tw_state *state;
 
     PyObject_GC_UnTrack(self);
     /* A chain of handles that are each other's arguments may be long. */
@@ -209,11 +220,12 @@ handle_dealloc(PyObject *op)
     }
     self->loop = NULL;
     self->nargs = 0;
-    if (TW_LIKELY(loop != NULL)) {
-        handle_recycle(self, loop->state);
+    state = handle_state(type, loop);
+    if (TW_LIKELY(state != NULL)) {
+        handle_recycle(self, state);
     }
     else {
-        PyObject_GC_Del(self); /* making it failed */
+        PyObject_GC_Del(self); /* or making it failed */
     }
     Py_DECREF(type);
     Py_XDECREF((PyObject *)loop);
