@@ -38,9 +38,9 @@ bench-peers:
 		$(PY) -m pip install -qq --disable-pip-version-check --only-binary :all: "$$peer" \
 			|| echo "without $$peer"; done
 
-bench-pyperf: setup bench-peers  ## what happens in one process, by pyperf (15 minutes)
+bench-pyperf: setup bench-peers  ## what happens in one process, by pyperf (10 minutes)
 	@for loop in stock uvloop tidewire; do rm -f benchmarks/build/pyperf-$$loop.json; \
-		$(PY) benchmarks/pyperf_loops.py --event-loop $$loop --fast $(ARGS) \
+		$(PY) benchmarks/pyperf_loops.py --event-loop $$loop --fast -q $(ARGS) \
 			-o benchmarks/build/pyperf-$$loop.json || exit 1; done
 
 bench-compare: setup  ## two commits side by side: make bench-compare A=main~1 B=main
