@@ -246,6 +246,11 @@ loop_poll(TwLoop *loop)
     if (run_drop_cancelled(loop) < 0) {
         return -1;
     }
+    if (TW_UNLIKELY(loop->corks != NULL)) {
+        /* A greenlet waits inside a nested callback: the outer ones did not
+           see the end of the stretch. */
+        tw_call_flush(loop);
+    }
     tw_watcher_apply_changes(loop);
     bound = run_poll_bound(loop);
     if (bound == 0) {

@@ -207,3 +207,30 @@ def test_callbacks_that_switch_back_and_forth(loop, run):
     run(asyncio.sleep(0))
     assert seen == [("begin", 0), ("begin", 1), ("begin", 2),
                     ("end", 2), ("end", 1), ("end", 0)]
+
+
+def test_switch_inside_pause_writing(run):
+    """A callback within a callback waits: what others write leaves."""
+    async def main():
+        waiting = []
+
+        def pause(protocol):
+            waiting.append(greenlet.getcurrent())
+            greenlet.getcurrent().parent.switch()
+
+        one, two = await support.pair(
+            "unix", lambda: support.Recorder({"pause": pause}))
+        three, four = await support.pair("unix")
+        two.transport.pause_reading()
+        writer = greenlet.greenlet(one.transport.write)
+        writer.switch(bytes(8 << 20))
+        assert waiting == [writer] and not writer.dead
+        for i in range(3):
+            three.transport.write(b"through")
+            await four.got(b"through" * (i + 1))
+        writer.switch()
+        assert writer.dead
+        three.transport.write(b"after")
+        await four.got(len(b"through" * 3 + b"after"))
+        await support.close(one, two, three, four)
+    run(main())

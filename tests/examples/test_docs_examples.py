@@ -1,5 +1,6 @@
 """The demonstration programs of docs/examples, as a user runs them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ def test_example(path, request):
     """It ends by itself, with status 0, a result, and not a word on stderr."""
     ours = request.config.getoption("--loop") == "tidewire"
     command = [sys.executable, "-W", "error", *(["-m", "tidewire"] if ours else []), path]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    # Debug mode would tell of callbacks that are slow on a busy machine.
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60,
+                             env={**os.environ, "PYTHONASYNCIODEBUG": "", "PYTHONDEVMODE": ""})
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.strip()
 
