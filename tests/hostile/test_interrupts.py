@@ -403,13 +403,33 @@ def test_socket_object_at_each_opcode(run, kind):
 
 
 def test_ctrl_c_at_many_points(script):
-    """A second process interrupts a busy loop, a hundred times."""
+    """A second process interrupts a busy loop, hundreds of times.
+
+    TCP, TLS, UDP, timers, threads and subprocesses are all at work; after
+    each interrupt the loop runs on.  An interrupt may end a task, or a
+    connection: then there are new ones.
+    """
     out = script("""
+        import logging
+        import _thread
         import random
-        loop = new_loop()
-        errors = []
-        loop.set_exception_handler(lambda l, c: errors.append(c))
+        import ssl
+        import trustme
+        count = int(sys.argv[1])
+        logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")
+        sys.unraisablehook = threading.excepthook = lambda info: None
+        authority = trustme.CA()
+        server_ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(server_ssl)
+        client_ssl = ssl.create_default_context()
+        authority.configure_trust(client_ssl)
+        new_loop().close()
+        loop = new_loop()
+        loop.set_exception_handler(lambda l, c: None)
+        done = dict.fromkeys(["tcp", "tls", "udp", "timer", "thread", "child"],
+                             0)
+        wrong = []
 
         async def echo(reader, writer):
             try:
@@ -419,78 +439,142 @@ def test_ctrl_c_at_many_points(script):
             finally:
                 writer.close()
 
-        rounds = 0
-
-        async def client(port):
-            global rounds
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async def stream(name, ports):
+            options = {} if name == "tcp" else {
+                "ssl": client_ssl, "server_hostname": "localhost"}
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", ports[name], **options)
             try:
-                while True:
-                    writer.write(b"x" * 100)
-                    await reader.readexactly(100)
-                    rounds += 1
+                for i in range(50):
+                    data = b"%d " % i * 50
+                    writer.write(data)
+                    got = await reader.readexactly(len(data))
+                    if got != data:
+                        wrong.append((name, data, got))
+                    done[name] += 1
                     await asyncio.sleep(0)
             finally:
                 writer.close()
 
-        def tick():
-            loop.call_later(0.0001, tick)
+        class Datagrams(asyncio.DatagramProtocol):
+            def connection_made(self, transport):
+                self.transport = transport
+                if transport.get_extra_info("peername"):
+                    transport.sendto(b"0")
 
-        async def start():
-            server = await asyncio.start_server(echo, "127.0.0.1", 0)
-            port = server.sockets[0].getsockname()[1]
-            return server, [asyncio.ensure_future(client(port))
-                            for _ in range(3)]
+            def datagram_received(self, data, addr):
+                peer = self.transport.get_extra_info("peername")
+                self.transport.sendto(data, None if peer else addr)
+                done["udp"] += 1
 
-        server, tasks = loop.run_until_complete(start())
-        tick()
-        parent = os.getpid()
-        pid = os.fork()
+        async def datagrams(name, ports):
+            transport, _ = await loop.create_datagram_endpoint(
+                Datagrams, remote_addr=("127.0.0.1", ports["udp"]))
+            try:
+                await asyncio.sleep(0.01)
+            finally:
+                transport.abort()
+
+        async def threads(name, ports):
+            # No executor: an interrupt can leave its semaphore locked.
+            future = loop.create_future()
+
+            def work():
+                loop.call_soon_threadsafe(
+                    lambda: future.done() or future.set_result(None))
+
+            _thread.start_new_thread(work, ())
+            await future
+            done[name] += 1
+
+        async def children(name, ports):
+            child = await asyncio.create_subprocess_exec(
+                "/bin/echo", "fine", stdout=-1, start_new_session=True)
+            out, _ = await child.communicate()
+            if out not in (b"fine\\n", b""):
+                wrong.append((name, out))
+            done[name] += 1
+
+        kinds = {"tcp": stream, "tls": stream, "udp": datagrams,
+                 "thread": threads, "child": children}
+        tasks = {}
+
+        def tick(ports):
+            # The heart of it: what has ended, well or not, begins again.
+            done["timer"] += 1
+            for name, kind in kinds.items():
+                if name not in tasks or tasks[name].done():
+                    tasks[name] = loop.create_task(kind(name, ports))
+
+        async def serve():
+            plain = await asyncio.start_server(echo, "127.0.0.1", 0)
+            secure = await asyncio.start_server(echo, "127.0.0.1", 0,
+                                                ssl=server_ssl)
+            datagram, _ = await loop.create_datagram_endpoint(
+                Datagrams, local_addr=("127.0.0.1", 0))
+            return (plain, secure, datagram), {
+                "tcp": plain.sockets[0].getsockname()[1],
+                "tls": secure.sockets[0].getsockname()[1],
+                "udp": datagram.get_extra_info("sockname")[1]}
+
+        servers, ports = loop.run_until_complete(serve())
+        armed, interrupts = False, 0
+
+        def interrupt(signum, frame):
+            "As Python's own, but only while the loop runs, and once."
+            global armed, interrupts
+            if armed:
+                armed = False
+                interrupts += 1
+                raise KeyboardInterrupt
+
+        signal.signal(signal.SIGINT, interrupt)
+        parent, pid = os.getpid(), os.fork()
         if not pid:
-            rng = random.Random(1)
-            for _ in range(100):
-                time.sleep(rng.random() * 0.004)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            rng = random.Random(int(sys.argv[2]))
+            while os.getppid() == parent:
+                time.sleep(rng.random() ** 2 * 0.006)
                 os.kill(parent, signal.SIGINT)
             os._exit(0)
-        interrupts = 0
-
-        def busy():
-            global interrupts
-            while True:
-                try:
-                    loop.call_later(2, loop.stop)
-                    loop.run_forever()
-                    return
-                except KeyboardInterrupt:
-                    interrupts += 1
-                    if os.waitpid(pid, os.WNOHANG)[0]:
-                        return
-
-        while True:
+        timers = []
+        while interrupts < count:
+            timers += [
+                loop.call_later(0.0002 * i, tick, ports) for i in range(10)]
+            timers.append(loop.call_later(0.002, loop.stop))
             try:
-                busy()
-                break
-            except (KeyboardInterrupt, ChildProcessError):
-                pass    # one came between two runs: it is this program's
-
+                armed = True
+                loop.run_forever()
+                armed = False
+            except KeyboardInterrupt:
+                pass
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            pass
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert asyncio._get_running_loop() is None
+        print("wrong", wrong)
+        for timer in timers:
+            timer.cancel()
+
         async def after():
-            one, two = await support.pair("unix")
-            one.transport.write(b"fine")
-            await two.got(b"fine")
-            await support.close(one, two)
-            for task in tasks:
+            "Everything works, and ends."
+            for name, kind in kinds.items():
+                before = done[name]
+                await asyncio.wait_for(kind(name, ports), 20)
+                assert done[name] > before, name
+            servers[0].close(), servers[1].close(), servers[2].abort()
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=5)
-            server.close()
+            if rest:
+                await asyncio.wait(rest, timeout=5)
+
         loop.run_until_complete(after())
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
-        print(interrupts > 10, rounds > 10)
+        print("idle", [name for name in done if not done[name]])
         sys.stdout.flush()
         os._exit(0)
-    """, timeout=40)
-    assert out == ["True True"]
+    """, timeout=60, args=(os.environ.get("TIDEWIRE_TEST_INTERRUPTS", "300"),
+                           os.environ.get("TIDEWIRE_TEST_SEED", "1")))
+    assert out == ["wrong []", "idle []"]
