@@ -3,7 +3,7 @@ import asyncio
 
 import pytest
 
-from parity import harness, programs
+from parity import harness, programs, upgrades  # noqa: F401 (upgrades adds its programs)
 
 
 def check(stock_factory, factory, program, *args):
