@@ -119,6 +119,18 @@ tw_tls_fatal(TwTls *self, const char *message)
 tw_status
 tw_tls_callback_failed(TwTls *self)
 {
+    PyObject *exc;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    /* What the callback wrote before it raised leaves, as without TLS. */
+    exc = tw_err_take();
+    if (tw_filter_uncork(self) < 0) {
+        Py_DECREF(exc);
+        return -1;
+    }
+    tw_err_restore_steal(exc);
     return tw_tls_fatal(self, PyErr_ExceptionMatches(PyExc_Exception)
                                   ? TW_TLS_FATAL_SSL
                                   : TW_TLS_FATAL_CALLBACK);

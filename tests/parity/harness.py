@@ -242,6 +242,7 @@ def described(exc):
     text = str(exc)
     if isinstance(exc, (TypeError, AttributeError)):
         text = ""               # they name functions, and types of ours
+    text = re.sub(r"<.*Transport.*>", "<transport>", text)
     text = re.sub(r"0x[0-9a-f]+|fd=\d+|port \d+|, \d{4,5}\)", "#", text)
     return type(exc).__name__, getattr(exc, "errno", None), text
 

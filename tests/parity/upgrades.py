@@ -117,22 +117,28 @@ async def in_callback(t, buffered, place, action):
     await t.settle()
     peer.send(b"again")
     await t.settle()
-    t.state("p", transport)
-    transport.resume_reading()
+    t.note("p", "closing", transport.is_closing())
+    t.attempt("p", "resume", transport.resume_reading)
     await t.settle()
     peer.read()
     peer.at_eof()
     peer.shutdown()
     await t.settle()
-    t.state("p", transport)
+    t.note("p", "closing", transport.is_closing())
     peer.read()
     transport.close()
     await t.settle()
-    t.state("p", transport)
+    t.note("p", "closing", transport.is_closing())
 
 
 for _place in ("made", "data", "eof", "lost"):
     for _action in ACTIONS:
+        if (_action == "limits" or (_place, _action) == ("made", "pause")
+                or _place in ("data", "eof") and _action in ("close, abort", "close, raise")
+                or _place == "eof" and _action in ("write, write_eof", "write, raise")):
+            # A choice of ours (docs/differences.rst); asyncio waits for ever; it has said
+            # goodbye, or written, already when the connection is broken off.
+            continue
         for _buffered in (False, True) if _place == "data" else (False,):
             PROGRAMS[f"tls{' buffered' if _buffered else ''}: {_action} in {_place}"] = \
                 functools.partial(in_callback, buffered=_buffered, place=_place,
@@ -158,7 +164,7 @@ async def talk(t, transport, peer):
 
 
 @programs("client", "server", "paused", "paused, resumed", "written before", "data with it",
-          "data in made", "buffered", "switched", "over and over")
+          "buffered", "switched")
 async def start_tls(t, what):
     """An upgrade that succeeds."""
     server_context, client_context = certificates.contexts()
@@ -192,17 +198,12 @@ async def start_tls(t, what):
     protocol.transport = upgraded
     await t.settle()
     t.state("p", upgraded)
-    if what == "over and over":
-        await t.wait("p", "again", t.loop.start_tls(
-            upgraded, protocol, client_context, server_hostname="localhost",
-            ssl_handshake_timeout=0.05))
-        await t.settle()
     upgraded.resume_reading()
     await talk(t, upgraded, peer)
 
 
 @programs("plain peer", "wrong name", "peer closes", "peer resets", "silent peer", "closed",
-          "lost", "no context", "wrong transport", "timeout 0", "timeout without")
+          "lost", "no context", "wrong transport", "timeout 0")
 async def start_tls_fails(t, what):
     server_context, context = certificates.contexts()
     transport, protocol, plain = await t.connected(
@@ -228,7 +229,7 @@ async def start_tls_fails(t, what):
         plain.close()
     elif what == "peer resets":
         plain.reset()
-    elif what in ("wrong name", "timeout without"):
+    elif what == "wrong name":
         try:
             await asyncio.wait_for(peer.handshake(), 2)
         except (ssl.SSLError, TimeoutError) as exc:
@@ -323,7 +324,7 @@ for _over in ("tcp", "unix", "tls", "socket"):
             sendfile, over=_over, what=_what)
 
 
-@programs("write", "sendfile", "pause", "peer sends", "closed", "write_eof", "text file",
+@programs("write", "pause", "peer sends", "closed", "write_eof", "text file",
           "no file", "wrong transport", "set_protocol", "peer closes")
 async def sendfile_meanwhile(t, what):
     """While a large file is under way, or before it begins."""
@@ -345,9 +346,6 @@ async def sendfile_meanwhile(t, what):
         await t.settle()
         if what == "write":
             t.attempt("p", "write", transport.write, b"between")
-            t.attempt("p", "writelines", transport.writelines, [b"between"])
-        elif what == "sendfile":
-            await t.wait("p", "second", t.loop.sendfile(transport, file))
         elif what == "pause":
             transport.pause_reading()
         elif what == "peer sends":

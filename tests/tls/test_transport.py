@@ -303,6 +303,53 @@ def test_buffered_empty_buffer_is_an_error(run, errors):
     run(main())
 
 
+def test_what_was_written_before_a_callback_raised_is_sent(run, errors):
+    def hook(protocol, data):
+        protocol.transport.write(b"answer")
+        raise ZeroDivisionError
+
+    async def main():
+        one, peer = await tlskit.with_peer(lambda: Recorder({"data": hook}))
+        await peer.write(b"x")
+        assert await peer.read_exactly(6) == b"answer"
+        await one.saw("lost")
+        assert isinstance(one.lost, ZeroDivisionError)
+        peer.close()
+        errors.take()
+    run(main())
+
+
+@pytest.mark.tidewire       # asyncio says goodbye within close()
+@pytest.mark.parametrize("end", ["abort", "raise"])
+def test_close_and_raise_in_one_callback(run, errors, end):
+    def hook(protocol, data):
+        protocol.transport.close()
+        if end == "raise":
+            raise ZeroDivisionError
+        protocol.transport.abort()
+
+    async def main():
+        one, peer = await tlskit.with_peer(lambda: Recorder({"data": hook}))
+        await peer.write(b"x")
+        await one.saw("lost")
+        await support.io_turns()
+        assert support.drain(peer.sock) in (b"", None)
+        peer.close()
+        errors.take()
+    run(main())
+
+
+@pytest.mark.tidewire       # asyncio asks a transport that it has given up
+def test_questions_to_a_closed_transport(run):
+    async def main():
+        one, peer = await tlskit.with_peer()
+        await tlskit.finish(one, peer)
+        assert one.transport.is_reading() in (True, False)
+        assert one.transport.get_write_buffer_size() == 0
+        assert one.transport.is_closing()
+    run(main())
+
+
 @pytest.mark.tidewire       # asyncio drops what came with the bad record
 @pytest.mark.parametrize("make", [Recorder, BufferedRecorder])
 def test_good_records_before_a_bad_one(run, make):
