@@ -24,6 +24,10 @@
 #define TW_DATAGRAM_HEADER 0
 #endif
 
+/* From 3.15 on a timer is due also within the resolution of a float: where the
+   clock shows months, that is more than the clock's own. */
+#define TW_TIMER_ULP (PY_VERSION_HEX >= 0x030F0000)
+
 /* asyncio has a class of its own for what call_soon_threadsafe() returns: its
    cancel() in another thread waits while the callback runs. */
 #if PY_VERSION_HEX >= 0x030E0000

@@ -38,7 +38,8 @@
    often, before libuv waits: a busy loop needs one system call a turn. */
 #define RUN_SHORT_WAIT_NS 100000u
 #define RUN_SET_HITS 4
-/* asyncio's: timers due within the clock's resolution are due. */
+/* asyncio's: timers due within the clock's resolution are due (or within that
+   of a float, see TW_TIMER_ULP). */
 #define RUN_CLOCK_RESOLUTION 1e-9
 /* As asyncio: when this many timers, and half of all, are cancelled ones. */
 #define RUN_CANCELLED_MIN 100
@@ -82,6 +83,15 @@ run_drop_cancelled(TwLoop *loop)
     return 0;
 }
 
+/* How far ahead of the clock a timer is due. */
+static double
+run_clock_step(double now)
+{
+    return TW_TIMER_ULP ? fmax(RUN_CLOCK_RESOLUTION,
+                               nextafter(now, INFINITY) - now)
+                        : RUN_CLOCK_RESOLUTION;
+}
+
 /* Move the due timers behind the ready handles.  How many, or -1. */
 static Py_ssize_t
 run_collect_timers(TwLoop *loop)
@@ -96,7 +106,7 @@ run_collect_timers(TwLoop *loop)
     if (limit == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    limit += RUN_CLOCK_RESOLUTION;
+    limit += run_clock_step(limit);
     while (loop->timers.count > 0 && loop->timers.entries[0].when < limit) {
         TwHandle *handle = loop->timers.entries[0].item;
         if (tw_ring_push(&loop->ready, handle) < 0) {

@@ -60,21 +60,26 @@ tw_loop_meth_time(PyObject *self, PyObject *unused)
 
 /* -- arguments ------------------------------------------------------------ */
 
+static bool
+sched_is_context(TwLoop *loop, PyObject *name)
+{
+    return TW_LIKELY(name == loop->state->str.context)
+           || PyUnicode_CompareWithASCIIString(name, "context") == 0;
+}
+
 /* (required..., callback, *args, context=None): finds the context.  false:
    something else was given by name, or something is missing: see
    tw_loop_call_by_name(). */
 static bool
-sched_is_usual(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-               Py_ssize_t least, PyObject **context)
+sched_is_usual(TwLoop *loop, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames, Py_ssize_t least, PyObject **context)
 {
     *context = NULL;
     if (TW_LIKELY(kwnames == NULL)) {
         return nargs >= least;
     }
     if (PyTuple_GET_SIZE(kwnames) != 1
-        || PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0),
-                                            "context")
-               != 0) {
+        || !sched_is_context(loop, PyTuple_GET_ITEM(kwnames, 0))) {
         return false;
     }
     *context = args[nargs];
@@ -188,7 +193,7 @@ tw_loop_meth_call_soon(PyObject *self, PyObject *const *args,
     TwLoop *loop = (TwLoop *)self;
     PyObject *context = NULL;
 
-    if (!sched_is_usual(args, nargs, kwnames, 1, &context)) {
+    if (!sched_is_usual(loop, args, nargs, kwnames, 1, &context)) {
         return tw_loop_call_by_name(self, "call_soon", args, nargs, kwnames);
     }
     if (tw_loop_check_open(loop) < 0
@@ -213,7 +218,7 @@ tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
     PyObject *context = NULL;
     TwHandle *handle;
 
-    if (!sched_is_usual(args, nargs, kwnames, 1, &context)) {
+    if (!sched_is_usual(loop, args, nargs, kwnames, 1, &context)) {
         return tw_loop_call_by_name(self, "call_soon_threadsafe", args,
                                     nargs, kwnames);
     }
@@ -292,7 +297,7 @@ tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
     PyObject *context;
     double when;
 
-    if (!sched_is_usual(args, nargs, kwnames, 2, &context)) {
+    if (!sched_is_usual(loop, args, nargs, kwnames, 2, &context)) {
         return tw_loop_call_by_name(self, "call_later", args, nargs, kwnames);
     }
     if (TW_UNLIKELY(loop->own_call_at)) {
@@ -326,7 +331,7 @@ tw_loop_meth_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     PyObject *context;
     double when;
 
-    if (!sched_is_usual(args, nargs, kwnames, 2, &context)) {
+    if (!sched_is_usual(loop, args, nargs, kwnames, 2, &context)) {
         return tw_loop_call_by_name(self, "call_at", args, nargs, kwnames);
     }
     if (args[0] == Py_None) {

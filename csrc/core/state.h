@@ -44,6 +44,7 @@ typedef struct TwCork TwCork;
     X(connect)                                                                \
     X(connection_lost)                                                        \
     X(connection_made)                                                        \
+    X(context)                                                                \
     X(data_received)                                                          \
     X(datagram_received)                                                      \
     X(detach)                                                                 \

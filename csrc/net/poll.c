@@ -427,12 +427,22 @@ tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
 
 /* -- arguments ------------------------------------------------------------ */
 
+static bool
+poll_is_negative(PyObject *obj)
+{
+    int overflow = 0;
+
+    return PyLong_Check(obj)
+           && (PyLong_AsLongAndOverflow(obj, &overflow) < 0 && overflow <= 0);
+}
+
 int
 tw_poll_fd_of(TwLoop *loop, PyObject *obj)
 {
     int fd = PyObject_AsFileDescriptor(obj);
 
-    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)
+        && !poll_is_negative(obj)) {
         return -1; /* as the selector does */
     }
     if (fd < 0) {

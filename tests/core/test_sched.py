@@ -1,6 +1,7 @@
 """call_soon, call_later, call_at: order, time, arguments, errors."""
 import asyncio
 import math
+import sys
 import threading
 import time
 
@@ -403,3 +404,26 @@ def test_short_waits_end(loop):
         thread.join()
         alarm.cancel()
         alarm.join()
+
+
+def test_timers_of_a_clock_coarser_than_its_resolution(loop_factory):
+    """Where a float's step is more than the clock's a timer is due by the float's, from 3.15 on."""
+    first = loop_factory()
+    first.close()
+
+    class Loop(type(first)):
+        def time(self):
+            return float(2 ** 25)
+
+    async def main():
+        loop.call_at(loop.time(), seen.append, "now")
+        loop.call_at(math.nextafter(loop.time(), math.inf), seen.append, "next")
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    seen, loop = [], Loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert seen == (["now"] if sys.version_info >= (3, 15) else [])

@@ -451,3 +451,19 @@ def test_standard_streams(loop, script):
         print(os.get_blocking(0))
     """)
     assert out == ["b'x' True", "True"]
+
+
+@pytest.mark.parametrize("number", [-1, -2**31, -2**40, -2**70])
+@pytest.mark.parametrize("name", ["add_reader", "add_writer", "remove_reader", "remove_writer"])
+def test_negative_numbers_are_no_descriptors(loop, name, number):
+    args = (print,) if name.startswith("add") else ()
+    with pytest.raises(ValueError, match=f"Invalid file descriptor: {number}"):
+        getattr(loop, name)(number, *args)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**40, 2**70])
+@pytest.mark.parametrize("name", ["reader", "writer"])
+def test_numbers_too_large_for_descriptors(loop, name, number):
+    with pytest.raises(OverflowError):
+        getattr(loop, "add_" + name)(number, print)
+    assert getattr(loop, "remove_" + name)(number) is False
