@@ -2,11 +2,42 @@
 #include "core/call.h"
 #include "core/loop_type.h"
 
+/* {"loop": self}, as the type takes keywords in a dict: made once.  Not for a
+   closed loop, which nobody would free of it.  Borrowed; or NULL, with or
+   without an exception. */
+static PyObject *
+future_keywords(TwLoop *loop)
+{
+    PyObject *kwargs = loop->future_kwargs;
+
+    if (TW_UNLIKELY(kwargs == NULL) && !loop->closed) {
+        kwargs = PyDict_New();
+        if (kwargs != NULL
+            && PyDict_SetItem(kwargs, loop->state->str.loop, (PyObject *)loop)
+                   < 0) {
+            Py_CLEAR(kwargs);
+        }
+        loop->future_kwargs = kwargs;
+    }
+    return kwargs;
+}
+
 PyObject *
 tw_loop_new_future(TwLoop *loop)
 {
     PyObject *argv[] = {(PyObject *)loop};
+    PyObject *kwargs = future_keywords(loop), *future;
 
+    if (TW_LIKELY(kwargs != NULL)) {
+        Py_INCREF(kwargs);
+        future = PyObject_Call(loop->state->future_type, /* allow: Future */
+                               loop->state->empty_tuple, kwargs);
+        Py_DECREF(kwargs);
+        return future;
+    }
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
     return PyObject_Vectorcall(loop->state->future_type, argv, /* allow */
                                0, loop->state->kw_loop);
 }

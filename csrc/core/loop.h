@@ -57,6 +57,7 @@ struct TwLoop {
     PyObject *task_factory;      /* strong or NULL (None) */
     PyObject *exception_handler; /* strong or NULL (None) */
     PyObject *current_handle;    /* strong or NULL (None) */
+    PyObject *future_kwargs;     /* strong or NULL: {"loop": self} */
     bool closed;
     bool stopping;
     bool debug;

@@ -112,6 +112,7 @@ tw_loop_shut(TwLoop *loop)
     loop->closed = true;
     loop_drop_free_memory(loop);
     loop_drop_queued(loop);
+    Py_CLEAR(loop->future_kwargs);
     Py_CLEAR(loop->polls);
     tw_watcher_close_all(loop);
     tw_watcher_close_set(loop);
@@ -145,6 +146,7 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->exception_handler);
     Py_VISIT(loop->current_handle);
+    Py_VISIT(loop->future_kwargs);
     Py_VISIT(loop->polls);
     for (uint32_t i = 0; i < loop->ready.count; i++) {
         Py_VISIT((PyObject *)tw_ring_at(&loop->ready, i));
@@ -170,6 +172,7 @@ tw_loop_clear(PyObject *self)
     Py_CLEAR(loop->task_factory);
     Py_CLEAR(loop->exception_handler);
     Py_CLEAR(loop->current_handle);
+    Py_CLEAR(loop->future_kwargs);
     tw_loop_shut(loop);
     return 0;
 }

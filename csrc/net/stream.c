@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/args.h"
@@ -64,11 +65,41 @@ stream_uncork(TwTransport *base)
     return tw_stream_uncork((TwStream *)base);
 }
 
+/* Would sending now find the connection broken? */
+static bool
+stream_is_broken(const TwStream *self)
+{
+    struct pollfd p = {.fd = self->base.fd, .events = POLLOUT};
+
+    return poll(&p, 1, 0) < 0
+           || p.revents & (POLLERR | POLLHUP | POLLNVAL);
+}
+
+/* StreamWriter.drain() asks after each write.  The first answer of a callback
+   leaves at once; those that follow may wait for each other, as over IP the
+   kernel can tell what sending them would. */
+static tw_status
+stream_uncork_to_ask(TwTransport *base)
+{
+    TwStream *self = (TwStream *)base;
+    const TwStats *stats = &base->loop->stats;
+    uint32_t now = (uint32_t)(stats->callbacks + stats->turns);
+
+    if (TW_LIKELY(self->cork == NULL)
+        || (self->asked_at == now && base->flags & TW_F_INET
+            && !stream_is_broken(self))) {
+        return 0;
+    }
+    self->asked_at = now;
+    return tw_stream_uncork(self);
+}
+
 static const TwTransportOps stream_ops = {
     .step = {tw_transport_step},
     .buffer_size = tw_stream_buffer_size,
     .buffer_clear = tw_stream_buffer_clear,
     .uncork = stream_uncork,
+    .uncork_to_ask = stream_uncork_to_ask,
     .started = stream_started,
     .lost = stream_lost,
     .intercept = stream_intercept,
@@ -78,7 +109,7 @@ static const TwTransportOps stream_ops = {
 
 /* Small writes must not wait for the peer's acknowledgement. */
 static void
-stream_set_nodelay(const TwStream *self)
+stream_set_nodelay(TwStream *self)
 {
     const unsigned char *local = self->base.addrs;
     sa_family_t family = AF_UNSPEC;
@@ -89,6 +120,7 @@ stream_set_nodelay(const TwStream *self)
                sizeof(family));
     }
     if (family == AF_INET || family == AF_INET6) {
+        self->base.flags |= TW_F_INET;
         setsockopt(self->base.fd, IPPROTO_TCP, TCP_NODELAY, &one,
                    sizeof(one));
     }

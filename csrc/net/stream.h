@@ -42,6 +42,7 @@ struct TwStream {
     PyObject *sink_owner; /* strong or NULL */
     PyObject *empty_waiter; /* strong or NULL: sendfile waits for the queue */
     uint32_t read_hint;   /* size of the last read: see stream_read.c */
+    uint32_t asked_at;    /* when is_closing() last flushed the cork */
 };
 
 /* Make a stream transport on `fd`, which must be connected and non-blocking.

@@ -40,6 +40,9 @@ typedef struct {
     void (*buffer_clear)(TwTransport *self);
     /* Or NULL.  Send what is corked, now; -1 with an exception. */
     tw_status (*uncork)(TwTransport *self);
+    /* Or NULL: the same, before is_closing(): not needed while sending could
+       not find the connection broken. */
+    tw_status (*uncork_to_ask)(TwTransport *self);
     /* Right after connection_made: begin to read, wake the waiter... */
     tw_status (*started)(TwTransport *self);
     /* Right after connection_lost(exc), before the descriptor is closed. */
@@ -60,6 +63,7 @@ typedef struct {
 #define TW_F_EOF_SENT 0x80u     /* write_eof() was called */
 #define TW_F_EOF_GOT 0x100u     /* the peer's end of file was read */
 #define TW_F_READER 0x200u      /* the protocol is a StreamReaderProtocol */
+#define TW_F_INET 0x400u        /* a stream over IP */
 
 struct TwTransport {
     PyObject_HEAD

@@ -246,10 +246,13 @@ const char tw_transport_doc_is_closing[] = PyDoc_STR(
 PyObject *
 tw_transport_meth_is_closing(PyObject *self, PyObject *unused)
 {
-    if (transport_uncork(self) < 0) {
+    TwTransport *base = (TwTransport *)self;
+    tw_status (*uncork)(TwTransport *) = base->ops->uncork_to_ask;
+
+    if ((uncork ? uncork(base) : transport_uncork(self)) < 0) {
         return NULL;
     }
-    return PyBool_FromLong(((TwTransport *)self)->flags & TW_F_CLOSING);
+    return PyBool_FromLong(base->flags & TW_F_CLOSING);
 }
 
 const char tw_transport_doc_get_protocol[] = PyDoc_STR(

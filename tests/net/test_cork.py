@@ -6,6 +6,7 @@ grouping.
 """
 import asyncio
 import socket
+import struct
 
 import pytest
 
@@ -337,4 +338,77 @@ def test_urgent_data_and_options_in_between(run):
         await support.close(protocol)
         peer.close()
 
+    run(main())
+
+
+@kinds
+def test_is_closing_knows_of_a_broken_connection(run, kind):
+    """However often it was asked before, in the same callback."""
+    async def main():
+        def answer(protocol, data):
+            transport = protocol.transport
+            for _ in range(4):
+                transport.write(b"x")
+                asked.append(transport.is_closing())
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            transport.write(b"y")
+            asked.append(transport.is_closing())
+
+        transport, protocol, peer = await support.connected(
+            kind, lambda: Recorder({"data": answer}))
+        peer.send(b"go")
+        await protocol.saw("lost")
+        assert asked == [False] * 4 + [True]
+        assert isinstance(protocol.lost, (BrokenPipeError, ConnectionResetError))
+
+    asked = []
+    run(main())
+
+
+@kinds
+def test_all_that_was_asked_about_is_sent(run, kind):
+    async def main():
+        def answer(protocol, data):
+            for i in range(100):
+                protocol.transport.write(b"%d " % i)
+                assert not protocol.transport.is_closing()
+
+        transport, protocol, peer = await support.connected(
+            kind, lambda: Recorder({"data": answer}))
+        whole = b"".join(b"%d " % i for i in range(100))
+        for _ in range(3):
+            peer.send(b"go")
+            assert await support.recv_exactly(peer, len(whole)) == whole
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_the_first_answer_does_not_wait_for_the_others(run):
+    """A callback that writes and asks, as StreamWriter.drain() does."""
+    async def main():
+        def answer(protocol, data):
+            for piece in b"first", b"second", b"third":
+                protocol.transport.write(piece)
+                protocol.transport.is_closing()
+                try:
+                    came.append(peer.recv(100))
+                except BlockingIOError:
+                    came.append(None)
+
+        transport, protocol, peer = await support.connected(
+            "tcp", lambda: Recorder({"data": answer}))
+        for _ in range(3):
+            peer.send(b"go")
+            assert await support.recv_exactly(peer, 11) == b"secondthird"
+            assert came == [b"first", None, None]
+            came.clear()
+            await support.io_turns(1)
+        await support.close(protocol)
+        peer.close()
+
+    came = []
     run(main())
