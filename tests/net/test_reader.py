@@ -17,6 +17,12 @@ kinds = pytest.mark.parametrize("kind", support.KINDS)
 FATAL = "Fatal error: protocol.data_received() call failed."
 
 
+@pytest.fixture(autouse=True)
+def not_in_debug_mode(loop):
+    """There the protocol's own methods run."""
+    loop.set_debug(False)
+
+
 class Streams:
     """A reader, its writer, and the bare socket of the other end."""
 
