@@ -335,6 +335,9 @@ handle_run_debug(TwHandle *self)
         return -1;
     }
     end = tw_loop_time(loop);
+    if (end == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
     PyObject *seconds = PyFloat_FromDouble(end - start);
     PyObject *argv[] = {(PyObject *)loop, (PyObject *)self, seconds};
     PyObject *result =

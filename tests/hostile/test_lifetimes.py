@@ -314,7 +314,8 @@ def test_handle_cancelled_while_its_arguments_are_looked_at(run):
 
 # -- a clock that fails --------------------------------------------------------
 
-def test_time_that_raises(loop_factory):
+@pytest.mark.parametrize("debug", [False, True])
+def test_time_that_raises(loop_factory, debug):
     usual = loop_factory()
     usual.close()
 
@@ -327,6 +328,7 @@ def test_time_that_raises(loop_factory):
             return super().time()
 
     loop = Broken()
+    loop.set_debug(debug)
     loop.call_later(1000, print)
 
     def end():
