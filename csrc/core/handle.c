@@ -61,9 +61,10 @@ tw_handle_reuse_context(TwHandle *self)
     tw_state *state = self->loop->state;
     PyObject *context = self->context;
 
-    if (Py_REFCNT(self) == 1 && context != NULL && Py_REFCNT(context) == 1
+    if (Py_REFCNT(self) == 1 && self->flags & TW_H_COPIED && context != NULL
+        && Py_REFCNT(context) == 1
         && state->context_free_count < state->context_free_max
-        && PyContext_CheckExact(context) && PyMapping_Size(context) == 0
+        && PyMapping_Size(context) == 0
         && !handle_has_weakrefs(context)) {
         self->context = NULL;
         state->context_free[state->context_free_count++] = context;
@@ -97,9 +98,13 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
 {
     self->callback = Py_NewRef(callback);
     self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
-    self->context = context != NULL && context != Py_None
-                        ? Py_NewRef(context)
-                        : handle_copy_context(loop->state);
+    if (context != NULL && context != Py_None) {
+        self->context = Py_NewRef(context);
+    }
+    else {
+        self->context = handle_copy_context(loop->state);
+        self->flags |= TW_H_COPIED;
+    }
     if (self->context == NULL || handle_set_args(self, args, nargs) < 0) {
         return -1;
     }

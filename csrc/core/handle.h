@@ -15,6 +15,7 @@
 #define TW_H_TIMER 4u     /* a TimerHandle */
 #define TW_H_THREADSAFE 8u /* of call_soon_threadsafe(), from 3.14 on */
 #define TW_H_RUNNING 16u  /* a THREADSAFE one: in its callback */
+#define TW_H_COPIED 32u   /* its context is a copy made for it */
 
 struct TwHandle {
     PyObject_HEAD

@@ -117,7 +117,7 @@ tw_tls_fatal(TwTls *self, const char *message)
 }
 
 tw_status
-tw_tls_callback_failed(TwTls *self)
+tw_tls_callback_failed(TwTls *self, const char *message)
 {
     PyObject *exc;
 
@@ -131,9 +131,12 @@ tw_tls_callback_failed(TwTls *self)
         return -1;
     }
     tw_err_restore_steal(exc);
-    return tw_tls_fatal(self, PyErr_ExceptionMatches(PyExc_Exception)
-                                  ? TW_TLS_FATAL_SSL
-                                  : TW_TLS_FATAL_CALLBACK);
+    if (message == NULL) {
+        message = PyErr_ExceptionMatches(PyExc_Exception)
+                      ? TW_TLS_FATAL_SSL
+                      : TW_TLS_FATAL_CALLBACK;
+    }
+    return tw_tls_fatal(self, message);
 }
 
 /* Is the exception that is set an ssl.SSLError? */

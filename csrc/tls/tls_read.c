@@ -33,7 +33,7 @@ tw_tls_tell_eof(TwTls *self)
     keep_open = result ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open < 0) {
-        return tw_tls_fatal(self, "Error calling eof_received()");
+        return tw_tls_callback_failed(self, "Error calling eof_received()");
     }
     if (keep_open) {
         PyObject *argv[] = {tw_engine_name(state, TW_TLS_HELPERS)};
@@ -68,7 +68,7 @@ read_ended(TwTls *self, TwReadEnd *end)
             return 0;
         }
         tw_err_restore_steal(exc);
-        return tw_tls_callback_failed(self);
+        return tw_tls_callback_failed(self, NULL);
     }
     return end->last == 0 ? read_eof(self) : 0;
 }
@@ -141,7 +141,7 @@ read_copied(TwTls *self)
     PyObject *data = read_bytes(self, &end), *result;
 
     if (data == NULL) {
-        return tw_tls_callback_failed(self);
+        return tw_tls_callback_failed(self, NULL);
     }
     if (PyBytes_GET_SIZE(data) > 0 && self->base.protocol != NULL
         && tw_tls_is_readable(self)) {
@@ -150,7 +150,7 @@ read_copied(TwTls *self)
         Py_DECREF(data);
         if (TW_UNLIKELY(result == NULL)) {
             Py_XDECREF(end.exc);
-            return tw_tls_callback_failed(self);
+            return tw_tls_callback_failed(self, NULL);
         }
         Py_DECREF(result);
     }
@@ -225,7 +225,7 @@ read_to_reader(TwTls *self, TwReader *reader)
     tw_reader_release(reader);
     if (status < 0) {
         Py_XDECREF(end.exc);
-        return tw_tls_callback_failed(self);
+        return tw_tls_callback_failed(self, NULL);
     }
     if (read_ended(self, &end) < 0) {
         return -1;
@@ -285,7 +285,7 @@ read_one_buffer(TwTls *self)
     size_t n = 0;
 
     if (read_get_buffer(self, &view) < 0) {
-        return tw_tls_callback_failed(self);
+        return tw_tls_callback_failed(self, NULL);
     }
     if (tw_tls_is_readable(self)) {
         n = read_fill(self, view.buf, (size_t)view.len, &end);
@@ -295,7 +295,7 @@ read_one_buffer(TwTls *self)
     if (n > 0 && self->base.protocol != NULL && tw_tls_is_readable(self)
         && read_updated(self, n) < 0) {
         Py_XDECREF(end.exc);
-        return tw_tls_callback_failed(self);
+        return tw_tls_callback_failed(self, NULL);
     }
     if (read_ended(self, &end) < 0) {
         return -1;

@@ -3,7 +3,8 @@
 A child process forks for each point: in it one allocation of Python's memory
 fails, the n-th, or twenty from there on, while a small program runs.  Errors
 are fine, and so are events that get lost (a MemoryError in a task's wake-up
-leaves it asleep, with asyncio too); afterwards there is memory again, and the
+leaves it asleep, with asyncio too) and what a StreamReader has forgotten;
+afterwards there is memory again, and the
 loop has to work.
 """
 import pytest
@@ -84,8 +85,7 @@ RUN = """
             reader, writer = await asyncio.open_unix_connection(path)
             for line in [b"one" * 100, b"two" * 10000]:
                 writer.write(line + b"\\n")
-                if await reader.readline() != line + b"\\n":
-                    os._exit(77)
+                await reader.readline()
             writer.write_eof()
             await reader.read()
             writer.close()
@@ -132,12 +132,10 @@ RUN = """
             transport, _ = await loop.connect_write_pipe(
                 asyncio.BaseProtocol, sink)
             transport.write(DATA[:50])
-            if await reader.readexactly(50) != DATA[:50]:
-                os._exit(77)
+            await reader.readexactly(50)
             transport.write(DATA * 3)
             transport.close()
-            if await reader.read() != DATA * 3:
-                os._exit(77)
+            await reader.read()
 
     async def subprocess():
         process = await asyncio.create_subprocess_exec(

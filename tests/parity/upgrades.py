@@ -134,10 +134,9 @@ async def in_callback(t, buffered, place, action):
 for _place in ("made", "data", "eof", "lost"):
     for _action in ACTIONS:
         if (_action == "limits" or (_place, _action) == ("made", "pause")
-                or _place in ("data", "eof") and _action in ("close, abort", "close, raise")
-                or _place == "eof" and _action in ("write, write_eof", "write, raise")):
+                or _place in ("data", "eof") and _action in ("close, abort", "close, raise")):
             # A choice of ours (docs/differences.rst); asyncio waits for ever; it has said
-            # goodbye, or written, already when the connection is broken off.
+            # goodbye already when the connection is broken off.
             continue
         for _buffered in (False, True) if _place == "data" else (False,):
             PROGRAMS[f"tls{' buffered' if _buffered else ''}: {_action} in {_place}"] = \
