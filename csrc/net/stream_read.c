@@ -8,6 +8,8 @@
 
 /* From this size of the last read on, copying costs more than it saves. */
 #define READ_LARGE (32 * 1024)
+/* At most so much by one read, while it all comes. */
+#define READ_LARGEST (256 * 1024)
 #define READ_FATAL "Fatal read error on socket transport"
 
 static tw_uverr
@@ -164,16 +166,20 @@ read_expected(const TwStream *self)
 {
     size_t room = self->read_hint + self->read_hint / 8;
 
-    return room < TW_READ_BUFFER_SIZE ? room : TW_READ_BUFFER_SIZE - 1;
+    return room < READ_LARGEST ? room : READ_LARGEST;
 }
 
-/* Into p[0:room], and what does not fit into the loop's buffer. */
+/* Into p[0:room], and what does not fit into the loop's buffer; no more than
+   that holds, if the room is not larger. */
 static tw_uverr
 read_split(int fd, char *p, size_t room, char *spare)
 {
-    struct iovec iov[] = {{p, room}, {spare, TW_READ_BUFFER_SIZE - room}};
     ssize_t got;
 
+    if (room >= TW_READ_BUFFER_SIZE) {
+        return read_some(fd, p, room);
+    }
+    struct iovec iov[] = {{p, room}, {spare, TW_READ_BUFFER_SIZE - room}};
     do {
         got = readv(fd, iov, 2);
     } while (got < 0 && errno == EINTR);
