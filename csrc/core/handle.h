@@ -72,9 +72,10 @@ PyObject *tw_handle_make_args(TwHandle *handle);
    the callback's place.  Runs finalizers: the fields are empty by then. */
 void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
 
-/* The handle has run in the turn: if the caller's is the last reference its
-   context may be used again.  Not when the collector lets go of a handle: it
-   has cleared the context, and a cleared one is none. */
+/* The handle has run in the turn, and no exception is set: if the caller's is
+   the last reference its context may be used again.  Not when the collector
+   lets go of a handle: it has cleared the context, and a cleared one is
+   none. */
 void tw_handle_reuse_context(TwHandle *handle);
 
 /* From now on the collector sees the handle. */

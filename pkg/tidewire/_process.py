@@ -14,9 +14,8 @@ import itertools
 import os
 import sys
 import threading
+from asyncio import unix_events
 from asyncio.log import logger
-
-from . import _seam
 
 _thread_numbers = itertools.count()
 
@@ -24,7 +23,8 @@ _thread_numbers = itertools.count()
 _ONE_MORE_TURN = sys.version_info < (3, 12)
 
 
-class SubprocessTransport(_seam.SubprocessTransport):
+class SubprocessTransport(
+        unix_events._UnixSubprocessTransport):  # type: ignore[name-defined]
     """The transport of a child process: loop.subprocess_exec() and subprocess_shell()."""
 
     def _child_ended(self, returncode):

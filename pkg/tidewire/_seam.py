@@ -30,7 +30,6 @@ PY = sys.version_info[:2]
 
 #: Taken over as functions: cold, and right for the running Python.
 create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connection
-SubprocessTransport = unix_events._UnixSubprocessTransport
 create_unix_server = unix_events._UnixSelectorEventLoop.create_unix_server
 add_signal_handler = unix_events._UnixSelectorEventLoop.add_signal_handler
 remove_signal_handler = unix_events._UnixSelectorEventLoop.remove_signal_handler
@@ -68,7 +67,7 @@ sendfile_always_moves = (
 
 # -- streams -----------------------------------------------------------------
 
-def _own(cls, name):
+def _original(cls, name):
     """A function of asyncio's own, and not what somebody put in its place."""
     function = vars(cls).get(name)
     code = getattr(getattr(function, 'fget', function), '__code__', None)
@@ -84,9 +83,9 @@ def _find_stream_parts():
         return None
     protocol, reader = streams.StreamReaderProtocol, streams.StreamReader
     try:
-        return (protocol, reader, _own(protocol, 'data_received'),
-                _own(protocol, '_stream_reader'), _own(reader, 'feed_data'),
-                _own(reader, '_wakeup_waiter'))
+        return (protocol, reader, _original(protocol, 'data_received'),
+                _original(protocol, '_stream_reader'), _original(reader, 'feed_data'),
+                _original(reader, '_wakeup_waiter'))
     except LookupError:
         return None
 
