@@ -22,6 +22,17 @@ def _is_asyncios(loop):
             and 'sock_connect' not in vars(loop))
 
 
+def _only_address(loop, host, port, family, proto, *options):
+    """What getaddrinfo() would say of a literal address; None if it is none, or if
+    more is asked for than a connection to it."""
+    for option in options:
+        if option is not None:
+            return None
+    if host is None or loop._debug or not _is_asyncios(loop):
+        return None
+    return _seam.ipaddr_info(host, port, family, socket.SOCK_STREAM, proto)
+
+
 async def _connect(loop, protocol_factory, info):
     """What is left of create_connection() with one address and no TLS."""
     family, type, proto, _, address = info
@@ -47,15 +58,12 @@ if 'all_errors' in (_base.create_connection.__kwdefaults__ or ()):
             ssl_shutdown_timeout=None,
             happy_eyeballs_delay=None, interleave=None,
             all_errors=False):
-        if (ssl is sock is local_addr is server_hostname is None
-                and ssl_handshake_timeout is ssl_shutdown_timeout is None
-                and happy_eyeballs_delay is interleave is None
-                and not all_errors and not self._debug
-                and host is not None and _is_asyncios(self)):
-            info = _seam.ipaddr_info(host, port, family, socket.SOCK_STREAM,
-                                     proto)
-            if info is not None:
-                return await _connect(self, protocol_factory, info)
+        info = _only_address(
+            self, host, port, family, proto, ssl, sock, local_addr,
+            server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout,
+            happy_eyeballs_delay, interleave, all_errors or None)
+        if info is not None:
+            return await _connect(self, protocol_factory, info)
         return await _base.create_connection(
             self, protocol_factory, host, port, ssl=ssl, family=family,
             proto=proto, flags=flags, sock=sock, local_addr=local_addr,
@@ -75,15 +83,12 @@ else:
             ssl_handshake_timeout=None,
             ssl_shutdown_timeout=None,
             happy_eyeballs_delay=None, interleave=None):
-        if (ssl is sock is local_addr is server_hostname is None
-                and ssl_handshake_timeout is ssl_shutdown_timeout is None
-                and happy_eyeballs_delay is interleave is None
-                and not self._debug
-                and host is not None and _is_asyncios(self)):
-            info = _seam.ipaddr_info(host, port, family, socket.SOCK_STREAM,
-                                     proto)
-            if info is not None:
-                return await _connect(self, protocol_factory, info)
+        info = _only_address(
+            self, host, port, family, proto, ssl, sock, local_addr,
+            server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout,
+            happy_eyeballs_delay, interleave)
+        if info is not None:
+            return await _connect(self, protocol_factory, info)
         return await _base.create_connection(
             self, protocol_factory, host, port, ssl=ssl, family=family,
             proto=proto, flags=flags, sock=sock, local_addr=local_addr,
