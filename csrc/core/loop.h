@@ -2,7 +2,7 @@
 
    Thread rules.  A loop belongs to the thread that runs it; everything is
    protected by the GIL.  While the loop waits, the GIL is free, and only the
-   uv handles are in use: nobody else touches those (uv_async_send apart).
+   set is in use, of which the kernel takes care, and uv_async_send.
 
    Ownership.  ready, timers: strong references.  watchers (the active
    ones): each owns its owner.  due: borrowed, a watcher leaves the list
@@ -64,7 +64,7 @@ struct TwLoop {
 
     bool uv_open;           /* uv side is initialised */
     bool running;           /* run_turns is on a stack */
-    bool sleeping;          /* in uv_run without the GIL: wake with async */
+    bool sleeping;          /* without the GIL: wake it with async */
     bool cork_off;          /* writes go out at once (a switch for users) */
     bool forked;            /* made by the parent process: only close() */
     bool own_time;          /* a subclass overrides time() */
@@ -79,10 +79,8 @@ struct TwLoop {
 
     uv_loop_t uv;
     uv_async_t async;       /* wakes a blocked poll */
-    uv_timer_t timer;       /* bounds a blocked poll */
-    uv_poll_t set_poll;     /* wakes it when a watcher's descriptor is ready */
     int set_fd;             /* the epoll set of the watchers, see watcher.h */
-    int set_hits;           /* > 0: the set had news lately, ask it first */
+    bool prompt;            /* the last wait ended at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */
     TwVec changed;          /* wanted events differ from libuv's */
@@ -121,6 +119,11 @@ void tw_loop_after_fork(TwLoop *loop);
 
 /* Run turns until stop() or an exception that leaves the loop. */
 TW_MUSTCHECK tw_status tw_loop_run(TwLoop *loop);
+
+/* Would a turn that began now run nothing before it came to the descriptors,
+   and ask for the same ones?  Then a callback that serves one may as well go
+   on. */
+bool tw_loop_is_quiet(TwLoop *loop);
 
 /* -- scheduling (core/loop_sched.c) --------------------------------------- */
 

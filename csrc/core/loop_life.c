@@ -31,7 +31,8 @@ tw_loop_open(TwLoop *loop)
         tw_errno_raise(err);
         return -1;
     }
-    uv_timer_init(&loop->uv, &loop->timer);
+    /* libuv tells its set of a handle when it runs. */
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
     loop->set_fd = -1;
     loop->uv_open = true;
     err = (int)tw_watcher_open_set(loop);
@@ -63,8 +64,8 @@ tw_loop_after_fork(TwLoop *loop)
 {
     loop->forked = true;
     if (loop->uv_open) {
-        tw_watcher_fork_set(loop);
         uv_loop_fork(&loop->uv);
+        tw_watcher_renew_set(loop);
     }
 }
 
@@ -117,7 +118,6 @@ tw_loop_shut(TwLoop *loop)
     tw_watcher_close_all(loop);
     tw_watcher_close_set(loop);
     uv_close((uv_handle_t *)&loop->async, NULL);
-    uv_close((uv_handle_t *)&loop->timer, NULL);
     while (uv_loop_close(&loop->uv) == UV_EBUSY) {
         uv_run(&loop->uv, UV_RUN_DEFAULT);
     }

@@ -1,6 +1,6 @@
 /* The turn.
 
-       poll: apply the watchers' changes, ask the set, or wait in uv_run
+       poll: apply the watchers' changes, ask the set or wait in it
        generation: 1. handles that were ready before the poll
                    2. due descriptors   3. due timers
        more generations without a poll, within a small bound
@@ -34,10 +34,8 @@
    often. */
 #define RUN_HANDOVER_NS 1000
 #define RUN_HANDOVER_EVERY_NS 60000u
-/* After a wait that short, or when the set had news, it is asked first, so
-   often, before libuv waits: a busy loop needs one system call a turn. */
-#define RUN_SHORT_WAIT_NS 100000u
-#define RUN_SET_HITS 4
+/* A wait that short was none: there was something already. */
+#define RUN_PROMPT_NS 3000u
 /* asyncio's: timers due within the clock's resolution are due (or within that
    of a float, see TW_TIMER_ULP). */
 #define RUN_CLOCK_RESOLUTION 1e-9
@@ -124,14 +122,6 @@ run_collect_timers(TwLoop *loop)
 
 /* -- the poll ------------------------------------------------------------- */
 
-static void
-loop_on_timer(uv_timer_t *timer)
-{
-    /* uv_run may find it due before it polls, and would then wait without
-       a bound. */
-    uv_stop(timer->loop);
-}
-
 /* How long the poll may wait: 0 when work is due, -1 for ever; in seconds.
    Decided last, right before it. */
 static double
@@ -150,6 +140,17 @@ run_poll_bound(TwLoop *loop)
         return 0; /* loop_poll() sees it */
     }
     return fmax(loop->timers.entries[0].when - now, 0);
+}
+
+bool
+tw_loop_is_quiet(TwLoop *loop)
+{
+    if (loop->ready.count > 0 || loop->changed.count > 0 || loop->stopping
+        || loop->own_time) {
+        return false;
+    }
+    return loop->timers.count == 0
+           || loop->timers.entries[0].when > tw_loop_time(loop);
 }
 
 /* Is there another thread that could want the GIL? */
@@ -188,7 +189,7 @@ run_release_gil(TwLoop *loop, uint64_t now)
     }
 }
 
-/* The loop does not wait: others get the GIL all the same. */
+/* Others get the GIL also while the loop does not wait. */
 static void
 run_share_gil(TwLoop *loop)
 {
@@ -209,49 +210,48 @@ run_share_gil(TwLoop *loop)
     }
 }
 
-/* Wait for descriptors, without the GIL; `bound` as above, not 0. */
-static void
-run_poll_wait(TwLoop *loop, double bound)
+/* In milliseconds, rounded up; a day at most. */
+static int
+run_poll_ms(double bound)
 {
-    uint64_t start = uv_hrtime();
-
-    if (bound > 0) {
-        /* Rounded up: libuv's clock has milliseconds.  A day at most. */
-        double ms = ceil(fmin(bound, 86400.0) * 1e3);
-        uv_update_time(&loop->uv);
-        uv_timer_start(&loop->timer, loop_on_timer, (uint64_t)ms, 0);
-    }
-    loop->sleeping = true;
-    Py_BEGIN_ALLOW_THREADS
-    uv_run(&loop->uv, UV_RUN_ONCE);
-    Py_END_ALLOW_THREADS
-    loop->sleeping = false;
-    if (bound > 0) {
-        uv_timer_stop(&loop->timer);
-    }
-    loop->last_release = uv_hrtime();
-    loop->stats.idle += (double)(loop->last_release - start) * 1e-9;
-    if (loop->last_release - start < RUN_SHORT_WAIT_NS) {
-        loop->set_hits = RUN_SET_HITS;
-    }
+    return bound < 0 ? -1 : (int)ceil(fmin(bound, 86400.0) * 1e3);
 }
 
-/* Ask the set without waiting.  True if there was something. */
-static bool
-run_poll_now(TwLoop *loop)
+/* Wait for descriptors, without the GIL; `bound` as above, not 0. */
+static void
+run_poll_wait(TwLoop *loop, TwNews *news, double bound)
 {
-    run_share_gil(loop);
-    if (tw_watcher_harvest(loop) > 0) {
-        loop->set_hits = RUN_SET_HITS;
-        return true;
+    uint64_t start = uv_hrtime(), waited;
+
+    loop->sleeping = true;
+    Py_BEGIN_ALLOW_THREADS
+    tw_watcher_ask(loop, news, run_poll_ms(bound));
+    Py_END_ALLOW_THREADS
+    loop->sleeping = false;
+    loop->last_release = uv_hrtime();
+    waited = loop->last_release - start;
+    loop->prompt = waited < RUN_PROMPT_NS;
+    loop->stats.idle += (double)waited * 1e-9;
+}
+
+/* While there are always news, they are asked for without a wait: that needs
+   neither the clock nor a release of the GIL. */
+static void
+run_poll(TwLoop *loop, TwNews *news, double bound)
+{
+    if (bound == 0 || loop->prompt) {
+        tw_watcher_ask(loop, news, 0);
+        if (bound == 0 || news->count > 0) {
+            return;
+        }
     }
-    return false;
+    run_poll_wait(loop, news, bound);
 }
 
 static tw_status
 loop_poll(TwLoop *loop)
 {
-    double bound;
+    TwNews news;
 
     if (run_drop_cancelled(loop) < 0) {
         return -1;
@@ -262,18 +262,11 @@ loop_poll(TwLoop *loop)
         tw_call_flush(loop);
     }
     tw_watcher_apply_changes(loop);
-    bound = run_poll_bound(loop);
-    if (bound == 0) {
-        run_poll_now(loop);
-    }
-    else if (loop->set_hits <= 0 || (loop->set_hits--, !run_poll_now(loop))) {
-        /* Giving the GIL away may have brought work: decide again. */
-        bound = run_poll_bound(loop);
-        if (bound != 0) {
-            run_poll_wait(loop, bound);
-            tw_watcher_harvest(loop);
-        }
-    }
+    /* May bring work: how long to wait is decided behind it.  A wait that
+       ends at once gives no other thread the time to take the GIL. */
+    run_share_gil(loop);
+    run_poll(loop, &news, run_poll_bound(loop));
+    tw_watcher_take(loop, &news);
     if (TW_UNLIKELY(loop->own_time) && PyErr_Occurred()) {
         return -1;
     }

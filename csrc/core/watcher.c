@@ -2,45 +2,40 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
-
-/* Descriptors looked at in one turn: the rest is first in the next. */
-#define WATCHER_HARVEST 256
 
 /* -- the set -------------------------------------------------------------- */
 
-static void
-set_on_ready(uv_poll_t *poll, int status, int events)
+/* libuv's own set becomes readable when one of its handles has news: another
+   thread wakes the loop, a request is done. */
+static int
+set_add_libuv(TwLoop *loop)
 {
-    /* Only there to have the poll return: the turn asks the set. */
+    struct epoll_event ev = {.events = EPOLLIN};
+
+    ev.data.fd = uv_backend_fd(&loop->uv);
+    return epoll_ctl(loop->set_fd, EPOLL_CTL_ADD, ev.data.fd, &ev);
 }
 
 tw_uverr
 tw_watcher_open_set(TwLoop *loop)
 {
-    int err;
-
     loop->set_fd = epoll_create1(EPOLL_CLOEXEC);
     if (loop->set_fd < 0) {
         return -errno;
     }
-    err = uv_poll_init(&loop->uv, &loop->set_poll, loop->set_fd);
-    if (err == 0) {
-        err = uv_poll_start(&loop->set_poll, UV_READABLE, set_on_ready);
+    if (set_add_libuv(loop) < 0) {
+        tw_uverr err = -errno;
+        tw_watcher_close_set(loop);
+        return err;
     }
-    if (err < 0) {
-        close(loop->set_fd);
-        loop->set_fd = -1;
-    }
-    return err;
+    return 0;
 }
 
 void
 tw_watcher_close_set(TwLoop *loop)
 {
     if (loop->set_fd >= 0) {
-        uv_close((uv_handle_t *)&loop->set_poll, NULL);
         close(loop->set_fd);
         loop->set_fd = -1;
     }
@@ -86,25 +81,17 @@ set_remove(TwWatcher *w)
    was in the set, but another descriptor (a duplicate, a child's) keeps its
    file open, and with it the set's entry, which no call can name any more.
    A new set does not have it. */
-static void
-set_renew(TwLoop *loop)
-{
-    uv_poll_stop(&loop->set_poll);
-    tw_watcher_fork_set(loop);
-    uv_poll_start(&loop->set_poll, UV_READABLE, set_on_ready);
-}
-
 void
-tw_watcher_fork_set(TwLoop *loop)
+tw_watcher_renew_set(TwLoop *loop)
 {
     int fresh = epoll_create1(EPOLL_CLOEXEC);
 
     if (fresh < 0) {
         return;
     }
-    /* Under the same number, so that libuv need not be told. */
     dup3(fresh, loop->set_fd, O_CLOEXEC);
     close(fresh);
+    set_add_libuv(loop);
     for (int fd = 0; fd < loop->by_fd_cap; fd++) {
         TwWatcher *w = loop->by_fd[fd];
         if (w != NULL && w->armed) {
@@ -413,27 +400,35 @@ harvest_events(const TwWatcher *w, uint32_t events)
     return got;
 }
 
-int
-tw_watcher_harvest(TwLoop *loop)
+void
+tw_watcher_ask(const TwLoop *loop, TwNews *news, int ms)
 {
-    struct epoll_event ready[WATCHER_HARVEST];
-    int n = epoll_wait(loop->set_fd, ready, WATCHER_HARVEST, 0);
+    news->count = epoll_wait(loop->set_fd, news->events, TW_NEWS_MAX, ms);
+}
+
+void
+tw_watcher_take(TwLoop *loop, const TwNews *news)
+{
+    int libuv = uv_backend_fd(&loop->uv);
     bool ghosts = false;
 
-    for (int i = 0; i < n; i++) {
-        TwWatcher *w = tw_watcher_of_fd(loop, ready[i].data.fd);
+    for (int i = 0; i < news->count; i++) {
+        int fd = news->events[i].data.fd;
+        TwWatcher *w = tw_watcher_of_fd(loop, fd);
         if (TW_LIKELY(w != NULL && w->armed != 0)) {
-            w->got |= (uint8_t)harvest_events(w, ready[i].events);
+            w->got |= (uint8_t)harvest_events(w, news->events[i].events);
             watcher_add_due(w);
+        }
+        else if (fd == libuv) {
+            uv_run(&loop->uv, UV_RUN_NOWAIT);
         }
         else {
             ghosts = true;
         }
     }
     if (TW_UNLIKELY(ghosts)) {
-        set_renew(loop);
+        tw_watcher_renew_set(loop);
     }
-    return n;
 }
 
 /* What is left of an interrupted turn moves to the front. */

@@ -1,8 +1,8 @@
 /* A watcher: one descriptor, what is wanted of it, one owner.
 
-   All watchers of a loop live in one epoll set, and libuv watches that set
-   with one uv_poll_t: libuv waits, wakes and keeps time; which descriptors
-   are ready the turn asks of the set itself.  Why not a uv_poll_t for each:
+   All watchers of a loop live in one epoll set, in which libuv's own set is
+   one more descriptor: the turn waits in ours, with one system call, and lets
+   libuv see to its handles when it has news.  Why not a uv_poll_t for each:
    libuv aborts the process when epoll_ctl fails (a program closed or reused a
    descriptor), deletes and adds a descriptor again at every change, and reads
    the same ready events up to 48 times where more than 1,024 are ready.
@@ -14,6 +14,8 @@
    and the loop traverses it); otherwise it is borrowed, and the owner closes
    the watcher when it goes away.  Descriptors are never closed here. */
 #pragma once
+
+#include <sys/epoll.h>
 
 #include "core/loop.h"
 
@@ -76,11 +78,21 @@ void tw_watcher_give_up(TwWatcher *w);
 
 /* -- for the loop -- */
 
-/* The loop's epoll set, and libuv's watch over it. */
+/* Descriptors looked at in one turn: the rest is first in the next. */
+#define TW_NEWS_MAX 256
+
+/* What the set said. */
+typedef struct {
+    int count; /* or -1: interrupted */
+    struct epoll_event events[TW_NEWS_MAX];
+} TwNews;
+
+/* The loop's epoll set, with libuv's in it. */
 TW_MUSTCHECK tw_uverr tw_watcher_open_set(TwLoop *loop);
 void tw_watcher_close_set(TwLoop *loop);
-/* In a forked child: a set of its own, with the same descriptors. */
-void tw_watcher_fork_set(TwLoop *loop);
+/* Another set, under the same number, with the same descriptors: in a forked
+   child, and to be rid of what no call can name any more. */
+void tw_watcher_renew_set(TwLoop *loop);
 
 /* Let go of every watcher and its owner (the loop is being closed, or
    collected).  Owners may still hold their pointers. */
@@ -89,9 +101,11 @@ void tw_watcher_close_all(TwLoop *loop);
 /* Apply the noted changes to the set. */
 void tw_watcher_apply_changes(TwLoop *loop);
 
-/* Ask the set, without waiting, and fill loop->due.  How many descriptors
-   were ready.  Runs no Python. */
-int tw_watcher_harvest(TwLoop *loop);
+/* Ask the set; wait up to `ms` milliseconds (-1: for ever) until there is
+   something.  Needs no GIL. */
+void tw_watcher_ask(const TwLoop *loop, TwNews *news, int ms);
+/* Fill loop->due, and let libuv run if it has news.  Runs no Python. */
+void tw_watcher_take(TwLoop *loop, const TwNews *news);
 
 /* Run what became due.  -1: an exception leaves the loop; the rest of the
    list stays for the next turn. */

@@ -21,8 +21,8 @@ asyncio.Runner(loop_factory=tidewire.new_event_loop).run(main())
 
 
 def test_stopped_at_any_point():
-    # A timer may be due already when libuv looks at it for the first time:
-    # the poll behind it must not wait for ever.
+    # A timer that became due just before the poll must not leave it without
+    # a bound.
     child = subprocess.Popen([sys.executable, '-c', PROGRAM],
                              stdout=subprocess.PIPE)
     rng = random.Random(7)
