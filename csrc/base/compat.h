@@ -143,6 +143,29 @@ tw_type_assign_version(PyTypeObject *type, PyObject *name)
 #endif
 }
 
+/* Is the bytearray's block too small for `size` bytes?  From 3.15 its memory
+   is a bytes object, which is not for us to know: false. */
+static inline bool
+tw_bytearray_must_grow(const PyByteArrayObject *self, Py_ssize_t size)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    return false;
+#else
+    return size + (self->ob_start - self->ob_bytes) >= self->ob_alloc;
+#endif
+}
+
+/* An empty bytearray as it is when it is made: without a block. */
+static inline void
+tw_bytearray_drop_memory(PyByteArrayObject *self)
+{
+#if PY_VERSION_HEX < 0x030F0000
+    PyObject_Free(self->ob_bytes);
+    self->ob_bytes = self->ob_start = NULL;
+    self->ob_alloc = 0;
+#endif
+}
+
 /* Private, but there in every version: obj.<name> as a function to be called
    with obj first (1), or as it is (0); in *method a new reference, or NULL
    with an exception. */

@@ -2,6 +2,9 @@
 
 #include "base/compat.h"
 
+/* From this size of a read on, it matters where the memory comes from. */
+#define READER_LARGE (32 * 1024)
+
 /* -- what asyncio's classes must still be --------------------------------- */
 
 /* The method or property `name` of the class itself; borrowed or NULL. */
@@ -223,6 +226,24 @@ tw_reader_release(TwReader *r)
 
 /* -- feeding -------------------------------------------------------------- */
 
+/* Memory for `size` bytes in few steps, if it is much.  An empty buffer gets
+   another block: one that was shrunk when it was emptied can be a mapping of
+   its own for ever, to be paid in page faults again each time.  A message of
+   several reads doubles it. */
+static tw_status
+reader_prepare(PyByteArrayObject *buffer, Py_ssize_t size)
+{
+    if (size < READER_LARGE || !tw_bytearray_must_grow(buffer, size)) {
+        return 0;
+    }
+    if (Py_SIZE(buffer) == 0) {
+        tw_bytearray_drop_memory(buffer);
+        return 0;
+    }
+    return PyByteArray_Resize((PyObject *)buffer,
+                              size < PY_SSIZE_T_MAX / 2 ? 2 * size : size);
+}
+
 char *
 tw_reader_room(TwReader *r, size_t n)
 {
@@ -230,7 +251,9 @@ tw_reader_room(TwReader *r, size_t n)
         PyErr_NoMemory();
         return NULL;
     }
-    if (PyByteArray_Resize(r->buffer, r->size + (Py_ssize_t)n) < 0) {
+    if (reader_prepare((PyByteArrayObject *)r->buffer,
+                       r->size + (Py_ssize_t)n) < 0
+        || PyByteArray_Resize(r->buffer, r->size + (Py_ssize_t)n) < 0) {
         return NULL;
     }
     return PyByteArray_AS_STRING(r->buffer) + r->size;

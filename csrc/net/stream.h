@@ -2,6 +2,7 @@
 
    Reading.  The watcher says "readable"; one read(2) of up to 256 KiB goes
    into the loop's buffer, or into what the sink gave; then the sink gets it.
+   When that filled all the room, a few more reads follow.
    The sink is the protocol (net/stream_read.c), or a TLS transport that put
    itself in between (tls/filter.c): that is the one pointer through which a
    lower room reaches a higher one.
@@ -43,6 +44,8 @@ struct TwStream {
     PyObject *empty_waiter; /* strong or NULL: sendfile waits for the queue */
     uint32_t read_hint;   /* size of the last read: see stream_read.c */
     uint32_t asked_at;    /* when is_closing() last flushed the cork */
+    bool filled;          /* the last read got as much as it had room for */
+    bool sends;           /* something was sent when the last data came */
 };
 
 /* Make a stream transport on `fd`, which must be connected and non-blocking.
@@ -88,7 +91,7 @@ bool tw_stream_is_reading(const TwStream *self);
 /* Called in the turn. */
 tw_status tw_stream_on_ready(PyObject *self, unsigned events);
 
-/* net/stream_read.c */
+/* Read what is there: net/stream_read.c. */
 TW_MUSTCHECK tw_status tw_stream_read(TwStream *self);
 
 /* net/stream_write.c */

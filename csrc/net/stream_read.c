@@ -1,5 +1,7 @@
-/* Reading of stream transports: one read(2) per object and turn. */
+/* Reading of stream transports: one read(2) per object and turn, or a few
+   while more is there and nothing else would run in between. */
 #include <errno.h>
+#include <sys/param.h>
 #include <sys/socket.h>
 
 #include "base/compat.h"
@@ -8,8 +10,14 @@
 
 /* From this size of the last read on, copying costs more than it saves. */
 #define READ_LARGE (32 * 1024)
-/* At most so much by one read, while it all comes. */
-#define READ_LARGEST (256 * 1024)
+/* At most so much by one read, while it all comes: pieces that stay in the
+   processor's cache if the program keeps what it gets, larger ones if it
+   sends (each sending has its price, and wakes the peer). */
+#define READ_TO_KEEP (128 * 1024)
+#define READ_TO_SEND (512 * 1024)
+/* In one turn, while each read is filled: others wait so long. */
+#define READS_A_TURN 16
+#define READ_BYTES_A_TURN (2 * 1024 * 1024)
 #define READ_FATAL "Fatal read error on socket transport"
 
 static tw_uverr
@@ -67,6 +75,7 @@ static tw_status
 read_deliver_steal(TwStream *self, PyObject *data)
 {
     TwTransport *base = &self->base;
+    uint64_t written = base->loop->stats.bytes_written;
     PyObject *result;
 
     if (data == NULL) {
@@ -75,6 +84,7 @@ read_deliver_steal(TwStream *self, PyObject *data)
     result = tw_transport_call_protocol(
         base, base->loop->state->str.data_received, data);
     Py_DECREF(data);
+    self->sends = base->loop->stats.bytes_written != written;
     if (TW_UNLIKELY(result == NULL)) {
         return tw_transport_fatal(
             base, "Fatal error: protocol.data_received() call failed.");
@@ -124,12 +134,14 @@ read_into_protocol(TwStream *self)
     PyObject *count, *result;
     Py_buffer view;
     tw_uverr got;
+    bool filled;
 
     if (read_get_buffer(self, &view, &message) < 0) {
         return tw_transport_fatal(base, message);
     }
     got = base->conn_lost ? -EAGAIN
                           : read_some(base->fd, view.buf, (size_t)view.len);
+    filled = got == view.len;
     PyBuffer_Release(&view);
     if (got < 0) {
         return read_failed(self, got);
@@ -138,6 +150,7 @@ read_into_protocol(TwStream *self)
         return read_eof(self);
     }
     base->loop->stats.bytes_read += (uint64_t)got;
+    self->filled = filled;
     count = PyLong_FromSsize_t(got);
     result = count ? tw_transport_call_protocol(
                  base, base->loop->state->str.buffer_updated, count)
@@ -160,26 +173,44 @@ read_deliver(TwStream *self, char *p, size_t n)
 
 /* -- the loop's buffer --------------------------------------------------- */
 
-/* About as much as came last. */
-static size_t
-read_expected(const TwStream *self)
+/* `room`: what was asked for. */
+static void
+read_note_size(TwStream *self, tw_uverr got, size_t room)
 {
-    size_t room = self->read_hint + self->read_hint / 8;
-
-    return room < READ_LARGEST ? room : READ_LARGEST;
+    self->base.loop->stats.bytes_read += (uint64_t)got;
+    self->read_hint = (uint32_t)got;
+    self->filled = (size_t)got >= room;
 }
 
-/* Into p[0:room], and what does not fit into the loop's buffer; no more than
-   that holds, if the room is not larger. */
+/* A Unix socket's peer has no buffer for more, and is woken by each read. */
+static size_t
+read_most(const TwStream *self)
+{
+    return self->sends || !(self->base.flags & TW_F_INET) ? READ_TO_SEND
+                                                          : READ_TO_KEEP;
+}
+
+/* About as much as came last; if that was all there was room for, more. */
+static size_t
+read_expected(const TwStream *self, size_t most)
+{
+    size_t room = self->read_hint;
+
+    room += room >= READ_TO_KEEP ? room : room / 8;
+    return room < most ? room : most;
+}
+
+/* Into p[0:room], and what does not fit into the loop's buffer, `most` in
+   all. */
 static tw_uverr
-read_split(int fd, char *p, size_t room, char *spare)
+read_split(int fd, char *p, size_t room, char *spare, size_t most)
 {
     ssize_t got;
 
-    if (room >= TW_READ_BUFFER_SIZE) {
+    if (room >= most) {
         return read_some(fd, p, room);
     }
-    struct iovec iov[] = {{p, room}, {spare, TW_READ_BUFFER_SIZE - room}};
+    struct iovec iov[] = {{p, room}, {spare, most - room}};
     do {
         got = readv(fd, iov, 2);
     } while (got < 0 && errno == EINTR);
@@ -191,20 +222,21 @@ static tw_status
 read_large(TwStream *self, char *spare)
 {
     TwTransport *base = &self->base;
-    size_t room = read_expected(self);
+    size_t most = read_most(self);
+    size_t room = read_expected(self, most), all;
     PyObject *data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
     tw_uverr got;
 
     if (data == NULL) {
         return tw_transport_fatal(base, READ_FATAL);
     }
-    got = read_split(base->fd, PyBytes_AS_STRING(data), room, spare);
+    all = room < TW_READ_BUFFER_SIZE ? MIN(most, TW_READ_BUFFER_SIZE) : room;
+    got = read_split(base->fd, PyBytes_AS_STRING(data), room, spare, all);
     if (got <= 0) {
         Py_DECREF(data);
         return got == 0 ? read_eof(self) : read_failed(self, got);
     }
-    base->loop->stats.bytes_read += (uint64_t)got;
-    self->read_hint = (uint32_t)got;
+    read_note_size(self, got, all);
     if (_PyBytes_Resize(&data, got) == 0 && (size_t)got > room) {
         memcpy(PyBytes_AS_STRING(data) + room, spare, (size_t)got - room);
     }
@@ -218,13 +250,13 @@ static tw_status
 read_large_to_reader(TwStream *self, TwReader *reader, char *spare,
                      tw_uverr *got)
 {
-    size_t room = read_expected(self);
+    size_t room = read_expected(self, TW_READ_BUFFER_SIZE);
     char *p = tw_reader_room(reader, room);
 
     if (p == NULL) {
         return -1;
     }
-    *got = read_split(self->base.fd, p, room, spare);
+    *got = read_split(self->base.fd, p, room, spare, TW_READ_BUFFER_SIZE);
     if (*got > 0 && (size_t)*got > room) {
         p = tw_reader_room(reader, (size_t)*got);
         if (p == NULL) {
@@ -259,13 +291,12 @@ read_to_reader(TwStream *self, TwReader *reader, char *buffer)
     if (TW_UNLIKELY(got <= 0)) {
         return got == 0 ? read_eof(self) : read_failed(self, got);
     }
-    base->loop->stats.bytes_read += (uint64_t)got;
-    self->read_hint = (uint32_t)got;
+    read_note_size(self, got, TW_READ_BUFFER_SIZE);
     return 0;
 }
 
-tw_status
-tw_stream_read(TwStream *self)
+static tw_status
+read_once(TwStream *self)
 {
     TwTransport *base = &self->base;
     TwReader reader;
@@ -292,10 +323,29 @@ tw_stream_read(TwStream *self)
     if (TW_UNLIKELY(got <= 0)) {
         return got == 0 ? read_eof(self) : read_failed(self, got);
     }
-    base->loop->stats.bytes_read += (uint64_t)got;
-    self->read_hint = (uint32_t)got;
+    read_note_size(self, got, TW_READ_BUFFER_SIZE);
     if (self->sink != NULL) {
         return self->sink->data(self, self->sink_owner, buffer, (size_t)got);
     }
     return read_deliver(self, buffer, (size_t)got);
+}
+
+/* What else is there is read at once only if asyncio, too, would go on with
+   this transport: when nothing that the callback did, and no timer, would
+   run before the next read. */
+tw_status
+tw_stream_read(TwStream *self)
+{
+    TwLoop *loop = self->base.loop;
+    uint64_t enough = loop->stats.bytes_read + READ_BYTES_A_TURN;
+    int reads = READS_A_TURN;
+
+    do {
+        self->filled = false;
+        if (read_once(self) < 0) {
+            return -1;
+        }
+    } while (self->filled && --reads > 0 && loop->stats.bytes_read < enough
+             && tw_stream_is_reading(self) && tw_loop_is_quiet(loop));
+    return 0;
 }
