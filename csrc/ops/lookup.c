@@ -23,7 +23,7 @@ struct TwLookups {
     LookupList queue;
     LookupList done;
     int queued;
-    int idle;            /* threads that will look at the queue by themselves */
+    int idle;            /* threads that look at the queue by themselves */
     int threads, max_threads;
     int ringing;         /* threads that are about to write to `fd` */
     int fd;              /* an eventfd; -1: closed */

@@ -180,7 +180,8 @@ static bool
 resolver_read_host(ResolverText *out, PyObject *obj)
 {
     return resolver_read_text(out, obj, RESOLVER_MAX_HOST)
-           && (!PyUnicode_Check(obj) || resolver_labels_fit(out->text, out->n));
+           && (!PyUnicode_Check(obj)
+               || resolver_labels_fit(out->text, out->n));
 }
 
 /* `digits` is room for those of a number. */
