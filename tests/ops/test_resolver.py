@@ -219,6 +219,23 @@ def test_audit_hooks_see_it(script):
         "socket.getnameinfo (('127.0.0.1', 81),)", "was refused"]
 
 
+@pytest.mark.tidewire
+def test_audit_hooks_run_in_the_loops_thread(script):
+    out = script("""
+        def hook(event, args):
+            if event in ("socket.getaddrinfo", "socket.getnameinfo"):
+                print(event, threading.current_thread().name)
+
+        loop = new_loop()
+        sys.addaudithook(hook)
+        loop.run_until_complete(loop.getaddrinfo("localhost", 80))
+        loop.run_until_complete(loop.getnameinfo(("127.0.0.1", 80)))
+        loop.close()
+    """)
+    assert out == ["socket.getaddrinfo MainThread",
+                   "socket.getnameinfo MainThread"]
+
+
 def test_no_thread_to_be_had(script):
     out = script("""
         loop = new_loop()
