@@ -9,6 +9,7 @@
 #include "net/stream.h"
 #include "net/udp.h"
 #include "ops/dns.h"
+#include "ops/resolver.h"
 #include "ops/sendfile.h"
 #include "ops/sock.h"
 
@@ -84,6 +85,11 @@ static PyMethodDef loop_methods[] = {
     TW_SOCK_METHODS,
     {"_literal_addresses", FAST(tw_dns_loop_literal_addresses),
      METH_FASTCALL, NULL},
+    {"_look_up_name", FAST(tw_resolver_loop_look_up_name), METH_FASTCALL,
+     NULL},
+    {"_look_up_address", FAST(tw_resolver_loop_look_up_address),
+     METH_FASTCALL, NULL},
+    {"_look_up_no_more", tw_resolver_loop_look_up_no_more, METH_O, NULL},
     {"_sock_sendfile_native", FAST(tw_sendfile_loop_sock_sendfile_native),
      FASTKW, tw_sendfile_doc_sock_sendfile_native},
     {NULL},

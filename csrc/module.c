@@ -12,6 +12,7 @@
 #include "net/stream.h"
 #include "net/udp.h"
 #include "ops/dns.h"
+#include "ops/resolver.h"
 #include "ops/sock_coro.h"
 #include "tls/engine.h"
 #include "tls/filter.h"
@@ -65,6 +66,7 @@ static const TwSetup module_setups[] = {
     /* ops */
     tw_sock_coro_setup,
     tw_dns_setup,
+    tw_resolver_setup,
 };
 
 static int

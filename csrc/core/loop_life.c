@@ -115,6 +115,7 @@ tw_loop_shut(TwLoop *loop)
     loop_drop_queued(loop);
     Py_CLEAR(loop->future_kwargs);
     Py_CLEAR(loop->polls);
+    Py_CLEAR(loop->resolver);
     tw_watcher_close_all(loop);
     tw_watcher_close_set(loop);
     uv_close((uv_handle_t *)&loop->async, NULL);
@@ -148,6 +149,7 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->current_handle);
     Py_VISIT(loop->future_kwargs);
     Py_VISIT(loop->polls);
+    Py_VISIT(loop->resolver);
     for (uint32_t i = 0; i < loop->ready.count; i++) {
         Py_VISIT((PyObject *)tw_ring_at(&loop->ready, i));
     }

@@ -103,6 +103,7 @@ tw_state_init(tw_state *state, PyObject *module)
     X(udp_type)                                                               \
     X(process_type)                                                           \
     X(sock_op_type)                                                           \
+    X(resolver_type)                                                          \
     X(tls_type)                                                               \
     X(tls_adapter_type)                                                       \
     X(future_type)                                                            \

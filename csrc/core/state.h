@@ -112,6 +112,7 @@ typedef struct tw_state {
     PyTypeObject *udp_type;
     PyTypeObject *process_type;
     PyTypeObject *sock_op_type;
+    PyTypeObject *resolver_type;
     PyTypeObject *tls_type;
     PyTypeObject *tls_adapter_type;
 

@@ -27,11 +27,14 @@ static const DnsKind dns_kinds[] = {
     {SOCK_RAW, 0},
 };
 
+/* Those of state->dns: two families, three types. */
+static const int dns_numbers[] = {AF_INET, AF_INET6, SOCK_STREAM, SOCK_DGRAM,
+                                  SOCK_RAW};
+
 /* -- the question --------------------------------------------------------- */
 
-/* The characters of a str (ASCII) or bytes object, or NULL. */
-static const char *
-dns_text(PyObject *obj, Py_ssize_t *n)
+const char *
+tw_dns_text(PyObject *obj, Py_ssize_t *n)
 {
     if (PyUnicode_CheckExact(obj) && PyUnicode_IS_COMPACT_ASCII(obj)) {
         *n = PyUnicode_GET_LENGTH(obj);
@@ -44,13 +47,13 @@ dns_text(PyObject *obj, Py_ssize_t *n)
     return NULL;
 }
 
-static bool
-dns_read_host(PyObject *obj, TwAddr *addr)
+bool
+tw_dns_literal(PyObject *obj, TwAddr *addr)
 {
     struct sockaddr_in *sin = (struct sockaddr_in *)(void *)&addr->u;
     struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)(void *)&addr->u;
     Py_ssize_t n;
-    const char *text = dns_text(obj, &n);
+    const char *text = tw_dns_text(obj, &n);
 
     if (text == NULL || (size_t)n != strlen(text)) {
         return false;
@@ -65,9 +68,8 @@ dns_read_host(PyObject *obj, TwAddr *addr)
     return inet_pton(AF_INET6, text, &sin6->sin6_addr) == 1;
 }
 
-/* A port from 0 to 65535, or -1: something else. */
-static long
-dns_read_port(PyObject *obj)
+long
+tw_dns_port(PyObject *obj)
 {
     const char *text;
     long port = 0;
@@ -81,7 +83,7 @@ dns_read_port(PyObject *obj)
         port = PyLong_AsLongAndOverflow(obj, &overflow);
         return port > 65535 ? -1 : port;
     }
-    text = dns_text(obj, &n);
+    text = tw_dns_text(obj, &n);
     if (text == NULL || n < 1 || n > DNS_MAX_DIGITS) {
         return -1;
     }
@@ -94,9 +96,8 @@ dns_read_port(PyObject *obj)
     return port > 65535 ? -1 : port;
 }
 
-/* A number (or a member of an enum of them) from 0 up, or -1. */
-static int
-dns_read_number(PyObject *obj)
+int
+tw_dns_number(PyObject *obj)
 {
     int overflow;
     long value;
@@ -112,16 +113,16 @@ dns_read_number(PyObject *obj)
 static bool
 dns_read(DnsQuestion *q, PyObject *const *args)
 {
-    long port = dns_read_port(args[1]);
+    long port = tw_dns_port(args[1]);
 
     memset(&q->addr, 0, sizeof(q->addr));
-    q->family = dns_read_number(args[2]);
-    q->type = dns_read_number(args[3]);
-    q->proto = dns_read_number(args[4]);
-    q->flags = dns_read_number(args[5]);
+    q->family = tw_dns_number(args[2]);
+    q->type = tw_dns_number(args[3]);
+    q->proto = tw_dns_number(args[4]);
+    q->flags = tw_dns_number(args[5]);
     if (port < 0 || q->family < 0 || q->type < 0 || q->proto < 0
         || q->flags < 0 || q->flags & ~DNS_FLAGS
-        || !dns_read_host(args[0], &q->addr)) {
+        || !tw_dns_literal(args[0], &q->addr)) {
         return false;
     }
     /* The port is at one place in both. */
@@ -158,21 +159,56 @@ dns_choose(const DnsQuestion *q)
     return chosen == 1 || chosen == 2 ? chosen : 0;
 }
 
+/* The member of an enum (they are in state->dns), or the number. */
 static PyObject *
-dns_entry(tw_state *state, const DnsQuestion *q, size_t kind)
+dns_member(tw_state *state, int number, const char *name, Py_ssize_t first,
+           Py_ssize_t end)
 {
-    int v6 = q->addr.u.any.sa_family == AF_INET6;
-    PyObject *entry = PyTuple_New(5);
-    PyObject *items[5] = {
-        Py_NewRef(PyTuple_GET_ITEM(state->dns, v6)),
-        Py_NewRef(PyTuple_GET_ITEM(state->dns, 2 + (Py_ssize_t)kind)),
-        PyLong_FromLong(dns_kinds[kind].proto),
-        PyUnicode_New(0, 0),
-        tw_addr_to_python(&q->addr.u.any, q->addr.len),
-    };
+    PyObject *argv[1], *member;
 
-    if (entry == NULL || items[2] == NULL || items[3] == NULL
-        || items[4] == NULL) {
+    for (Py_ssize_t i = first; i < end; i++) {
+        if (dns_numbers[i] == number) {
+            return Py_NewRef(PyTuple_GET_ITEM(state->dns, i));
+        }
+    }
+    argv[0] = PyLong_FromLong(number);
+    member = argv[0] ? tw_seam_call(state, name, argv, 1) : NULL;
+    Py_XDECREF(argv[0]);
+    return member;
+}
+
+/* Of a family that nobody knows the socket module gives the bytes. */
+static PyObject *
+dns_address(const struct sockaddr *sa, socklen_t len)
+{
+    PyObject *address = tw_addr_to_python(sa, len);
+
+    if (address == NULL && !PyErr_Occurred()) {
+        address = Py_BuildValue(
+            "iy#", sa->sa_family, sa->sa_data,
+            (Py_ssize_t)(len - offsetof(struct sockaddr, sa_data)));
+    }
+    return address;
+}
+
+PyObject *
+tw_dns_entry(tw_state *state, const struct addrinfo *info)
+{
+    const char *canon = info->ai_canonname ? info->ai_canonname : "";
+    PyObject *entry = PyTuple_New(5);
+    PyObject *items[5] = {0};
+    int n = 0;
+
+    if (entry != NULL
+        && (items[n++] = dns_member(state, info->ai_family, "address_family",
+                                    0, 2))
+        && (items[n++] = dns_member(state, info->ai_socktype, "socket_kind",
+                                    2, 5))
+        && (items[n++] = PyLong_FromLong(info->ai_protocol))
+        && (items[n++] = PyUnicode_FromString(canon))) {
+        items[n++] = dns_address(info->ai_addr, info->ai_addrlen);
+    }
+    if (items[4] == NULL) {
         Py_CLEAR(entry);
     }
     for (int i = 0; i < 5; i++) {
@@ -187,8 +223,13 @@ dns_entry(tw_state *state, const DnsQuestion *q, size_t kind)
 }
 
 static PyObject *
-dns_answer(tw_state *state, const DnsQuestion *q, unsigned chosen)
+dns_answer(tw_state *state, DnsQuestion *q, unsigned chosen)
 {
+    struct addrinfo info = {
+        .ai_family = q->addr.u.any.sa_family,
+        .ai_addr = &q->addr.u.any,
+        .ai_addrlen = q->addr.len,
+    };
     PyObject *list = PyList_New(0);
 
     for (size_t i = 0; i < Py_ARRAY_LENGTH(dns_kinds); i++) {
@@ -196,7 +237,9 @@ dns_answer(tw_state *state, const DnsQuestion *q, unsigned chosen)
         if (list == NULL || !(chosen & 1u << i)) {
             continue;
         }
-        entry = dns_entry(state, q, i);
+        info.ai_socktype = dns_kinds[i].type;
+        info.ai_protocol = dns_kinds[i].proto;
+        entry = tw_dns_entry(state, &info);
         if (entry == NULL || PyList_Append(list, entry) < 0) {
             Py_CLEAR(list);
         }
@@ -235,12 +278,15 @@ tw_dns_loop_literal_addresses(PyObject *op, PyObject *const *args,
 
 /* -- set-up --------------------------------------------------------------- */
 
-/* The members of enums that socket.getaddrinfo() gives. */
+/* What socket.getaddrinfo() gives and raises: members of enums, in the order
+   of dns_numbers, and its own exception. */
 tw_status
 tw_dns_setup(tw_state *state, PyObject *Py_UNUSED(module))
 {
-    static const char *const names[] = {"AF_INET", "AF_INET6", "SOCK_STREAM",
-                                        "SOCK_DGRAM", "SOCK_RAW"};
+    static const char *const names[] = {
+        "AF_INET",    "AF_INET6", "SOCK_STREAM",
+        "SOCK_DGRAM", "SOCK_RAW", "gaierror",
+    };
     const Py_ssize_t n = Py_ARRAY_LENGTH(names);
 
     state->dns = PyTuple_New(n);

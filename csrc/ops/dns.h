@@ -3,9 +3,13 @@
    Only where the answer is known for sure: a plain IPv4 or IPv6 address
    without a scope, a port number, a family that is the address's own (or
    none), the socket types and protocols of TCP and UDP, no flags but those
-   that change nothing here.  The C library has the rest. */
+   that change nothing here.  The C library has the rest: see resolver.h,
+   which reads its questions and words its answers by the functions here. */
 #pragma once
 
+#include <netdb.h>
+
+#include "base/addr.h"
 #include "core/loop.h"
 
 /* loop._literal_addresses(host, port, family, type, proto, flags): a list as
@@ -13,5 +17,27 @@
    exceptions, in debug mode, and when the loop is closed). */
 PyObject *tw_dns_loop_literal_addresses(PyObject *loop, PyObject *const *args,
                                         Py_ssize_t nargs);
+
+/* The characters of a str (ASCII) or bytes object, or NULL; no exception. */
+const char *tw_dns_text(PyObject *obj, Py_ssize_t *n);
+
+/* A number (or a member of an enum of them) from 0 up, or -1. */
+int tw_dns_number(PyObject *obj);
+
+/* A port from 0 to 65535 (None: 0), or -1: something else. */
+long tw_dns_port(PyObject *obj);
+
+/* Fill `addr`, but for the port, from the text of an address. */
+TW_MUSTCHECK bool tw_dns_literal(PyObject *obj, TwAddr *addr);
+
+/* The 5-tuple of an answer, a new reference, or NULL with an exception. */
+PyObject *tw_dns_entry(tw_state *state, const struct addrinfo *info);
+
+/* What tw_dns_setup() took from the socket module. */
+static inline PyObject *
+tw_dns_gaierror(tw_state *state)
+{
+    return PyTuple_GET_ITEM(state->dns, 5);
+}
 
 TW_MUSTCHECK tw_status tw_dns_setup(tw_state *state, PyObject *module);

@@ -3,10 +3,13 @@
 The usual questions about a literal address are answered in C (ops/dns.c).
 What else is answered here is answered by the same function of the socket
 module, with the same arguments, hence with the same result or the same
-exception.  asyncio's own methods do everything else, in the executor.
+exception.  Names are looked up by threads in C (ops/resolver.c); what is not
+usual goes to asyncio's own methods, and by them to the executor.
 """
+import _socket
 import asyncio
 import socket
+from types import BuiltinFunctionType
 
 _base = asyncio.BaseEventLoop
 _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
@@ -41,11 +44,34 @@ def _is_number(port):
             or isinstance(port, (str, bytes)) and port.isdigit())
 
 
-# The C code speaks for the function of the socket module, not for one that a
-# program has put in its place.
-_known = (socket.getaddrinfo
-          if getattr(socket.getaddrinfo, '__globals__', None) is vars(socket)
-          else object())
+def _original(function, of):
+    """This, if it is the socket module's own, or else what nothing is."""
+    return function if of else object()
+
+
+# The C code speaks for the functions of the socket module, not for those that
+# a program has put in their place.
+_known = _original(
+    socket.getaddrinfo,
+    getattr(socket.getaddrinfo, '__globals__', None) is vars(socket))
+_known_below = _original(_socket.getaddrinfo, isinstance(_socket.getaddrinfo, BuiltinFunctionType))
+_known_names = _original(socket.getnameinfo, isinstance(socket.getnameinfo, BuiltinFunctionType))
+
+
+def _has_plain_executor(loop):
+    """Would nobody see whether the executor is asked, or threads of C?"""
+    return (loop._default_executor is loop._made_executor
+            and not loop._executor_shutdown_called
+            and loop.run_in_executor == loop._plain_run_in_executor)
+
+
+async def _result(loop, future):
+    """What a lookup found.  It is not begun any more for a task that was cancelled."""
+    try:
+        return await future
+    except asyncio.CancelledError:
+        loop._look_up_no_more(future)
+        raise
 
 
 async def getaddrinfo(self, host, port, *,
@@ -55,7 +81,8 @@ async def getaddrinfo(self, host, port, *,
     OSError (socket.gaierror) if there is no such host or service.
     See library/asyncio-eventloop.
     """
-    if socket.getaddrinfo is _known:
+    known = socket.getaddrinfo is _known
+    if known:
         found = self._literal_addresses(host, port, family, type, proto, flags)
         if found is not None:
             return found
@@ -66,6 +93,10 @@ async def getaddrinfo(self, host, port, *,
         lookup = (self._getaddrinfo_debug if self.get_debug()
                   else socket.getaddrinfo)
         return lookup(host, port, family, type, proto, flags)
+    if known and _socket.getaddrinfo is _known_below and _has_plain_executor(self):
+        future = self._look_up_name(host, port, family, type, proto, flags)
+        if future is not None:
+            return await _result(self, future)
     return await _base.getaddrinfo(self, host, port, family=family, type=type,
                                    proto=proto, flags=flags)
 
@@ -79,4 +110,8 @@ async def getnameinfo(self, sockaddr, flags=0):
     if isinstance(flags, int) and flags & _NUMERIC == _NUMERIC:
         self._check_closed()
         return socket.getnameinfo(sockaddr, flags)
+    if socket.getnameinfo is _known_names and _has_plain_executor(self):
+        future = self._look_up_address(sockaddr, flags)
+        if future is not None:
+            return await _result(self, future)
     return await _base.getnameinfo(self, sockaddr, flags)

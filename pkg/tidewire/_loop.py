@@ -43,6 +43,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._signal_handlers = {}
         self._has_wakeup = False
         self._unix_server_sockets = {}
+        self._made_executor = None
         self._cork_off = os.environ.get('TIDEWIRE_CORK') == '0'
         self._ssock, self._csock = socket.socketpair()
         self._ssock.setblocking(False)
@@ -105,7 +106,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._executor_shutdown_called = True
         executor = self._default_executor
         if executor is not None:
-            self._default_executor = None
+            self._default_executor = self._made_executor = None
             executor.shutdown(wait=False)
 
     # -- signals -------------------------------------------------------------
@@ -196,7 +197,10 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             if executor is None:
                 executor = self._default_executor = concurrent.futures.ThreadPoolExecutor(
                     thread_name_prefix='asyncio')
+                self._made_executor = executor
         return _seam.wrap_future(executor.submit(func, *args), self)
+
+    _plain_run_in_executor = run_in_executor
 
     # -- servers and connections ---------------------------------------------
 

@@ -237,6 +237,18 @@ def copy_state(destination, source):
         destination.set_result(source._result)
 
 
+# -- names and addresses -----------------------------------------------------
+
+def address_family(number):
+    """A family of socket.getaddrinfo()'s that C does not know by itself."""
+    return socket._intenum_converter(number, socket.AddressFamily)
+
+
+def socket_kind(number):
+    """The same of a socket's type."""
+    return socket._intenum_converter(number, socket.SocketKind)
+
+
 # -- transports --------------------------------------------------------------
 
 def log_fatal(transport, message, exc):

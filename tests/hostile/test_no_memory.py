@@ -185,6 +185,16 @@ RUN = """
                 loop.add_reader(server, int, 1, 2, 3, 4)
                 loop.remove_reader(server)
 
+    async def names():
+        loop = asyncio.get_running_loop()
+        await loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)
+        await loop.getnameinfo(("127.0.0.1", 80))
+        tasks = [loop.create_task(loop.getaddrinfo("localhost", i))
+                 for i in range(10)]
+        await asyncio.sleep(0)
+        tasks[5].cancel()
+        await asyncio.wait(tasks)
+
     async def works(loop):
         await asyncio.sleep(0.0001)
         one, two = await support.pair("unix")
@@ -263,7 +273,7 @@ RUN = """
 """
 
 PROGRAMS = ["tcp", "tls", "streams", "udp", "pipes", "subprocess", "timers",
-            "sockets"]
+            "sockets", "names"]
 
 
 @pytest.mark.parametrize("width", [1, 20], ids=["one", "twenty"])

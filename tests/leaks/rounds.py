@@ -19,6 +19,7 @@ import ssl
 import sys
 import tempfile
 import threading
+import time
 import warnings
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -189,6 +190,23 @@ async def executor():
         pass
 
 
+@feature(30)
+async def lookups():
+    loop = asyncio.get_running_loop()
+    await loop.getaddrinfo("localhost", "http")
+    await loop.getnameinfo(("127.0.0.1", 80))
+    try:
+        await loop.getaddrinfo("localhost", 80, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    tasks = [asyncio.create_task(loop.getaddrinfo("localhost", 80))
+             for _ in range(40)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
 @feature(50)
 async def async_generators():
     async def numbers():
@@ -264,6 +282,23 @@ def loops_closed_with_everything():
     loop.remove_reader(keep[3])
     keep[2].close()
     loop.close()
+
+
+@outside(10)
+def loops_closed_with_lookups():
+    """The threads go on for a moment, and free what they have."""
+    loop = LOOP["make"]()
+
+    async def main():
+        tasks = [asyncio.create_task(loop.getaddrinfo("localhost", 80))
+                 for _ in range(20)]
+        await tasks[0]
+        return tasks
+
+    for task in loop.run_until_complete(main()):
+        task._log_destroy_pending = False
+    loop.close()
+    time.sleep(0.01)
 
 
 @outside(5)
