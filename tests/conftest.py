@@ -17,6 +17,7 @@ import importlib
 import logging
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import textwrap
@@ -50,6 +51,11 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Shells and nohup have what they put into the background ignore signals; children inherit it.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler),
+                          (signal.SIGQUIT, signal.SIG_DFL), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     for line in (
             "conformance: other people's test suites; with --conformance",
             "ecosystem: programs of others, run on the loop",
