@@ -131,6 +131,7 @@ typedef struct tw_state {
 
     PyObject *empty_tuple;
     PyObject *kw_loop; /* ("loop",) */
+    PyObject *other_context; /* strong or NULL: "context", not interned */
 
     struct {
 #define X(name) PyObject *name;
