@@ -261,6 +261,15 @@ def log(level, message, *args):
     getattr(logger, level)(message, *args)
 
 
+def log_accepted(server, addr, fd):
+    """Debug mode: a server has a new connection, of which only the number is there yet."""
+    conn = socket.socket(fileno=fd)
+    try:
+        logger.debug('%r got a new connection from %r: %r', server, addr, conn)
+    finally:
+        conn.detach()
+
+
 def warn_lost_write():
     """Somebody goes on writing to a lost connection."""
     logger.warning('socket.send() raised exception.')

@@ -351,7 +351,8 @@ class AtOpcode:
         sys.settrace(self.previous)
 
 
-def test_run_forever_at_each_opcode(make_loop, is_stock):
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+def test_run_forever_at_each_opcode(make_loop, is_stock, debug):
     """Whatever its Python code was at: the loop runs again, the hooks of
     asynchronous generators and the wakeup descriptor are as before."""
     if is_stock:
@@ -360,6 +361,7 @@ def test_run_forever_at_each_opcode(make_loop, is_stock):
     while True:
         n += 1
         loop = make_loop()
+        loop.set_debug(debug)
         loop.call_soon(loop.stop)
         point = AtOpcode(n)
         try:

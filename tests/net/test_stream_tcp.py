@@ -587,9 +587,11 @@ def test_transport_types(run, kind):
         assert weakref.ref(one.transport)() is one.transport
         one.transport.anything = 1
         assert one.transport.anything == 1
-        repr(one.transport)
+        number = one.transport.get_extra_info("socket").fileno()
+        assert f" fd={number} read=polling write=<idle, bufsize=0>>" in repr(one.transport)
         await support.close(one, two)
-        repr(one.transport)
+        assert repr(one.transport).endswith(f" closed fd={number}>")    # for log files
+        assert one.transport._sock_fd == number
 
     run(main())
 

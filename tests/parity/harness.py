@@ -269,26 +269,61 @@ def stumbled(exc):
 
 
 class Logs(logging.Handler):
+    """Of a loop in debug mode everything that it says, else warnings."""
+    # Slow callbacks; what is said before or after the program.
+    skipped = "Executing ", "Using selector", "Close <"
+
     def __init__(self):
-        super().__init__(logging.WARNING)
+        super().__init__()
         self.texts = []
 
     def emit(self, record):
-        text = record.getMessage()
-        if not text.startswith("Executing "):
-            self.texts.append(text.splitlines()[0][:60])
+        text = record.getMessage().splitlines()[0]
+        if not text.startswith(self.skipped):
+            self.texts.append(f"{record.levelname} {plain(text)}"
+                              + (" with traceback" if record.exc_info else ""))
 
 
-def run(factory, program, *args, timeout=20.0):
-    """The trace of a program on one loop, as plain data."""
-    reports, logs = [], Logs()
+OBJECT = re.compile(r"<([\w.]*?)(?:_Selector|_Unix)?(\w*Transport|SSLProtocol|Server|\w*Proto"
+                    r"|socket)\b[^<>]*(?:<[^<>]*>[^<>]*)*>")
+
+
+def plain(text):
+    """A log line without what differs from run to run, and between our
+    classes and asyncio's."""
+    while (shorter := OBJECT.sub(r"[\2]", text)) != text:
+        text = shorter
+    text = text.replace("[_SSLProtocolTransport]", "[SSLTransport]")
+    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)*", "#", text)
+
+
+@contextlib.contextmanager
+def logging_to(logs):
     logger = logging.getLogger("asyncio")
+    before = logger.level, logger.propagate
     logger.addHandler(logs)
-    propagate, logger.propagate = logger.propagate, False
+    logger.propagate = False
     try:
+        yield logger
+    finally:
+        logger.removeHandler(logs)
+        logger.level, logger.propagate = before
+        logger.manager._clear_cache()
+
+
+def run(factory, program, *args, timeout=20.0, debug=None):
+    """The trace of a program on one loop, as plain data.
+
+    debug: in asyncio's debug mode; None: as the environment says.
+    """
+    reports, logs = [], Logs()
+    with logging_to(logs) as logger:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             loop = factory()
+            if debug is not None:
+                loop.set_debug(debug)
+            logger.setLevel(logging.DEBUG if loop.get_debug() else logging.WARNING)
             # asyncio finds errors while it goes on with errors of its own.
             loop.set_exception_handler(
                 lambda loop, context: stumbled(context.get("exception"))
@@ -316,9 +351,6 @@ def run(factory, program, *args, timeout=20.0):
             phases = trace.phases
             del trace, loop
             gc.collect()
-    finally:
-        logger.removeHandler(logs)
-        logger.propagate = propagate
     while phases and not phases[-1]:
         phases.pop()
     texts = sorted({(w.category.__name__, str(w.message).split("<")[0])
