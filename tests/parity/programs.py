@@ -5,6 +5,7 @@
 import asyncio
 import contextvars
 import functools
+import gc
 import os
 import socket
 import subprocess
@@ -624,6 +625,9 @@ async def serving(t, what):
                 server.sockets[0].getsockname()))
             client.setblocking(False)
             await t.settle()
+            # In debug mode asyncio's frame that failed holds the connection,
+            # and its exception's traceback the frame.
+            gc.collect()
             t.note("client", await loop.sock_recv(client, 10))
         await t.settle()
         server.close()
