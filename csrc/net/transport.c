@@ -137,20 +137,26 @@ tw_transport_start(TwTransport *self)
     return tw_loop_push_step(self->loop, (PyObject *)self);
 }
 
-/* The handle that asyncio would have used raised: the same report. */
-static tw_status
-transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
+tw_status
+tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
 {
-    PyObject *exc, *result;
+    PyObject *exc, *args, *result = NULL;
 
     if (tw_call_must_leave()) {
         return -1;
     }
     exc = tw_err_take();
-    PyObject *argv[] = {(PyObject *)self->loop,
-                        self->protocol ? self->protocol : Py_None, name, arg,
-                        exc, self->context ? self->context : Py_None};
-    result = tw_seam_call(self->loop->state, "report_step", argv, 6);
+    args = arg ? PyTuple_Pack(1, arg) : PyTuple_New(0);
+    if (args != NULL) {
+        PyObject *argv[] = {(PyObject *)self->loop,
+                            self->protocol ? self->protocol : Py_None,
+                            name,
+                            args,
+                            exc,
+                            self->context ? self->context : Py_None};
+        result = tw_seam_call(self->loop->state, "report_step", argv, 6);
+        Py_DECREF(args);
+    }
     Py_DECREF(exc);
     Py_XDECREF(result);
     if (result != NULL) {
@@ -183,7 +189,7 @@ transport_step_call(TwTransport *self, TwTell what, PyObject *name,
     }
     result = tw_transport_call_protocol(self, name, arg);
     if (result == NULL) {
-        return transport_report_step(self, name, arg);
+        return tw_transport_report_step(self, name, arg);
     }
     Py_DECREF(result);
     return 0;

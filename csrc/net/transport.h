@@ -134,6 +134,11 @@ TW_MUSTCHECK tw_status tw_transport_fatal_errno(TwTransport *self,
                                                 tw_uverr err,
                                                 const char *message);
 
+/* protocol.<name>(arg), or () if it is NULL, raised what is set, where asyncio
+   calls it by a handle of its own: its report.  0, or -1 to leave. */
+TW_MUSTCHECK tw_status tw_transport_report_step(TwTransport *self,
+                                                PyObject *name, PyObject *arg);
+
 /* Debug mode: a line of the asyncio logger, `format` with our %r; nothing
    otherwise.  Runs Python; -1 with whatever the logging raised. */
 TW_MUSTCHECK tw_status tw_transport_log(TwTransport *self, const char *level,

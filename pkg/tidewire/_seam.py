@@ -179,11 +179,11 @@ def note_duration(loop, handle, seconds):
                        base_events._format_handle(handle), seconds)
 
 
-def report_step(loop, protocol, name, arg, exc, context):
+def report_step(loop, protocol, name, args, exc, context):
     """connection_made() or connection_lost() raised: as a handle of its own."""
     callback = getattr(protocol, name, name)
-    handle = events.Handle(callback, (arg,), loop, context)
-    report_handle(handle, callback, (arg,), exc)
+    handle = events.Handle(callback, args, loop, context)
+    report_handle(handle, callback, args, exc)
 
 
 # -- executors ---------------------------------------------------------------
