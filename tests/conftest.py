@@ -18,6 +18,7 @@ import logging
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -54,6 +55,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell's background job, and what nohup starts, ignores it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for line in (
             "conformance: other people's test suites; with --conformance",
             "ecosystem: programs of others, run on the loop",
