@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from parity import harness, programs, upgrades  # noqa: F401
+from parity import harness, programs
 
 PROGRAMS = [
     "tcp: nothing in made", "unix: pause, resume in data", "unix: close in made",

@@ -12,7 +12,8 @@ import tempfile
 
 import support
 from parity import certificates, harness
-from parity.programs import ACTIONS, PROGRAMS, programs
+from parity.registry import PROGRAMS, programs
+from parity.stream_actions import ACTIONS
 
 
 class TlsPeer(harness.Peer):
