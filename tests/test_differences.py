@@ -501,8 +501,8 @@ def test_page():
     (lambda page: page + "\nNew\n===\n\nSomething else.\n", "'New' ends without"),
     (lambda page: page.replace(".. tested by: test_debug_is_a_truth_value", "Or so."),
      "`set_debug()` keeps"),
-    (lambda page: page.replace("test_udp.py::test_unix", "test_udp.py::test_linux"),
-     "no test tests/net/test_udp.py::test_linux_socketpair"),
+    (lambda page: page.replace("test_udp_endpoint.py::test_unix", "test_udp_endpoint.py::test_linux"),
+     "no test tests/net/test_udp_endpoint.py::test_linux_socketpair"),
 ])
 def test_page_that_drifts(change, found):
     assert found in "\n".join(complaints(change(PAGE.read_text())))
