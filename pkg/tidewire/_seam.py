@@ -54,6 +54,7 @@ set_event_loop_policy = getattr(events, '_set_event_loop_policy',
 #: Builtins: C calls them without giving signals a chance.
 set_running_loop = events._set_running_loop
 set_asyncgen_hooks = sys.set_asyncgen_hooks
+set_origin_tracking = sys.set_coroutine_origin_tracking_depth
 
 #: Server._attach(transport) and _detach(transport): from 3.13 on.
 server_takes_transport = (

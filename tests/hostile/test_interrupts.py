@@ -330,7 +330,10 @@ def test_others_in_the_same_batch(loop, run, kind):
 
 
 class AtOpcode:
-    """KeyboardInterrupt before the n-th opcode of the Python code inside."""
+    """KeyboardInterrupt before the n-th opcode of the Python code inside.
+
+    The collector is off meanwhile: what it calls may not be interrupted.
+    """
 
     def __init__(self, n):
         self.left = n
@@ -352,12 +355,16 @@ class AtOpcode:
 
 
 @pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
-def test_run_forever_at_each_opcode(make_loop, is_stock, debug):
+def test_run_forever_at_each_opcode(make_loop, is_stock, debug, no_gc):
     """Whatever its Python code was at: the loop runs again, the hooks of
-    asynchronous generators and the wakeup descriptor are as before."""
+    asynchronous generators, the tracking of coroutines' origins and the wakeup
+    descriptor are as before."""
     if is_stock:
         pytest.skip("asyncio's own cleanup does not hold out")
-    hooks, n = sys.get_asyncgen_hooks(), 0
+    def now():
+        return sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth()
+
+    before, n = now(), 0
     while True:
         n += 1
         loop = make_loop()
@@ -369,11 +376,11 @@ def test_run_forever_at_each_opcode(make_loop, is_stock, debug):
                 loop.run_forever()
         except KeyboardInterrupt:
             pass
-        assert sys.get_asyncgen_hooks() == hooks, n
+        assert now() == before, n
         loop.call_soon(loop.stop)
         loop.run_forever()
         loop.run_until_complete(asyncio.sleep(0))
-        assert sys.get_asyncgen_hooks() == hooks, n
+        assert now() == before, n
         loop.close()
         assert signal.set_wakeup_fd(-1) == -1, n
         if point.left > 0:
@@ -382,7 +389,7 @@ def test_run_forever_at_each_opcode(make_loop, is_stock, debug):
 
 
 @pytest.mark.parametrize("kind", support.KINDS)
-def test_socket_object_at_each_opcode(run, kind):
+def test_socket_object_at_each_opcode(run, kind, no_gc):
     """The descriptor is closed by its owner alone."""
     async def main():
         n = 0
