@@ -500,7 +500,8 @@ def test_ctrl_c_at_many_points(script):
             child = await asyncio.create_subprocess_exec(
                 "/bin/echo", "fine", stdout=-1, start_new_session=True)
             out, _ = await child.communicate()
-            if out not in (b"fine\\n", b""):
+            # Nothing, or no reader: its protocol may have been interrupted.
+            if out not in (b"fine\\n", b"", None):
                 wrong.append((name, out))
             done[name] += 1
 
