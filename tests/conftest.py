@@ -355,6 +355,14 @@ def finish(loop):
 
 
 @pytest.fixture
+def ordinary_mode(monkeypatch):
+    """Loops made from now on, and children's, are not in debug mode."""
+    monkeypatch.delenv("PYTHONASYNCIODEBUG", raising=False)
+    monkeypatch.delenv("PYTHONDEVMODE", raising=False)
+    monkeypatch.setattr("asyncio.coroutines._is_debug_mode", lambda: False)
+
+
+@pytest.fixture
 def loop(make_loop):
     return make_loop()
 
