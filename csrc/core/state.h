@@ -17,6 +17,8 @@ typedef struct TwCork TwCork;
     X(_attach)                                                                \
     X(_buffer)                                                                \
     X(_closed)                                                                \
+    X(_coroutine_origin_tracking_enabled)                                     \
+    X(_coroutine_origin_tracking_saved_depth)                                 \
     X(_detach)                                                                \
     X(_eof)                                                                   \
     X(_force_close)                                                           \
