@@ -8,11 +8,12 @@ BIN = $(VENV)/bin
 PY = $(BIN)/python
 CC ?= cc
 ARGS ?=
+N ?= 10
 DEBUG_VENV = .venv-dbg
 ASAN_BUILD = build/asan
 
 .DEFAULT_GOAL = help
-.PHONY: help dev demo test bench bench-peers bench-pyperf bench-compare conformance asan leaks lint fmt docs stubs wheel clean ci setup
+.PHONY: help dev demo test test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan leaks lint fmt docs stubs wheel clean ci setup
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -29,6 +30,19 @@ demo:  ## install what is missing, build, run every transport, compare with the 
 
 test: setup  ## the tests
 	$(PY) -m pytest $(ARGS)
+
+test-modes: setup  ## the tests in asyncio's debug mode, -X dev, -W error, and all three at once
+	PYTHONASYNCIODEBUG=1 $(PY) -m pytest $(ARGS)
+	PYTHONDEVMODE=1 $(PY) -m pytest $(ARGS)
+	PYTHONWARNINGS=error $(PY) -m pytest $(ARGS)
+	PYTHONASYNCIODEBUG=1 PYTHONDEVMODE=1 PYTHONWARNINGS=error $(PY) -m pytest $(ARGS)
+
+test-repeat: setup  ## the tests N=10 times in a row, each time in another order, until one fails
+	@mkdir -p build/repeat; for n in $$(seq $(N)); do \
+		PYTHONHASHSEED=$$n $(PY) -m pytest -q -x --order=$$n $(ARGS) >build/repeat/$$n.log 2>&1 \
+			&& ended=0 || ended=1; \
+		echo "run $$n of $(N): $$(tail -n 1 build/repeat/$$n.log)"; \
+		[ $$ended = 0 ] || { cat build/repeat/$$n.log; exit 1; }; done
 
 bench: setup bench-peers  ## the benchmark suite: every loop that is here, side by side (40 minutes)
 	$(PY) benchmarks/run.py --settle --details --json benchmarks/build/results.json $(ARGS)

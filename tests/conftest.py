@@ -17,6 +17,7 @@ import importlib
 import logging
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import sys
@@ -48,6 +49,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--conformance", action="store_true",
         help="also run the tests marked conformance (minutes)")
+    parser.addoption(
+        "--order", type=int, metavar="SEED",
+        help="the files, and the tests in each, in an order of this number")
 
 
 def pytest_configure(config):
@@ -78,6 +82,8 @@ def pytest_configure(config):
 def pytest_report_header(config):
     name = config.getoption("--loop")
     lines = [f"loop: {name} ({support.factory_name(name)})"]
+    if (seed := config.getoption("--order")) is not None:
+        lines.append(f"order: {seed}")
     if name == "tidewire":
         try:
             lines.append(f"from: {importlib.import_module(name).__file__}")
@@ -107,6 +113,19 @@ def pytest_collection_modifyitems(config, items):
                 and sys.version_info >= defect.kwargs.get("since", (3,))):
             item.add_marker(pytest.mark.skip(
                 reason=f"asyncio's own defect: {defect.args[0]}"))
+    if (seed := config.getoption("--order")) is not None:
+        items[:] = shuffled(items, random.Random(seed))
+
+
+def shuffled(items, rng):
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    groups = list(files.values())
+    rng.shuffle(groups)
+    for group in groups:
+        rng.shuffle(group)
+    return [item for group in groups for item in group]
 
 
 # -- the guard --------------------------------------------------------------
@@ -335,6 +354,14 @@ def finish(loop):
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+
+
+@pytest.fixture
+def ordinary_mode(monkeypatch):
+    """Loops made from now on, and children's, are not in debug mode."""
+    monkeypatch.delenv("PYTHONASYNCIODEBUG", raising=False)
+    monkeypatch.delenv("PYTHONDEVMODE", raising=False)
+    monkeypatch.setattr("asyncio.coroutines._is_debug_mode", lambda: False)
 
 
 @pytest.fixture

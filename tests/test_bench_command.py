@@ -1,5 +1,6 @@
 """``python -m tidewire bench``."""
 import json
+import signal
 import subprocess
 import sys
 
@@ -37,3 +38,16 @@ def test_command_measures_and_prints_json():
     for case in ("tcp-1k", "call_soon"):
         for loop in ("stock", "tidewire"):
             assert len(got[case][loop]) == 1 and got[case][loop][0] > 0
+
+
+def test_loop_that_does_not_answer_is_given_up(monkeypatch):
+    child = _bench.Child("asyncio:SelectorEventLoop", None)
+    try:
+        child.process.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(_bench, "PATIENCE", 0.05)
+        for why in ("no answer", "its process has ended"):
+            with pytest.raises(_bench.Failed, match=why):
+                child.ask({"measure": "call_soon", "seconds": 0.01}, 0.01)
+            child.process.wait()
+    finally:
+        child.end()

@@ -376,6 +376,32 @@ def test_handles(loop):
     timer.cancel()
 
 
+def test_names_of_transports(run):
+    async def main(loop):
+        transport, protocol, peer = await support.connected("unix")
+        datagrams, _ = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+        r, w = os.pipe()
+        reading, _ = await loop.connect_read_pipe(asyncio.Protocol, os.fdopen(r, "rb", 0))
+        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(w, "wb", 0))
+        child, _ = await loop.subprocess_exec(asyncio.SubprocessProtocol, "/bin/true")
+        all_of_them = transport, datagrams, reading, writing, child
+        assert [repr(each).split()[0] for each in all_of_them] == [
+            "<SocketTransport", "<DatagramTransport", "<ReadPipeTransport",
+            "<WritePipeTransport", "<SubprocessTransport"]
+        await child._wait()
+        for each in all_of_them:
+            each.close()
+        peer.close()
+        await support.io_turns()
+
+    async def start():
+        await main(asyncio.get_running_loop())
+
+    run(start())
+
+
+
 def test_types_are_final(loop, run):
     async def main():
         transport, protocol, peer = await support.connected("unix")
@@ -501,8 +527,8 @@ def test_page():
     (lambda page: page + "\nNew\n===\n\nSomething else.\n", "'New' ends without"),
     (lambda page: page.replace(".. tested by: test_debug_is_a_truth_value", "Or so."),
      "`set_debug()` keeps"),
-    (lambda page: page.replace("test_udp.py::test_unix", "test_udp.py::test_linux"),
-     "no test tests/net/test_udp.py::test_linux_socketpair"),
+    (lambda page: page.replace("test_udp_endpoint.py::test_unix", "test_udp_endpoint.py::test_linux"),
+     "no test tests/net/test_udp_endpoint.py::test_linux_socketpair"),
 ])
 def test_page_that_drifts(change, found):
     assert found in "\n".join(complaints(change(PAGE.read_text())))

@@ -34,7 +34,8 @@ def _first_line(process, timeout):
             raise SampleFailed(f"nothing said in {timeout:.0f} s")
     line = process.stdout.readline()
     if not line:
-        said = process.stderr.read().strip().splitlines()
+        with open(process.errors) as file:
+            said = file.read().strip().splitlines()
         raise SampleFailed(said[-1] if said else "ended without a word")
     return json.loads(line)
 
@@ -55,9 +56,13 @@ def _start(case, spec, options, directory):
         if program == "floor-tls":
             args += build.certificate()
         command = _pinned([build.program(program), *args], server_core)
-    return subprocess.Popen([str(c) for c in command], env=spec.environ(options["seed"]),
-                            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, cwd=directory)
+    errors = os.path.join(directory, "stderr")
+    with open(errors, "w") as file:     # no pipe: nobody would read what fills it
+        process = subprocess.Popen(
+            [str(c) for c in command], env=spec.environ(options["seed"]), text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file, cwd=directory)
+    process.errors = errors
+    return process
 
 
 def _wrk(case, where, pid, options):

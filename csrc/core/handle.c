@@ -322,7 +322,8 @@ handle_run_tuple(TwHandle *self)
     return status;
 }
 
-/* Debug mode: the loop knows the handle, and slow ones are told. */
+/* Debug mode: the loop knows the handle, and slow ones are told.  What fails
+   in the telling leaves run_forever(), as asyncio's does. */
 static tw_status
 handle_run_debug(TwHandle *self)
 {
@@ -348,11 +349,8 @@ handle_run_debug(TwHandle *self)
     PyObject *result =
         seconds ? tw_seam_call(loop->state, "note_duration", argv, 3) : NULL;
     Py_XDECREF(seconds);
-    if (result == NULL) {
-        PyErr_WriteUnraisable((PyObject *)self);
-    }
     Py_XDECREF(result);
-    return 0;
+    return result == NULL ? -1 : 0;
 }
 
 /* handle_report() for arguments that are in an array. */

@@ -427,6 +427,29 @@ run_restore_hooks(TwLoop *loop)
     Py_DECREF(old);
 }
 
+/* Debug mode: coroutines note their origin no more than before the run. */
+static void
+run_restore_tracking(TwLoop *loop)
+{
+    PyObject *self = (PyObject *)loop, *depth = NULL;
+    PyObject *name = loop->state->str._coroutine_origin_tracking_enabled;
+    PyObject *on = PyObject_GetAttr(self, name); /* allow: our own */
+
+    if (on != NULL && PyObject_IsTrue(on) == 1) {
+        depth = PyObject_GetAttr( /* allow: our own */
+            self, loop->state->str._coroutine_origin_tracking_saved_depth);
+    }
+    if (depth != NULL) {
+        run_call_builtin(loop, "set_origin_tracking", &depth, 1);
+        if (PyObject_SetAttr(self, name, Py_False) < 0) { /* allow: our own */
+            PyErr_Clear();
+        }
+    }
+    PyErr_Clear();
+    Py_XDECREF(depth);
+    Py_XDECREF(on);
+}
+
 /* The loop does not run any more: said here, where no signal can come in
    between, as it could in the Python code that says it again. */
 static void
@@ -438,6 +461,7 @@ run_not_running(TwLoop *loop)
     Py_XSETREF(loop->thread_id, Py_NewRef(Py_None));
     run_call_builtin(loop, "set_running_loop", none, 1);
     run_restore_hooks(loop);
+    run_restore_tracking(loop);
     if (exc != NULL) {
         tw_err_restore_steal(exc);
     }

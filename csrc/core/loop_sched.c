@@ -60,11 +60,21 @@ tw_loop_meth_time(PyObject *self, PyObject *unused)
 
 /* -- arguments ------------------------------------------------------------ */
 
+/* Tasks and futures of 3.11 have a string of their own for it. */
 static bool
 sched_is_context(TwLoop *loop, PyObject *name)
 {
-    return TW_LIKELY(name == loop->state->str.context)
-           || PyUnicode_CompareWithASCIIString(name, "context") == 0;
+    tw_state *state = loop->state;
+
+    if (TW_LIKELY(name == state->str.context
+                  || name == state->other_context)) {
+        return true;
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+        return false;
+    }
+    Py_XSETREF(state->other_context, Py_NewRef(name));
+    return true;
 }
 
 /* (required..., callback, *args, context=None): finds the context.  false:

@@ -117,7 +117,8 @@ tw_state_init(tw_state *state, PyObject *module)
     X(tls)                                                                    \
     X(dns)                                                                    \
     X(empty_tuple)                                                            \
-    X(kw_loop)
+    X(kw_loop)                                                                \
+    X(other_context)
 
 int
 tw_state_traverse(tw_state *state, visitproc visit, void *arg)

@@ -17,6 +17,8 @@ typedef struct TwCork TwCork;
     X(_attach)                                                                \
     X(_buffer)                                                                \
     X(_closed)                                                                \
+    X(_coroutine_origin_tracking_enabled)                                     \
+    X(_coroutine_origin_tracking_saved_depth)                                 \
     X(_detach)                                                                \
     X(_eof)                                                                   \
     X(_force_close)                                                           \
@@ -131,6 +133,7 @@ typedef struct tw_state {
 
     PyObject *empty_tuple;
     PyObject *kw_loop; /* ("loop",) */
+    PyObject *other_context; /* strong or NULL: "context", not interned */
 
     struct {
 #define X(name) PyObject *name;

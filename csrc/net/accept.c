@@ -103,6 +103,30 @@ accept_tls(TwAccept *self, int fd, const TwAddr *peer)
     return 0;
 }
 
+/* Debug mode: asyncio tells of each connection before anything else. */
+static tw_status
+accept_log(TwAccept *self, int fd, const TwAddr *peer)
+{
+    PyObject *addr, *number, *result = NULL;
+
+    if (TW_LIKELY(!self->loop->debug)) {
+        return 0;
+    }
+    addr = tw_addr_to_python(&peer->u.any, peer->len);
+    if (addr == NULL && !PyErr_Occurred()) {
+        addr = Py_NewRef(Py_None);
+    }
+    number = PyLong_FromLong(fd);
+    if (addr != NULL && number != NULL) {
+        PyObject *argv[] = {self->server, addr, number};
+        result = tw_seam_call(self->loop->state, "log_accepted", argv, 3);
+    }
+    Py_XDECREF(addr);
+    Py_XDECREF(number);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 static tw_status
 accept_connection(TwAccept *self, int fd, const TwAddr *peer)
 {
@@ -114,6 +138,12 @@ accept_connection(TwAccept *self, int fd, const TwAddr *peer)
     if (entered == NULL) {
         close(fd);
         return accept_failed(self);
+    }
+    if (accept_log(self, fd, peer) < 0) {
+        tw_call_leave(entered);
+        close(fd);
+        return tw_call_report(self->loop, "socket.accept() failed", NULL,
+                              NULL);
     }
     status = self->ssl ? accept_tls(self, fd, peer)
                        : accept_plain(self, fd, peer);

@@ -221,24 +221,9 @@ tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
 tw_status
 tw_pipe_log(TwPipe *self, const char *level, const char *format)
 {
-    TwLoop *loop = self->base.loop;
-    PyObject *argv[3], *done = NULL;
-
-    if (!loop->debug) {
-        return 0;
-    }
-    argv[0] = PyUnicode_FromString(level);
-    argv[1] = PyUnicode_FromString(format);
-    argv[2] = (PyObject *)self;
-    if (argv[0] != NULL && argv[1] != NULL) {
-        done = tw_seam_call(loop->state, "log", argv, 3);
-    }
-    Py_XDECREF(argv[0]);
-    Py_XDECREF(argv[1]);
-    if (done == NULL) {
+    if (tw_transport_log(&self->base, level, format) < 0) {
         return tw_pipe_report(self, "_log");
     }
-    Py_DECREF(done);
     return 0;
 }
 

@@ -227,15 +227,14 @@ pipe_read_step(PyObject *op)
 {
     TwPipe *self = (TwPipe *)op;
     TwTransport *base = &self->base;
-    PyObject *done;
+    PyObject *name = base->loop->state->str.eof_received, *done;
 
     if (!self->eof_due || !(base->flags & TW_F_MADE)) {
         return tw_transport_step(op);
     }
     self->eof_due = false;
-    done = tw_transport_call_protocol(
-        base, base->loop->state->str.eof_received, NULL);
-    if (done == NULL && tw_pipe_report(self, "eof_received") < 0) {
+    done = tw_transport_call_protocol(base, name, NULL);
+    if (done == NULL && tw_transport_report_step(base, name, NULL) < 0) {
         /* It leaves the loop: connection_lost follows when that runs again. */
         PyObject *exc = tw_err_take();
         if (tw_loop_push_step(base->loop, op) < 0) {

@@ -244,7 +244,10 @@ tw_stream_pause_reading(TwStream *self)
         return 0;
     }
     self->base.flags |= TW_F_READ_PAUSED;
-    return w ? tw_watcher_want(w, w->want & ~TW_EV_READ) : 0;
+    if (w != NULL && tw_watcher_want(w, w->want & ~TW_EV_READ) < 0) {
+        return -1;
+    }
+    return tw_transport_log(&self->base, "debug", "%r pauses reading");
 }
 
 tw_status
@@ -257,11 +260,12 @@ tw_stream_resume_reading(TwStream *self)
         return 0;
     }
     self->base.flags &= ~TW_F_READ_PAUSED;
-    if (w == NULL || self->base.flags & TW_F_EOF_GOT
-        || !(self->base.flags & TW_F_MADE)) {
-        return 0;
+    if (w != NULL && !(self->base.flags & TW_F_EOF_GOT)
+        && self->base.flags & TW_F_MADE
+        && tw_watcher_want(w, w->want | TW_EV_READ) < 0) {
+        return -1;
     }
-    return tw_watcher_want(w, w->want | TW_EV_READ);
+    return tw_transport_log(&self->base, "debug", "%r resumes reading");
 }
 
 tw_status

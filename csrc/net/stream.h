@@ -81,7 +81,8 @@ TW_MUSTCHECK tw_status tw_stream_write_raw(TwStream *self, const char *p,
 /* Send what is corked, now. */
 TW_MUSTCHECK tw_status tw_stream_uncork(TwStream *self);
 
-/* Pause and resume reading (idempotent; nothing when closing). */
+/* Pause and resume reading (idempotent; nothing when closing).  In debug mode
+   they log, and so run Python. */
 tw_status tw_stream_pause_reading(TwStream *self);
 tw_status tw_stream_resume_reading(TwStream *self);
 

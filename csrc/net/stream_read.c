@@ -41,6 +41,9 @@ read_eof(TwStream *self)
     int keep_open;
 
     base->flags |= TW_F_EOF_GOT;
+    if (tw_transport_log(base, "debug", "%r received EOF") < 0) {
+        return tw_transport_fatal(base, READ_FATAL);
+    }
     if (self->sink != NULL) {
         return self->sink->eof(self, self->sink_owner);
     }

@@ -275,9 +275,13 @@ static tw_status
 write_failed(TwStream *self, tw_uverr err)
 {
     PyObject *exc;
-    tw_status status =
-        tw_transport_fatal_errno(&self->base, err, WRITE_FATAL);
+    tw_status status;
 
+    tw_bufq_clear(&self->queue); /* first: debug mode's line tells its size */
+    if (write_want(self, false) < 0) {
+        return -1;
+    }
+    status = tw_transport_fatal_errno(&self->base, err, WRITE_FATAL);
     if (status == 0 && self->empty_waiter != NULL) {
         exc = self->base.lost_exc;
         tw_stream_settle_waiter(self, exc ? exc : PyExc_ConnectionError);

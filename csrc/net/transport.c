@@ -25,7 +25,7 @@ tw_transport_init(TwTransport *self, TwLoop *loop, const TwTransportOps *ops,
 {
     self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
     self->ops = ops;
-    self->fd = -1;
+    self->fd = self->fd_shown = -1;
     self->high = TRANSPORT_HIGH_WATER;
     self->low = TRANSPORT_LOW_WATER;
     self->server = none_is_null(server);
@@ -74,7 +74,7 @@ tw_transport_adopt(TwTransport *self, int fd, PyObject *sock,
         return -1;
     }
     self->watcher->is_stale = transport_is_stale;
-    self->fd = fd;
+    self->fd = self->fd_shown = fd;
     self->sock = Py_XNewRef(sock);
     self->loop->stats.transports++;
     return 0;
@@ -137,20 +137,26 @@ tw_transport_start(TwTransport *self)
     return tw_loop_push_step(self->loop, (PyObject *)self);
 }
 
-/* The handle that asyncio would have used raised: the same report. */
-static tw_status
-transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
+tw_status
+tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
 {
-    PyObject *exc, *result;
+    PyObject *exc, *args, *result = NULL;
 
     if (tw_call_must_leave()) {
         return -1;
     }
     exc = tw_err_take();
-    PyObject *argv[] = {(PyObject *)self->loop,
-                        self->protocol ? self->protocol : Py_None, name, arg,
-                        exc, self->context ? self->context : Py_None};
-    result = tw_seam_call(self->loop->state, "report_step", argv, 6);
+    args = arg ? PyTuple_Pack(1, arg) : PyTuple_New(0);
+    if (args != NULL) {
+        PyObject *argv[] = {(PyObject *)self->loop,
+                            self->protocol ? self->protocol : Py_None,
+                            name,
+                            args,
+                            exc,
+                            self->context ? self->context : Py_None};
+        result = tw_seam_call(self->loop->state, "report_step", argv, 6);
+        Py_DECREF(args);
+    }
     Py_DECREF(exc);
     Py_XDECREF(result);
     if (result != NULL) {
@@ -183,7 +189,7 @@ transport_step_call(TwTransport *self, TwTell what, PyObject *name,
     }
     result = tw_transport_call_protocol(self, name, arg);
     if (result == NULL) {
-        return transport_report_step(self, name, arg);
+        return tw_transport_report_step(self, name, arg);
     }
     Py_DECREF(result);
     return 0;
@@ -295,9 +301,50 @@ tw_transport_force_close(TwTransport *self, PyObject *exc)
 }
 
 tw_status
+tw_transport_log(TwTransport *self, const char *level, const char *format)
+{
+    PyObject *argv[3], *done = NULL;
+
+    if (TW_LIKELY(!self->loop->debug)) {
+        return 0;
+    }
+    argv[0] = PyUnicode_FromString(level);
+    argv[1] = PyUnicode_FromString(format);
+    argv[2] = (PyObject *)self;
+    if (argv[0] != NULL && argv[1] != NULL) {
+        done = tw_seam_call(self->loop->state, "log", argv, 3);
+    }
+    Py_XDECREF(argv[0]);
+    Py_XDECREF(argv[1]);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* 0, or -1 if what went wrong leaves the loop. */
+static tw_status
+transport_log_fatal(TwTransport *self, const char *message, PyObject *exc)
+{
+    PyObject *text = PyUnicode_FromString(message), *result = NULL;
+    PyObject *argv[] = {(PyObject *)self, text, exc};
+
+    if (text != NULL) {
+        result = tw_seam_call(self->loop->state, "log_fatal", argv, 3);
+    }
+    Py_XDECREF(text);
+    if (result == NULL) {
+        if (tw_call_must_leave()) {
+            return -1;
+        }
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_XDECREF(result);
+    return 0;
+}
+
+tw_status
 tw_transport_fatal(TwTransport *self, const char *message)
 {
-    PyObject *exc, *text, *result = NULL;
+    PyObject *exc;
     tw_status status = 0;
 
     if (tw_call_must_leave()) {
@@ -310,16 +357,7 @@ tw_transport_fatal(TwTransport *self, const char *message)
                                 self->protocol);
     }
     else if (self->loop->debug) {
-        text = PyUnicode_FromString(message);
-        PyObject *argv[] = {(PyObject *)self, text, exc};
-        if (text != NULL) {
-            result = tw_seam_call(self->loop->state, "log_fatal", argv, 3);
-        }
-        if (result == NULL) {
-            PyErr_WriteUnraisable((PyObject *)self);
-        }
-        Py_XDECREF(result);
-        Py_XDECREF(text);
+        status = transport_log_fatal(self, message, exc);
     }
     if (status == 0) {
         status = tw_transport_force_close(self, exc);

@@ -85,7 +85,8 @@ struct TwTransport {
     unsigned char *addrs;   /* ours: sockname and peername, see .c; or NULL */
     size_t high;            /* bytes: pause_writing above this */
     size_t low;             /* bytes: resume_writing at or below this */
-    int fd;
+    int fd;                 /* -1 once closed */
+    int fd_shown;           /* asyncio's _sock_fd: stays after close */
     int conn_lost;          /* asyncio's _conn_lost: counts lost writes */
     unsigned flags;
 };
@@ -132,6 +133,16 @@ TW_MUSTCHECK tw_status tw_transport_fatal(TwTransport *self,
 TW_MUSTCHECK tw_status tw_transport_fatal_errno(TwTransport *self,
                                                 tw_uverr err,
                                                 const char *message);
+
+/* protocol.<name>(arg), or () if it is NULL, raised what is set, where asyncio
+   calls it by a handle of its own: its report.  0, or -1 to leave. */
+TW_MUSTCHECK tw_status tw_transport_report_step(TwTransport *self,
+                                                PyObject *name, PyObject *arg);
+
+/* Debug mode: a line of the asyncio logger, `format` with our %r; nothing
+   otherwise.  Runs Python; -1 with whatever the logging raised. */
+TW_MUSTCHECK tw_status tw_transport_log(TwTransport *self, const char *level,
+                                        const char *format);
 
 /* Call connection_lost now (from a step, or from the turn when a closing
    transport has written everything), release the descriptor, tell the

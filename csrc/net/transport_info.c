@@ -514,7 +514,7 @@ PyGetSetDef tw_transport_getset[] = {
     {"_protocol", transport_get_object, NULL, NULL, AT(protocol)},
     {"_server", transport_get_object, NULL, NULL, AT(server)},
     {"_sock", transport_get_sock, NULL, NULL, NULL},
-    {"_sock_fd", transport_get_int, NULL, NULL, AT(fd)},
+    {"_sock_fd", transport_get_int, NULL, NULL, AT(fd_shown)},
     {"_conn_lost", transport_get_int, NULL, NULL, AT(conn_lost)},
     {"_closing", transport_get_flag, NULL, NULL, FLAG(TW_F_CLOSING)},
     {"_paused", transport_get_flag, NULL, NULL, FLAG(TW_F_READ_PAUSED)},

@@ -78,7 +78,8 @@ tw_transport_repr(PyObject *op)
                                                     : "";
 
     if (self->fd < 0) {
-        return PyUnicode_FromFormat("<%s %sfd=%d>", name, life, self->fd);
+        return PyUnicode_FromFormat("<%s %sfd=%d>", name, life,
+                                    self->fd_shown);
     }
     return PyUnicode_FromFormat(
         "<%s %sfd=%d read=%s write=<%s, bufsize=%zu>>",

@@ -191,7 +191,9 @@ udp_meth_pause_reading(PyObject *op, PyObject *unused)
 
     if (tw_udp_is_reading(self)) {
         self->base.flags |= TW_F_READ_PAUSED;
-        if (tw_udp_update_watch(self) < 0) {
+        if (tw_udp_update_watch(self) < 0
+            || tw_transport_log(&self->base, "debug", "%r pauses reading")
+                   < 0) {
             return NULL;
         }
     }
@@ -209,7 +211,8 @@ udp_meth_resume_reading(PyObject *op, PyObject *unused)
     }
     self->base.flags &= ~TW_F_READ_PAUSED;
     if (tw_udp_update_watch(self) < 0
-        || (self->in.count > 0 && tw_udp_schedule_backlog(self) < 0)) {
+        || (self->in.count > 0 && tw_udp_schedule_backlog(self) < 0)
+        || tw_transport_log(&self->base, "debug", "%r resumes reading") < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -433,16 +433,21 @@ tw_udp_on_writable(TwUdp *self)
     if (self->base.conn_lost > 0 || !self->waiting) {
         return 0;
     }
-    if (queue_flush(self, BY_TURN) < 0
-        || tw_transport_maybe_resume(&self->base) < 0) {
+    if (queue_flush(self, BY_TURN) < 0) {
+        return -1;
+    }
+    if (self->out.count == 0) {
+        /* What resume_writing() sends goes out at once. */
+        self->waiting = false;
+        if (tw_udp_update_watch(self) < 0) {
+            return -1;
+        }
+    }
+    if (tw_transport_maybe_resume(&self->base) < 0) {
         return -1;
     }
     if (self->out.count > 0 || self->base.conn_lost > 0) {
         return 0;
-    }
-    self->waiting = false;
-    if (tw_udp_update_watch(self) < 0) {
-        return -1;
     }
     return self->base.flags & TW_F_CLOSING
                ? tw_transport_call_lost(&self->base)

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import select
 import selectors
 import shutil
 import socket
@@ -59,8 +60,13 @@ class Child:
         end: IO[str] = getattr(self.process, which)
         return end
 
-    def answer(self) -> dict[str, Any]:
-        line = self.pipe("stdout").readline()
+    def answer(self, seconds: float = 0) -> dict[str, Any]:
+        """What it says, after a measurement of so many seconds at most."""
+        out = self.pipe("stdout")
+        if not select.select([out], [], [], PATIENCE + 10 * seconds)[0]:
+            self.process.kill()     # it would answer this to the next question
+            raise Failed("no answer")
+        line = out.readline()
         if not line:
             raise Failed("its process has ended")
         said: dict[str, Any] = json.loads(line)
@@ -68,9 +74,9 @@ class Child:
             raise Failed(said["error"])
         return said
 
-    def ask(self, what: str | dict[str, Any]) -> dict[str, Any]:
+    def ask(self, what: str | dict[str, Any], seconds: float = 0) -> dict[str, Any]:
         self.tell(what)
-        return self.answer()
+        return self.answer(seconds)
 
     def tell(self, what: str | dict[str, Any]) -> None:
         text = what if isinstance(what, str) else json.dumps(what)
@@ -145,7 +151,7 @@ def cost(child: Child, case: str, seconds: float, certificate: str) -> float:
     """Microseconds of the loop's CPU time per operation."""
     if case not in IN_PROCESS:
         return echo_cost(child, case, seconds, certificate)
-    got = child.ask({"measure": case, "seconds": seconds})
+    got = child.ask({"measure": case, "seconds": seconds}, seconds)
     return float(got["cpu"] / got["operations"] * 1e6)
 
 

@@ -111,12 +111,12 @@ async def stream_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         writer.close()
 
 
-async def serve(loop: Loop, case: str, certificate: str) -> int:
-    """Start the case's server; its port."""
+async def serve(loop: Loop, case: str, certificate: str) -> tuple[int, Callable[[], None]]:
+    """Start the case's server; its port, and what ends it."""
     where: tuple[str, int] = ("127.0.0.1", 0)
     if case.startswith("udp"):
         transport, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=where)
-        return int(transport.get_extra_info("sockname")[1])
+        return int(transport.get_extra_info("sockname")[1]), transport.abort
     if case.startswith("streams"):
         server = await asyncio.start_server(stream_echo, *where)
     else:
@@ -126,7 +126,7 @@ async def serve(loop: Loop, case: str, certificate: str) -> int:
             context.load_cert_chain(certificate)
         factory = SplitEcho if case.startswith("split") else Echo
         server = await loop.create_server(factory, *where, ssl=context)
-    return int(server.sockets[0].getsockname()[1])
+    return int(server.sockets[0].getsockname()[1]), server.close
 
 
 def say(**answer: Any) -> None:
@@ -158,12 +158,13 @@ def attend(loop: Loop) -> None:
 
 
 def serve_until_stopped(loop: Loop, case: str, certificate: str) -> None:
-    port = loop.run_until_complete(serve(loop, case, certificate))
+    port, end = loop.run_until_complete(serve(loop, case, certificate))
     thread = threading.Thread(target=attend, args=[loop])
     thread.start()
     say(port=port)
     loop.run_forever()
     thread.join()
+    end()
     for task in asyncio.all_tasks(loop):
         task.cancel()
         loop.run_until_complete(asyncio.wait([task]))

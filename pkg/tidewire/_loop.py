@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import events
+from asyncio import constants, events
 from asyncio.log import logger
 
 from . import _conn, _core, _dns, _process, _seam, _tls
@@ -85,6 +85,20 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             if self._old_agen_hooks is not None:
                 sys.set_asyncgen_hooks(*self._old_agen_hooks)
                 self._old_agen_hooks = None
+
+    def _set_coroutine_origin_tracking(self, enabled):
+        # asyncio's, in an order that can be interrupted anywhere.
+        if bool(enabled) == bool(self._coroutine_origin_tracking_enabled):
+            return
+        if enabled:
+            self._coroutine_origin_tracking_saved_depth = (
+                sys.get_coroutine_origin_tracking_depth())
+            self._coroutine_origin_tracking_enabled = True
+            sys.set_coroutine_origin_tracking_depth(constants.DEBUG_STACK_DEPTH)
+        else:
+            sys.set_coroutine_origin_tracking_depth(
+                self._coroutine_origin_tracking_saved_depth)
+            self._coroutine_origin_tracking_enabled = False
 
     def close(self):
         """Close the loop: nothing that waits is run.  Idempotent.

@@ -31,6 +31,8 @@ class SubprocessTransport(
         """Called from the loop, with the return code, or None if somebody else took it."""
         if returncode is None:
             returncode = self._code_taken_elsewhere()
+        elif _ONE_MORE_TURN:    # whose watcher is a thread
+            _log_exit(self._loop, self._pid, returncode)
         if _ONE_MORE_TURN:
             self._loop.call_soon(self._loop.call_soon, self._process_exited, returncode)
         else:
@@ -49,6 +51,12 @@ class SubprocessTransport(
         return returncode
 
 
+def _log_exit(loop, pid, returncode):
+    """Debug mode: what asyncio's ThreadedChildWatcher tells."""
+    if loop.get_debug():
+        logger.debug("process %s exited with returncode %s", pid, returncode)
+
+
 def _wait_in_thread(loop, pid, callback):
     try:
         _, status = os.waitpid(pid, 0)
@@ -56,6 +64,8 @@ def _wait_in_thread(loop, pid, callback):
         returncode = None
     else:
         returncode = os.waitstatus_to_exitcode(status)
+        if not _ONE_MORE_TURN:
+            _log_exit(loop, pid, returncode)
     try:
         loop.call_soon_threadsafe(callback, returncode)
     except RuntimeError:

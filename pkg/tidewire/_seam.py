@@ -54,6 +54,7 @@ set_event_loop_policy = getattr(events, '_set_event_loop_policy',
 #: Builtins: C calls them without giving signals a chance.
 set_running_loop = events._set_running_loop
 set_asyncgen_hooks = sys.set_asyncgen_hooks
+set_origin_tracking = sys.set_coroutine_origin_tracking_depth
 
 #: Server._attach(transport) and _detach(transport): from 3.13 on.
 server_takes_transport = (
@@ -179,11 +180,11 @@ def note_duration(loop, handle, seconds):
                        base_events._format_handle(handle), seconds)
 
 
-def report_step(loop, protocol, name, arg, exc, context):
+def report_step(loop, protocol, name, args, exc, context):
     """connection_made() or connection_lost() raised: as a handle of its own."""
     callback = getattr(protocol, name, name)
-    handle = events.Handle(callback, (arg,), loop, context)
-    report_handle(handle, callback, (arg,), exc)
+    handle = events.Handle(callback, args, loop, context)
+    report_handle(handle, callback, args, exc)
 
 
 # -- executors ---------------------------------------------------------------
@@ -259,6 +260,15 @@ def log_fatal(transport, message, exc):
 def log(level, message, *args):
     """logger.debug() and its like."""
     getattr(logger, level)(message, *args)
+
+
+def log_accepted(server, addr, fd):
+    """Debug mode: a server has a new connection, of which only the number is there yet."""
+    conn = socket.socket(fileno=fd)
+    try:
+        logger.debug('%r got a new connection from %r: %r', server, addr, conn)
+    finally:
+        conn.detach()
 
 
 def warn_lost_write():

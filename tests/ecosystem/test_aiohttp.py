@@ -8,6 +8,7 @@ pytestmark = pytest.mark.ecosystem
 def test_server_and_client(script):
     out = script("""
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Sending a large body")
         from aiohttp import ClientSession, web
 
         async def hello(request):

@@ -25,6 +25,7 @@ def test_aiohttp(script, engine):
     pytest.importorskip("aiohttp")
     out = script(CONTEXTS + """
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Sending a large body")
         from aiohttp import ClientSession, TCPConnector, web
 
         async def echo(request):

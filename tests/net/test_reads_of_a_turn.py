@@ -115,6 +115,22 @@ def test_stop_comes_before_the_next_read(loop):
     loop.run_until_complete(support.close(one, two))
 
 
+@pytest.mark.tidewire
+def test_a_filled_buffer_is_read_on(run):
+    async def main():
+        one, two = await support.pair("unix", right=lambda: Pieces(lambda protocol: None))
+        await support.io_turns()
+        one.transport.write(bytes(SIZE * 16))
+        before = asyncio.get_running_loop().stats()["turns"]
+        await two.got(SIZE * 16)
+        turns = asyncio.get_running_loop().stats()["turns"] - before
+        assert two.log == ["read"] * 16 and turns < 8
+        await support.close(one, two)
+
+    run(main())
+
+
+@pytest.mark.tidewire
 def test_others_get_their_turn(run):
     """One that always has more does not keep the loop to itself."""
     async def main():

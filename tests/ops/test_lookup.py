@@ -6,6 +6,9 @@ import textwrap
 
 import pytest
 
+# In debug mode asyncio asks in an executor, by a function of its own.
+pytestmark = pytest.mark.usefixtures("ordinary_mode")
+
 LIBRARY = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -11,6 +11,9 @@ import pytest
 
 from ops.test_dns import outcome, shape
 
+# In debug mode asyncio asks in an executor, by a function of its own.
+pytestmark = pytest.mark.usefixtures("ordinary_mode")
+
 STREAM, DGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 # Those that need no name server, and those that do unless they are said to be addresses.
 HOSTS = ["localhost", b"localhost", "LOCALHOST", None, "127.1", "127.0.0.1",

@@ -3,7 +3,7 @@ import asyncio
 
 import pytest
 
-from parity import harness, programs, upgrades  # noqa: F401 (upgrades adds its programs)
+from parity import harness, programs
 
 
 def check(stock_factory, factory, program, *args):
@@ -36,10 +36,24 @@ class Planted(asyncio.SelectorEventLoop):
     plant = None
 
     def _make_socket_transport(self, *args, **kwargs):
-        transport = super()._make_socket_transport(*args, **kwargs)
+        return self._planted(super()._make_socket_transport(*args, **kwargs))
+
+    def _planted(self, transport):
         if self.plant:
             self.plant(transport)
         return transport
+
+    def _make_read_pipe_transport(self, *args, **kwargs):
+        return self._planted(super()._make_read_pipe_transport(*args, **kwargs))
+
+    def _make_write_pipe_transport(self, *args, **kwargs):
+        return self._planted(super()._make_write_pipe_transport(*args, **kwargs))
+
+    def _make_datagram_transport(self, *args, **kwargs):
+        return self._planted(super()._make_datagram_transport(*args, **kwargs))
+
+    async def _make_subprocess_transport(self, *args, **kwargs):
+        return self._planted(await super()._make_subprocess_transport(*args, **kwargs))
 
 
 def deaf_pause(transport):
@@ -73,6 +87,15 @@ def chatty_write(transport):
     transport.write = raising
 
 
+def late_send(transport):
+    sendto = transport.sendto
+    transport.sendto = lambda data, addr=None: transport._loop.call_soon(sendto, data, addr)
+
+
+def deaf_kill(transport):
+    transport.kill = transport.send_signal
+
+
 @pytest.mark.parametrize("plant, name", [
     (deaf_pause, "unix: pause in data"),
     (deaf_pause, "unix: pause, peer sends, closes"),
@@ -81,6 +104,13 @@ def chatty_write(transport):
     (eager_close, "unix: close, queued"),
     (wrong_limits, "unix: state in data"),
     (chatty_write, "unix: close, write in data"),
+    (deaf_pause, "read pipe: in data"),
+    (lossy_write, "write pipe: in lost"),
+    (no_eof, "write socket: ends"),
+    (eager_close, "write pipe: ends, queued"),
+    (wrong_limits, "unix datagrams: in datagram"),
+    (late_send, "udp: in datagram"),
+    (deaf_kill, "subprocess: in data"),
 ], ids=lambda x: getattr(x, "__name__", None))
 def test_planted_difference_is_found(plant, name):
     kind = type("Planted", (Planted,), {"plant": staticmethod(plant)})

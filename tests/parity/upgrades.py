@@ -12,7 +12,8 @@ import tempfile
 
 import support
 from parity import certificates, harness
-from parity.programs import ACTIONS, PROGRAMS, programs
+from parity.registry import PROGRAMS, programs
+from parity.stream_actions import ACTIONS
 
 
 class TlsPeer(harness.Peer):
@@ -192,8 +193,9 @@ async def start_tls(t, what):
                          server_side=ours, server_hostname=None if ours else "localhost"),
         handshake())
     t.end_with(upgraded)
-    t.note("p", "another", upgraded is transport)
-    t.note("p", "old one", transport.is_closing())
+    # Of the starter's, not of the protocol's: early data comes before or after.
+    t.note("starter", "another", upgraded is transport)
+    t.note("starter", "old one", transport.is_closing())
     protocol.transport = upgraded
     await t.settle()
     t.state("p", upgraded)

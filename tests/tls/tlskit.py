@@ -264,3 +264,8 @@ class MemoryTransport(asyncio.Transport):
     def _lost(self, exc):
         self.lost = True
         self.protocol.connection_lost(exc)
+
+
+def blob(size):
+    """So many bytes, none of which is where another of its kind was."""
+    return (bytes(range(251)) * (size // 251 + 1))[:size]

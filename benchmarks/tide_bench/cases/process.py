@@ -20,9 +20,10 @@ def spawn(env):
 
     async def batch(n):
         for _ in range(n):
-            _, protocol = await loop.subprocess_exec(
+            transport, protocol = await loop.subprocess_exec(
                 Ended, "/bin/true", stdin=None, stdout=None, stderr=None)
             await protocol.done
+            transport.close()
 
     return env.measure(batch, 10, children=True)
 
