@@ -105,6 +105,31 @@ def test_no_python_feeds_the_reader(run, kind, size):
     run(main())
 
 
+def test_memory_goes_back_to_where_it_came_from(script):
+    """The allocators of a debug build and of -X dev check it."""
+    out = script("""
+        async def main():
+            async def handle(reader, writer):
+                for _ in range(5):
+                    writer.write(await reader.readexactly(200_000))
+                writer.close()
+
+            async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+                reader, writer = await asyncio.open_connection(
+                    *server.sockets[0].getsockname())
+                for _ in range(5):
+                    writer.write(bytes(200_000))
+                    print(len(await reader.readexactly(200_000)))
+                writer.close()
+                await writer.wait_closed()
+
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+    """, env={"PYTHONMALLOC": "debug"})
+    assert out == ["200000"] * 5
+
+
 @pytest.mark.tidewire
 def test_no_python_feeds_a_servers_reader(run):
     async def main():
