@@ -424,6 +424,10 @@ resolver_on_ready(PyObject *op, unsigned events)
     TwLookup **end = &self->answers;
     tw_status status = 0;
 
+    if (TW_UNLIKELY(self->loop->forked)) {
+        /* The threads, the lock and the bell are the parent's. */
+        return tw_watcher_want(self->watcher, 0);
+    }
     while (*end != NULL) {
         end = &(*end)->next;
     }
