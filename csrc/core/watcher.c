@@ -58,6 +58,10 @@ set_update(TwWatcher *w)
 {
     int op = w->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
+    if (w->fd == uv_backend_fd(&w->loop->uv)) {
+        errno = EINVAL; /* as for the set itself */
+        return -1;
+    }
     if (set_control(w->loop, op, w->fd, w->want) == 0) {
         return 0;
     }
@@ -404,6 +408,9 @@ void
 tw_watcher_ask(const TwLoop *loop, TwNews *news, int ms)
 {
     news->count = epoll_wait(loop->set_fd, news->events, TW_NEWS_MAX, ms);
+    if (news->count < 0) {
+        news->count = -errno;
+    }
 }
 
 void

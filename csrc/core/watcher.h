@@ -83,7 +83,7 @@ void tw_watcher_give_up(TwWatcher *w);
 
 /* What the set said. */
 typedef struct {
-    int count; /* or -1: interrupted */
+    int count; /* or a negative errno: -EINTR is nothing */
     struct epoll_event events[TW_NEWS_MAX];
 } TwNews;
 
