@@ -88,13 +88,20 @@ set_remove(TwWatcher *w)
 void
 tw_watcher_renew_set(TwLoop *loop)
 {
-    int fresh = epoll_create1(EPOLL_CLOEXEC);
+    int fresh;
 
+    if (loop->forked) {
+        /* Whatever comes: no call of the child's reaches the parent's set. */
+        close(loop->set_fd);
+        fresh = loop->set_fd = epoll_create1(EPOLL_CLOEXEC);
+    }
+    else if ((fresh = epoll_create1(EPOLL_CLOEXEC)) >= 0) {
+        dup3(fresh, loop->set_fd, O_CLOEXEC);
+        close(fresh);
+    }
     if (fresh < 0) {
         return;
     }
-    dup3(fresh, loop->set_fd, O_CLOEXEC);
-    close(fresh);
     set_add_libuv(loop);
     for (int fd = 0; fd < loop->by_fd_cap; fd++) {
         TwWatcher *w = loop->by_fd[fd];
