@@ -15,7 +15,8 @@
    sends (each sending has its price, and wakes the peer). */
 #define READ_TO_KEEP (128 * 1024)
 #define READ_TO_SEND (512 * 1024)
-/* In one turn, while each read is filled: others wait so long. */
+/* In one turn, while each read is filled: others wait so long.  The transports
+   that are due share it, but each has one read. */
 #define READS_A_TURN 16
 #define READ_BYTES_A_TURN (2 * 1024 * 1024)
 #define READ_FATAL "Fatal read error on socket transport"
@@ -337,8 +338,9 @@ tw_status
 tw_stream_read(TwStream *self)
 {
     TwLoop *loop = self->base.loop;
-    uint64_t enough = loop->stats.bytes_read + READ_BYTES_A_TURN;
-    int reads = READS_A_TURN;
+    uint32_t due = MAX(loop->due.count, 1);
+    uint64_t enough = loop->stats.bytes_read + READ_BYTES_A_TURN / due;
+    int reads = (int)(READS_A_TURN / due);
 
     do {
         self->filled = false;

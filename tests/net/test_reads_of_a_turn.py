@@ -133,3 +133,21 @@ def test_others_get_their_turn(run):
         await support.close(one, two, three, four)
 
     run(main())
+
+
+def test_many_take_turns(run):
+    """Among many that always have more, none reads twice before all have read."""
+    async def main():
+        order = []
+        pairs = [await support.pair("unix", right=lambda: Pieces(order.append))
+                 for _ in range(20)]
+        for one, two in pairs:
+            one.transport.write(bytes(SIZE * 6))
+        for one, two in pairs:
+            await two.got(SIZE * 6)
+        places = {two: i for i, (one, two) in enumerate(pairs)}
+        rounds = [[places[p] for p in order[i:i + 20]] for i in range(0, 120, 20)]
+        assert [sorted(r) for r in rounds] == [list(range(20))] * 6
+        await support.close(*(p for pair in pairs for p in pair))
+
+    run(main())
