@@ -155,12 +155,17 @@ tw_bytearray_must_grow(const PyByteArrayObject *self, Py_ssize_t size)
 #endif
 }
 
-/* An empty bytearray as it is when it is made: without a block. */
+/* An empty bytearray as it is when it is made: without a block, which goes
+   back to where each version has it from. */
 static inline void
 tw_bytearray_drop_memory(PyByteArrayObject *self)
 {
 #if PY_VERSION_HEX < 0x030F0000
+#if PY_VERSION_HEX >= 0x030D0000
+    PyMem_Free(self->ob_bytes);
+#else
     PyObject_Free(self->ob_bytes);
+#endif
     self->ob_bytes = self->ob_start = NULL;
     self->ob_alloc = 0;
 #endif

@@ -692,3 +692,23 @@ def test_collector_at_every_step(run):
         run(main())
     finally:
         gc.set_threshold(*threshold)
+
+
+def test_memory_goes_back_to_where_it_is_from(script):
+    """An emptied buffer gets another block: Python's debug allocator looks on."""
+    out = script("""
+        async def main():
+            one, two = support.socketpair()
+            reader, writer = await asyncio.open_connection(sock=one)
+            for _ in range(10):
+                await loop.sock_sendall(two, bytes(200_000))
+                assert await reader.readexactly(200_000) == bytes(200_000)
+            writer.close()
+            two.close()
+
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+        print("fine")
+    """, env={"PYTHONMALLOC": "debug"})
+    assert out == ["fine"]
