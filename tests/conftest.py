@@ -55,9 +55,11 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # A shell's background job, and what nohup starts, ignores it.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Shells and nohup have what they put into the background ignore signals; children inherit it.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler),
+                          (signal.SIGQUIT, signal.SIG_DFL), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     for line in (
             "conformance: other people's test suites; with --conformance",
             "ecosystem: programs of others, run on the loop",

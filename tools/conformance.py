@@ -222,11 +222,12 @@ def wanted(argument: str, found: dict[str, str]) -> list[str]:
     """The versions of --python; "default" is the one that python3 is."""
     if not argument:
         return sorted(found, key=lambda version: int(version[2:]))
-    default = subprocess.run(
-        ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        capture_output=True, text=True).stdout.strip()
-    return list(dict.fromkeys(version.replace("default", default)
-                              for version in argument.split(",")))
+    if "default" in argument.split(","):    # a Debian may have no python3, but python3.15
+        default = subprocess.run(
+            ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+            capture_output=True, text=True).stdout.strip()
+        argument = argument.replace("default", default)
+    return list(dict.fromkeys(argument.split(",")))
 
 
 def main() -> int:

@@ -155,20 +155,28 @@ tw_bytearray_must_grow(const PyByteArrayObject *self, Py_ssize_t size)
 #endif
 }
 
-/* An empty bytearray as it is when it is made: without a block, which goes
-   back to where each version has it from. */
-static inline void
+/* Gives an empty bytearray a block as it has when it is made: none.  A new one
+   takes over the old block and frees it: which allocator has to do that
+   differs between releases of one version.  -1: MemoryError. */
+static inline tw_status
 tw_bytearray_drop_memory(PyByteArrayObject *self)
 {
 #if PY_VERSION_HEX < 0x030F0000
-#if PY_VERSION_HEX >= 0x030D0000
-    PyMem_Free(self->ob_bytes);
-#else
-    PyObject_Free(self->ob_bytes);
+    PyObject *op = PyByteArray_FromStringAndSize(NULL, 0);
+    PyByteArrayObject *fresh = (PyByteArrayObject *)op, old = *self;
+
+    if (op == NULL) {
+        return -1;
+    }
+    self->ob_alloc = fresh->ob_alloc;
+    self->ob_bytes = fresh->ob_bytes;
+    self->ob_start = fresh->ob_start;
+    fresh->ob_alloc = old.ob_alloc;
+    fresh->ob_bytes = old.ob_bytes;
+    fresh->ob_start = old.ob_start;
+    Py_DECREF(op);
 #endif
-    self->ob_bytes = self->ob_start = NULL;
-    self->ob_alloc = 0;
-#endif
+    return 0;
 }
 
 /* Private, but there in every version: obj.<name> as a function to be called

@@ -237,8 +237,7 @@ reader_prepare(PyByteArrayObject *buffer, Py_ssize_t size)
         return 0;
     }
     if (Py_SIZE(buffer) == 0) {
-        tw_bytearray_drop_memory(buffer);
-        return 0;
+        return tw_bytearray_drop_memory(buffer);
     }
     return PyByteArray_Resize((PyObject *)buffer,
                               size < PY_SSIZE_T_MAX / 2 ? 2 * size : size);

@@ -189,7 +189,7 @@ def report_step(loop, protocol, name, args, exc, context):
 
 # -- executors ---------------------------------------------------------------
 
-#: What is done already when it is chained is told at once, in the loop's thread: from 3.14 on.
+#: What is told in the loop's thread is told at once: from 3.14 on, and in the last of 3.13.
 chain_at_once = any('_get_running_loop' in getattr(code, 'co_names', ())
                     for code in futures._chain_future.__code__.co_consts)
 _ThreadFuture = concurrent.futures.Future

@@ -142,7 +142,7 @@ def test_getaddrinfo_and_getnameinfo(loop, run):
     assert run(main())
 
 
-# What is told in the loop's own thread arrives at once: from 3.14 on.
+# What is told in the loop's own thread arrives at once: from 3.14 on, and in the last of 3.13.
 AT_ONCE = any("_get_running_loop" in getattr(code, "co_names", ())
               for code in asyncio.futures._chain_future.__code__.co_consts)
 
@@ -237,20 +237,31 @@ def test_a_stop_iteration_is_refused(loop, run, logs):
         assert type(seen[0]["exception"]) is TypeError
 
 
-def test_someone_else_has_set_the_result(loop, run):
+@pytest.mark.parametrize("thread", ["loop's", "other"])
+def test_someone_else_has_set_the_result(loop, run, thread, caplog):
+    """The loop reports it, or concurrent.futures does if it is told in the loop's thread."""
     pool, seen = ByHand(), []
 
     async def main():
         loop.set_exception_handler(lambda loop, context: seen.append(context))
         future = loop.run_in_executor(pool, print)
         future.set_result("mine")
-        pool.futures[0].set_result("theirs")
+        if thread == "other":
+            other = threading.Thread(target=pool.futures[0].set_result, args=("theirs",))
+            other.start()
+            other.join()
+        else:
+            pool.futures[0].set_result("theirs")
         await asyncio.sleep(0)
         assert future.result() == "mine"
 
     run(main())
     kinds = [type(context["exception"]) for context in seen]
-    assert kinds == [AssertionError]
+    logged = [record.exc_info[0] for record in caplog.records]
+    if thread == "loop's" and AT_ONCE:
+        assert (kinds, logged) == ([], [AssertionError])
+    else:
+        assert (kinds, logged) == ([AssertionError], [])
 
 
 def test_callbacks_in_asyncios_order(loop, run):

@@ -106,3 +106,14 @@ def test_nothing_measured_is_not_fine():
     measurement = judged({"test_a": module()}, {})
     measurement.groups = {"an example": "failed"}
     assert not measurement.fine
+
+
+def test_versions_asked_for(monkeypatch, tmp_path):
+    """python3 is asked only if it is meant: a Debian may have none, but python3.15."""
+    assert conformance.wanted("", {"3.9": "", "3.11": ""}) == ["3.9", "3.11"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert conformance.wanted("3.15,3.11,3.15", {}) == ["3.15", "3.11"]
+    program = tmp_path / "python3"
+    program.write_text("#!/bin/sh\necho 3.13\n")
+    program.chmod(0o755)
+    assert conformance.wanted("default,3.11,3.13", {}) == ["3.13", "3.11"]
