@@ -7,6 +7,7 @@
 
    The GIL is given away and taken back here, in loop_poll(), and nowhere
    else. */
+#include <errno.h>
 #include <math.h>
 #include <time.h>
 
@@ -136,8 +137,10 @@ run_poll_bound(TwLoop *loop)
         return -1;
     }
     now = tw_loop_time(loop);
-    if (TW_UNLIKELY(loop->own_time) && PyErr_Occurred()) {
-        return 0; /* loop_poll() sees it */
+    if (TW_UNLIKELY(loop->own_time)
+        && (PyErr_Occurred() || loop->ready.count > 0
+            || loop->changed.count > 0 || loop->timers.count == 0)) {
+        return 0; /* loop_poll() sees it, or the next one */
     }
     return fmax(loop->timers.entries[0].when - now, 0);
 }
@@ -261,15 +264,19 @@ loop_poll(TwLoop *loop)
            see the end of the stretch. */
         tw_call_flush(loop);
     }
-    tw_watcher_apply_changes(loop);
-    /* May bring work: how long to wait is decided behind it.  A wait that
+    /* May bring work and changes: they are seen to behind it.  A wait that
        ends at once gives no other thread the time to take the GIL. */
     run_share_gil(loop);
+    tw_watcher_apply_changes(loop);
     run_poll(loop, &news, run_poll_bound(loop));
-    tw_watcher_take(loop, &news);
     if (TW_UNLIKELY(loop->own_time) && PyErr_Occurred()) {
         return -1;
     }
+    if (TW_UNLIKELY(news.count < 0 && news.count != -EINTR)) {
+        tw_errno_raise(news.count);
+        return -1;
+    }
+    tw_watcher_take(loop, &news);
     return PyErr_CheckSignals();
 }
 

@@ -58,6 +58,10 @@ set_update(TwWatcher *w)
 {
     int op = w->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
+    if (w->fd == uv_backend_fd(&w->loop->uv)) {
+        errno = EINVAL; /* as for the set itself */
+        return -1;
+    }
     if (set_control(w->loop, op, w->fd, w->want) == 0) {
         return 0;
     }
@@ -84,13 +88,20 @@ set_remove(TwWatcher *w)
 void
 tw_watcher_renew_set(TwLoop *loop)
 {
-    int fresh = epoll_create1(EPOLL_CLOEXEC);
+    int fresh;
 
+    if (loop->forked) {
+        /* Whatever comes: no call of the child's reaches the parent's set. */
+        close(loop->set_fd);
+        fresh = loop->set_fd = epoll_create1(EPOLL_CLOEXEC);
+    }
+    else if ((fresh = epoll_create1(EPOLL_CLOEXEC)) >= 0) {
+        dup3(fresh, loop->set_fd, O_CLOEXEC);
+        close(fresh);
+    }
     if (fresh < 0) {
         return;
     }
-    dup3(fresh, loop->set_fd, O_CLOEXEC);
-    close(fresh);
     set_add_libuv(loop);
     for (int fd = 0; fd < loop->by_fd_cap; fd++) {
         TwWatcher *w = loop->by_fd[fd];
@@ -404,6 +415,9 @@ void
 tw_watcher_ask(const TwLoop *loop, TwNews *news, int ms)
 {
     news->count = epoll_wait(loop->set_fd, news->events, TW_NEWS_MAX, ms);
+    if (news->count < 0) {
+        news->count = -errno;
+    }
 }
 
 void

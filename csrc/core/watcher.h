@@ -83,15 +83,15 @@ void tw_watcher_give_up(TwWatcher *w);
 
 /* What the set said. */
 typedef struct {
-    int count; /* or -1: interrupted */
+    int count; /* or a negative errno: -EINTR is nothing */
     struct epoll_event events[TW_NEWS_MAX];
 } TwNews;
 
 /* The loop's epoll set, with libuv's in it. */
 TW_MUSTCHECK tw_uverr tw_watcher_open_set(TwLoop *loop);
 void tw_watcher_close_set(TwLoop *loop);
-/* Another set, under the same number, with the same descriptors: in a forked
-   child, and to be rid of what no call can name any more. */
+/* Another set with the same descriptors: in a forked child, and to be rid of
+   what no call can name any more. */
 void tw_watcher_renew_set(TwLoop *loop);
 
 /* Let go of every watcher and its owner (the loop is being closed, or

@@ -15,9 +15,12 @@
    sends (each sending has its price, and wakes the peer). */
 #define READ_TO_KEEP (128 * 1024)
 #define READ_TO_SEND (512 * 1024)
-/* In one turn, while each read is filled: others wait so long. */
+/* In one turn, while each read is filled: others wait so long.  So much for
+   each of the transports that are due; if they are many they share it, but
+   each has one read. */
 #define READS_A_TURN 16
 #define READ_BYTES_A_TURN (2 * 1024 * 1024)
+#define READ_MANY 8
 #define READ_FATAL "Fatal read error on socket transport"
 
 static tw_uverr
@@ -340,8 +343,9 @@ tw_status
 tw_stream_read(TwStream *self)
 {
     TwLoop *loop = self->base.loop;
-    uint64_t enough = loop->stats.bytes_read + READ_BYTES_A_TURN;
-    int reads = READS_A_TURN;
+    uint32_t share = MAX(loop->due.count / READ_MANY, 1);
+    uint64_t enough = loop->stats.bytes_read + READ_BYTES_A_TURN / share;
+    int reads = (int)(READS_A_TURN / share);
 
     do {
         self->filled = false;

@@ -273,6 +273,11 @@ tw_resolver_loop_look_up_name(PyObject *op, PyObject *const *args,
         tw_lookup_free(lookup);
         return NULL;
     }
+    self = resolver_of((TwLoop *)op); /* the hook may have closed the loop */
+    if (self == NULL) {
+        tw_lookup_free(lookup);
+        Py_RETURN_NONE;
+    }
     return resolver_ask_steal(self, lookup);
 }
 
@@ -339,6 +344,10 @@ tw_resolver_loop_look_up_address(PyObject *op, PyObject *const *args,
     }
     if (PySys_Audit("socket.getnameinfo", "(O)", args[0]) < 0) {
         return NULL;
+    }
+    self = resolver_of((TwLoop *)op); /* as above */
+    if (self == NULL) {
+        Py_RETURN_NONE;
     }
     lookup = tw_lookup_new(TW_LOOKUP_NAME_ROOM);
     if (lookup == NULL) {
@@ -424,6 +433,10 @@ resolver_on_ready(PyObject *op, unsigned events)
     TwLookup **end = &self->answers;
     tw_status status = 0;
 
+    if (TW_UNLIKELY(self->loop->forked)) {
+        /* The threads, the lock and the bell are the parent's. */
+        return tw_watcher_want(self->watcher, 0);
+    }
     while (*end != NULL) {
         end = &(*end)->next;
     }

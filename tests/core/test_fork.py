@@ -55,6 +55,40 @@ def test_child_closes_the_parents_loop(script):
     assert out == ["closed", "[b'x']"]
 
 
+def test_child_without_a_descriptor_to_spare_closes_the_parents_loop(script):
+    out = script("""
+        import resource
+
+        a, b = socket.socketpair()
+        loop = new_loop()
+        seen = []
+        loop.add_reader(b, lambda: (seen.append(b.recv(10)), loop.stop()))
+        loop.call_later(0, loop.stop)
+        loop.run_forever()
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+        try:
+            while True:
+                os.dup(0)
+        except OSError:
+            pass
+        pid = os.fork()
+        if not pid:
+            try:
+                loop.close()
+            finally:
+                os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        a.send(b"x")
+        loop.call_later(5, loop.stop)
+        loop.run_forever()
+        loop.remove_reader(b)
+        loop.close()
+        print(seen)
+    """)
+    assert out == ["[b'x']"]
+
+
 def test_fork_while_the_loop_runs(script):
     """In the child no loop is running; it can run another."""
     out = script("""

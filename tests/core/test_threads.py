@@ -184,3 +184,64 @@ def test_executor_gets_on_beside_a_chain(loop):
     start = time.monotonic()
     assert loop.run_until_complete(main()) == 50
     assert time.monotonic() - start < 10
+
+
+def test_a_reader_added_between_two_callbacks(loop):
+    """A thread that gets the GIL where the loop gives it away adds a reader."""
+    async def main():
+        gate = threading.Lock()
+        gate.acquire()
+        came = loop.create_future()
+        a, b = support.socketpair()
+        a.send(b"x")
+
+        def work():
+            with gate:
+                loop.add_reader(b, lambda: came.done() or came.set_result(None))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        # Neither gives the GIL away: the thread waits for it when the loop does.
+        loop.call_soon(gate.release)
+        loop.call_soon(sum, range(10 ** 6))
+        await asyncio.wait_for(came, 5 * support.SLOWER)
+        thread.join()
+        loop.remove_reader(b)
+        a.close()
+        b.close()
+
+    for _ in range(3):
+        loop.run_until_complete(main())
+
+
+def test_a_callback_that_comes_while_the_loop_asks_its_own_clock(loop):
+    class Loop(type(loop)):
+        hook = None
+
+        def time(self):
+            hook, self.hook = self.hook, None
+            if hook is not None:
+                hook()
+            return super().time()
+
+    async def main():
+        came = loop.create_future()
+        late = loop.call_later(20, came.set_result, "late")
+
+        def hook():
+            thread = threading.Thread(target=loop.call_soon_threadsafe,
+                                      args=(came.set_result, "soon"))
+            thread.start()
+            thread.join()
+        await asyncio.sleep(0.001)
+        loop.hook = hook
+        assert await came == "soon"
+        late.cancel()
+
+    loop = Loop()
+    try:
+        start = time.monotonic()
+        loop.run_until_complete(main())
+        assert time.monotonic() - start < 10
+    finally:
+        loop.close()

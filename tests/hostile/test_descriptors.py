@@ -341,6 +341,63 @@ def test_the_loops_own_descriptor_closed(script):
     assert done.returncode in (0, -6), done.stderr
 
 
+def test_the_loops_own_descriptors_closed_and_nothing_else_to_do(script):
+    """The loop would wait for ever; it must not spin for ever either."""
+    out = script("""
+        import resource
+        resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
+
+        async def main():
+            os.closerange(3, 100)
+            await loop.create_future()
+
+        loop = new_loop()
+        try:
+            loop.run_until_complete(main())
+        except OSError as exc:
+            print("OSError", exc.errno)
+        sys.stdout.flush()
+        os._exit(0)
+    """)
+    assert out == ["OSError 9"]
+
+
+@pytest.mark.tidewire
+def test_the_loops_own_descriptors_watched(script):
+    """They are refused, and the loop is woken as before."""
+    out = script("""
+        def epolls():
+            for name in os.listdir("/proc/self/fd"):
+                path = f"/proc/self/fd/{name}"
+                if os.path.lexists(path) and "eventpoll" in os.readlink(path):
+                    yield int(name)
+
+        async def main():
+            own = list(epolls())
+            assert len(own) == 2
+            for fd in own:
+                loop.add_reader(fd, print, "ready?")
+                await asyncio.sleep(0.001)
+                loop.remove_reader(fd)
+                await asyncio.sleep(0.001)
+            woken = loop.create_future()
+            start = time.monotonic()
+            threading.Timer(0.1, loop.call_soon_threadsafe, (woken.set_result, None)).start()
+            late = loop.call_later(15, print, "late")
+            await woken
+            late.cancel()
+            print(time.monotonic() - start < 10)
+
+        loop = new_loop()
+        reports = []
+        loop.set_exception_handler(lambda l, c: reports.append(c["exception"]))
+        loop.run_until_complete(main())
+        loop.close()
+        print(len(reports), {type(exc) for exc in reports})
+    """)
+    assert out == ["True", "2 {<class 'OSError'>}"]
+
+
 def test_blocking_mode_changed_by_a_child(hostile):
     """The descriptor is shared with a child that makes it blocking."""
     hostile("""

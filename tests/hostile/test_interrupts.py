@@ -500,7 +500,7 @@ def test_ctrl_c_at_many_points(script):
             child = await asyncio.create_subprocess_exec(
                 "/bin/echo", "fine", stdout=-1, start_new_session=True)
             out, _ = await child.communicate()
-            # Nothing, or no reader: its protocol may have been interrupted.
+            # Nothing, or no reader: connection_made() was interrupted.
             if out not in (b"fine\\n", b"", None):
                 wrong.append((name, out))
             done[name] += 1

@@ -70,9 +70,9 @@ def test_feature(name, loop_name):
 def test_reference_counts_are_counted(loop_name):
     """The measurement sees a planted leak of one reference per round."""
     source = """
-import rounds, json
+import features, rounds, json
 kept = []
-@rounds.feature(50, "planted")
+@features.feature(50, "planted")
 async def planted():
     kept.append(None)
     thing = object()

@@ -11,6 +11,7 @@ import support
 from support import BufferedRecorder, Recorder
 
 SIZE = 1000
+MANY = 130
 
 
 class Pieces(BufferedRecorder):
@@ -147,5 +148,24 @@ def test_others_get_their_turn(run):
         assert await read_at < 100
         await two.got(SIZE * 100)
         await support.close(one, two, three, four)
+
+    run(main())
+
+
+def test_many_take_turns(run):
+    """Among very many that always have more, none reads twice before all have read."""
+    async def main():
+        order = []
+        pairs = [await support.pair("unix", right=lambda: Pieces(order.append))
+                 for _ in range(MANY)]
+        for one, two in pairs:
+            one.transport.write(bytes(SIZE * 6))
+        for one, two in pairs:
+            await two.got(SIZE * 6)
+        places = {two: i for i, (one, two) in enumerate(pairs)}
+        rounds = [[places[p] for p in order[i:i + MANY]]
+                  for i in range(0, 6 * MANY, MANY)]
+        assert [sorted(r) for r in rounds] == [list(range(MANY))] * 6
+        await support.close(*(p for pair in pairs for p in pair))
 
     run(main())

@@ -315,6 +315,36 @@ def test_closing_the_parents_loop_in_a_child(slow):
     assert out == ["child ('127.0.0.1', 80)", "parent ('127.0.0.1', 80)"]
 
 
+@pytest.mark.tidewire
+def test_a_child_that_goes_on_leaves_the_parents_answers(slow):
+    """It has the descriptor that tells of them, too."""
+    out = slow("""
+        def fork():
+            global pid
+            pid = os.fork()
+
+        async def main():
+            task = asyncio.ensure_future(asyncio.wait_for(ask(loop), 8))
+            await until_begun()
+            loop.call_soon(fork)
+            await asyncio.sleep(0.01)
+            if pid:
+                open_gate()
+                time.sleep(0.2)         # the child is the first to hear of it
+                try:
+                    return "parent", (await task)[0][4]
+                finally:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+            await loop.create_future()
+
+        loop = new_loop()
+        print(*loop.run_until_complete(main()))
+        loop.close()
+    """)
+    assert out == ["parent ('127.0.0.1', 80)"]
+
+
 def test_an_interrupt_in_flight(slow):
     """The answer waits until the loop runs again."""
     out = slow("""
