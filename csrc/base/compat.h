@@ -156,8 +156,8 @@ tw_bytearray_must_grow(const PyByteArrayObject *self, Py_ssize_t size)
 }
 
 /* Gives an empty bytearray a block as it has when it is made: none.  A new one
-   takes over the old block and frees it: which allocator has to do that
-   differs between releases of one version.  -1: MemoryError. */
+   takes over the old block and frees it: which allocator does that depends on
+   the version.  -1: MemoryError. */
 static inline tw_status
 tw_bytearray_drop_memory(PyByteArrayObject *self)
 {
