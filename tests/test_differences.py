@@ -296,6 +296,18 @@ def test_writelines_on_a_lost_connection(run, lines):
     run(main())
 
 
+@pytest.mark.parametrize("line", [None, 0, "", False], ids=repr)
+def test_writelines_of_what_is_false(run, line):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        with pytest.raises(TypeError):
+            transport.writelines([line])
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
 # -- private names ------------------------------------------------------------
 
 @pytest.mark.parametrize("name", ["_ready", "_scheduled", "_selector", "_transports"])
