@@ -83,7 +83,7 @@ struct TwLoop {
     bool prompt;            /* the last wait ended at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */
-    TwVec changed;          /* wanted events differ from libuv's */
+    TwVec changed;          /* wanted events differ from the set's */
     uint32_t watcher_count; /* open ones: `due` has room for all, twice */
     uint32_t due_next;      /* first of `due` that was not run yet */
     PyObject *polls;        /* strong or NULL: dict of fd: net/poll.c's */
