@@ -58,6 +58,37 @@ tw_context_current(void)
     return PyThreadState_Get()->context;
 }
 
+/* How many variables are set in a context. */
+static inline Py_ssize_t
+tw_context_size(PyObject *context)
+{
+    return Py_TYPE(context)->tp_as_mapping->mp_length(context);
+}
+
+/* An object of a heap type that was deallocated but kept lives again. */
+static inline PyObject *
+tw_object_revive(PyObject *op, PyTypeObject *type)
+{
+#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || defined(Py_GIL_DISABLED)
+    return PyObject_Init(op, type);
+#else
+    Py_SET_REFCNT(op, 1);
+    Py_SET_TYPE(op, type);
+    Py_INCREF(type);
+    return op;
+#endif
+}
+
+/* Is there a weak reference to the object?  True also where nobody can
+   tell. */
+static inline bool
+tw_has_weakrefs(PyObject *op)
+{
+    Py_ssize_t offset = Py_TYPE(op)->tp_weaklistoffset;
+
+    return offset == 0 || *(PyObject **)((char *)op + offset) != NULL;
+}
+
 /* The exception that is set, normalised and taken: a strong reference, or
    NULL if none is set. */
 static inline PyObject *

@@ -22,7 +22,7 @@ handle_alloc(PyTypeObject *type, PyObject **free_list, int *free_count)
     *free_list = self->slot_args;
     --*free_count;
     self->slot_args = NULL;
-    return (TwHandle *)PyObject_Init((PyObject *)self, type);
+    return (TwHandle *)tw_object_revive((PyObject *)self, type);
 }
 
 /* -- contexts -------------------------------------------------------------
@@ -41,34 +41,22 @@ handle_copy_context(tw_state *state)
         return PyContext_CopyCurrent();
     }
     current = tw_context_current();
-    if (TW_LIKELY(current == NULL || PyMapping_Size(current) == 0)) {
+    if (TW_LIKELY(current == NULL || tw_context_size(current) == 0)) {
         return state->context_free[--state->context_free_count];
     }
     return PyContext_CopyCurrent();
 }
 
-static bool
-handle_has_weakrefs(PyObject *op)
+bool
+tw_handle_reuse_context(tw_state *state, PyObject *context)
 {
-    Py_ssize_t offset = Py_TYPE(op)->tp_weaklistoffset;
-
-    return offset <= 0 || *(PyObject **)((char *)op + offset) != NULL;
-}
-
-void
-tw_handle_reuse_context(TwHandle *self)
-{
-    tw_state *state = self->loop->state;
-    PyObject *context = self->context;
-
-    if (Py_REFCNT(self) == 1 && self->flags & TW_H_COPIED && context != NULL
-        && Py_REFCNT(context) == 1
+    if (Py_REFCNT(context) == 1
         && state->context_free_count < state->context_free_max
-        && PyMapping_Size(context) == 0
-        && !handle_has_weakrefs(context)) {
-        self->context = NULL;
+        && tw_context_size(context) == 0 && !tw_has_weakrefs(context)) {
         state->context_free[state->context_free_count++] = context;
+        return true;
     }
+    return false;
 }
 
 static tw_status

@@ -72,11 +72,14 @@ PyObject *tw_handle_make_args(TwHandle *handle);
    the callback's place.  Runs finalizers: the fields are empty by then. */
 void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
 
-/* The handle has run in the turn, and no exception is set: if the caller's is
-   the last reference its context may be used again.  Not when the collector
-   lets go of a handle: it has cleared the context, and a cleared one is
-   none. */
-void tw_handle_reuse_context(TwHandle *handle);
+/* Keeps the context of a handle that has run, of which the caller has a
+   reference, for another handle: true, and the reference is taken; false if
+   somebody could tell it from a new one.  Not when the collector lets go of a
+   handle: it has cleared the context, and a cleared one is none. */
+bool tw_handle_reuse_context(tw_state *state, PyObject *context);
+
+/* The turn lets go of a handle that has run; `status` is what that gave. */
+void tw_handle_retire_steal(TwHandle *handle, tw_status status);
 
 /* From now on the collector sees the handle. */
 static inline void

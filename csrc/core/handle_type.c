@@ -232,6 +232,48 @@ handle_dealloc(PyObject *op)
     Py_TRASHCAN_END
 }
 
+/* Can nobody see how it goes: no other reference, weak ones neither, and none
+   of what few handles have? */
+static bool
+handle_is_alone(TwHandle *self)
+{
+    return Py_REFCNT(self) == 1 && !PyObject_GC_IsTracked((PyObject *)self)
+           && self->slot_args == NULL && self->repr == NULL
+           && self->traceback == NULL && !tw_has_weakrefs((PyObject *)self)
+           && handle_state(Py_TYPE(self), self->loop) != NULL;
+}
+
+/* What handle_dealloc() does, for one that is alone: there is neither a chain
+   of them nor anything that could be revived. */
+static void
+handle_free_alone(TwHandle *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    TwLoop *loop = TW_TAKE(self->loop);
+    PyObject *context = TW_TAKE(self->context);
+
+    tw_handle_drop_call(self, NULL);
+    if (context != NULL
+        && !(self->flags & TW_H_COPIED
+             && tw_handle_reuse_context(loop->state, context))) {
+        Py_DECREF(context);
+    }
+    handle_recycle(self, loop->state);
+    Py_DECREF(type);
+    Py_DECREF((PyObject *)loop);
+}
+
+void
+tw_handle_retire_steal(TwHandle *self, tw_status status)
+{
+    if (TW_LIKELY(status == 0 && handle_is_alone(self))) {
+        handle_free_alone(self);
+    }
+    else {
+        tw_handle_release_steal(self);
+    }
+}
+
 static PyMethodDef handle_methods[] = {
     {"cancel", handle_meth_cancel, METH_NOARGS, cancel_doc},
     {"cancelled", handle_meth_cancelled, METH_NOARGS, cancelled_doc},

@@ -293,10 +293,7 @@ run_ready(TwLoop *loop, Py_ssize_t n)
         PyObject *item = tw_ring_pop(&loop->ready);
         if (TW_LIKELY(tw_handle_is(state, item))) {
             status = tw_handle_run((TwHandle *)item);
-            if (TW_LIKELY(status == 0)) {
-                tw_handle_reuse_context((TwHandle *)item);
-            }
-            tw_handle_release_steal((TwHandle *)item);
+            tw_handle_retire_steal((TwHandle *)item, status);
         }
         else {
             status = ((TwStepper *)item)->ops->step(item);
