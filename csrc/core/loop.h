@@ -57,6 +57,7 @@ struct TwLoop {
     PyObject *task_factory;      /* strong or NULL (None) */
     PyObject *exception_handler; /* strong or NULL (None) */
     PyObject *current_handle;    /* strong or NULL (None) */
+    PyObject *signal_handlers;   /* strong or NULL: asyncio's dict */
     PyObject *future_kwargs;     /* strong or NULL: {"loop": self} */
     bool closed;
     bool stopping;
@@ -80,6 +81,7 @@ struct TwLoop {
     uv_loop_t uv;
     uv_async_t async;       /* wakes a blocked poll */
     int set_fd;             /* the epoll set of the watchers, see watcher.h */
+    int wakeup_fd;          /* signals write to its peer; -1: none yet */
     bool prompt;            /* the last wait ended at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */

@@ -37,6 +37,24 @@ attr_set_object(PyObject *self, PyObject *value, void *offset)
     return 0;
 }
 
+static PyObject *
+attr_get_int(PyObject *self, void *offset)
+{
+    return PyLong_FromLong(*(int *)((char *)self + (size_t)offset));
+}
+
+static int
+attr_set_int(PyObject *self, PyObject *value, void *offset)
+{
+    long number = value == NULL ? -1 : PyLong_AsLong(value);
+
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    *(int *)((char *)self + (size_t)offset) = (int)number;
+    return 0;
+}
+
 /* `_ready`, `_scheduled`, `_selector`: whoever needs asyncio's own queues
    must fail loudly.  BaseEventLoop.__init__ may assign them. */
 static PyObject *
@@ -69,6 +87,9 @@ PyGetSetDef tw_loop_getset[] = {
      AT(exception_handler)},
     {"_current_handle", attr_get_object, attr_set_object, NULL,
      AT(current_handle)},
+    {"_signal_handlers", attr_get_object, attr_set_object, NULL,
+     AT(signal_handlers)},
+    {"_wakeup_fd", attr_get_int, attr_set_int, NULL, AT(wakeup_fd)},
     {"_ready", attr_get_absent, attr_set_absent, NULL, (void *)"_ready"},
     {"_scheduled", attr_get_absent, attr_set_absent, NULL,
      (void *)"_scheduled"},

@@ -147,6 +147,7 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->exception_handler);
     Py_VISIT(loop->current_handle);
+    Py_VISIT(loop->signal_handlers);
     Py_VISIT(loop->future_kwargs);
     Py_VISIT(loop->polls);
     Py_VISIT(loop->resolver);
@@ -174,6 +175,7 @@ tw_loop_clear(PyObject *self)
     Py_CLEAR(loop->task_factory);
     Py_CLEAR(loop->exception_handler);
     Py_CLEAR(loop->current_handle);
+    Py_CLEAR(loop->signal_handlers);
     Py_CLEAR(loop->future_kwargs);
     tw_loop_shut(loop);
     return 0;
@@ -223,6 +225,7 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     loop->state = tw_state_of_type(type);
     loop->thread_id = Py_NewRef(Py_None);
+    loop->wakeup_fd = -1;
     if (loop->state == NULL) {
         Py_DECREF(self);
         return NULL;

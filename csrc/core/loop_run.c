@@ -3,7 +3,7 @@
        poll: apply the watchers' changes, ask the set or wait in it
        generation: 1. handles that were ready before the poll
                    2. due descriptors   3. due timers
-       more generations without a poll, within a small bound
+       more generations without a poll, if there is nothing to ask for
 
    The GIL is given away and taken back here, in loop_poll(), and nowhere
    else. */
@@ -18,14 +18,12 @@
 #include "core/loop_type.h"
 #include "core/watcher.h"
 
-/* Generations between two polls, and the time that they may take: I/O waits
-   that long at most while callbacks keep scheduling callbacks. */
-#define RUN_GENERATIONS 16
+/* The time that generations without a poll in between may take. */
 #define RUN_GENERATIONS_NS 50000u
 /* The clock costs as much as a small callback: it is read after each of them,
-   but after so quick ones only every fourth time. */
+   but after so quick ones only every sixteenth time. */
 #define RUN_QUICK_NS 2000u
-#define RUN_QUICK_READ 4
+#define RUN_QUICK_READ 16
 /* Even a loop that never waits gives the GIL away this often, if there are
    other threads. */
 #define RUN_RELEASE_NS 20000u
@@ -323,6 +321,27 @@ run_generation(TwLoop *loop)
     return timers > 0 ? run_ready(loop, timers) : 0;
 }
 
+static bool
+run_has_signal_handlers(const TwLoop *loop)
+{
+    PyObject *handlers = loop->signal_handlers;
+
+    return handlers == NULL || !PyDict_Check(handlers)
+           || PyDict_GET_SIZE(handlers) > 0;
+}
+
+/* Could a poll bring anything?  What a callback does can make a descriptor
+   ready, and asyncio serves that right behind the next generation: many a
+   program (and more tests) count on it.  But the loop's own descriptor has
+   news only for signal handlers. */
+static bool
+run_has_descriptors(TwLoop *loop)
+{
+    TwWatcher *own = tw_watcher_of_fd(loop, loop->wakeup_fd);
+
+    return loop->watchers.count > (own != NULL && own->want != 0);
+}
+
 /* Generations without a poll, until they have taken their time. */
 static tw_status
 run_generations(TwLoop *loop)
@@ -330,11 +349,11 @@ run_generations(TwLoop *loop)
     uint64_t start = uv_hrtime(), before = start;
     int unread = 0;
 
-    for (int i = 0; i < RUN_GENERATIONS; i++) {
-        if (loop->ready.count == 0 || loop->stopping
-            || loop->changed.count > 0) {
-            break;
-        }
+    if (run_has_descriptors(loop)) {
+        return 0;
+    }
+    while (loop->ready.count > 0 && !loop->stopping
+           && loop->changed.count == 0 && !run_has_signal_handlers(loop)) {
         if (run_generation(loop) < 0) {
             return -1;
         }

@@ -48,7 +48,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._ssock, self._csock = socket.socketpair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)
-        self._add_reader(self._ssock.fileno(), self._read_from_self)
+        self._wakeup_fd = self._ssock.fileno()
+        self._add_reader(self._wakeup_fd, self._read_from_self)
         _live.add(self)
 
     # -- running -------------------------------------------------------------
