@@ -18,14 +18,12 @@
 #include "core/loop_type.h"
 #include "core/watcher.h"
 
-/* The time that generations without a poll in between may take. */
-#define RUN_GENERATIONS_NS 50000u
 /* The clock costs as much as a small callback: it is read after each of them,
    but after so quick ones only every sixteenth time. */
 #define RUN_QUICK_NS 2000u
 #define RUN_QUICK_READ 16
 /* Even a loop that never waits gives the GIL away this often, if there are
-   other threads. */
+   other threads: generations without a poll may take so long. */
 #define RUN_RELEASE_NS 20000u
 /* A release that took longer than this had to wake a waiting thread. */
 #define RUN_WAKING_NS 600u
@@ -362,7 +360,7 @@ run_generations(TwLoop *loop)
             continue;
         }
         uint64_t now = uv_hrtime();
-        if (now - start > RUN_GENERATIONS_NS) {
+        if (now - start > RUN_RELEASE_NS) {
             break;
         }
         unread = now - before < RUN_QUICK_NS ? RUN_QUICK_READ - 1 : 0;
