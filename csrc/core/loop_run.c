@@ -30,7 +30,7 @@
 /* Then the loop stays away for this long (and the system's timer slack), this
    often. */
 #define RUN_HANDOVER_NS 1000
-#define RUN_HANDOVER_EVERY_NS 60000u
+#define RUN_HANDOVER_EVERY_NS 10000u
 /* A wait that short was none: there was something already. */
 #define RUN_PROMPT_NS 3000u
 /* asyncio's: timers due within the clock's resolution are due (or within that
