@@ -11,25 +11,65 @@
 #include "net/stream_methods.h"
 
 #define WRITE_IOV 64
+/* So much, in pieces, is copied together: sendmsg() costs more than that. */
+#define WRITE_JOIN 4096
 #define WRITE_FATAL "Fatal write error on socket transport"
 
 /* -- the kernel ----------------------------------------------------------- */
+
+static tw_uverr
+write_result(ssize_t sent)
+{
+    if (sent >= 0) {
+        return sent;
+    }
+    return errno == EAGAIN ? 0 : -errno;
+}
+
+static tw_uverr
+write_one(int fd, const void *p, size_t n)
+{
+    ssize_t sent;
+
+    do {
+        sent = send(fd, p, n, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return write_result(sent);
+}
+
+static tw_uverr
+write_joined(int fd, const struct iovec *iov, int n)
+{
+    char joined[WRITE_JOIN], *end = joined;
+
+    for (int i = 0; i < n; i++) {
+        memcpy(end, iov[i].iov_base, iov[i].iov_len);
+        end += iov[i].iov_len;
+    }
+    return write_one(fd, joined, (size_t)(end - joined));
+}
 
 /* Bytes that the kernel took (0: it is full), or a negative errno. */
 static tw_uverr
 write_some(int fd, struct iovec *iov, int n)
 {
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+    size_t total = 0;
     ssize_t sent;
 
-    do {
-        sent = n == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-                      : sendmsg(fd, &msg, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent >= 0) {
-        return sent;
+    if (n == 1) {
+        return write_one(fd, iov->iov_base, iov->iov_len);
     }
-    return errno == EAGAIN ? 0 : -errno;
+    for (int i = 0; i < n && total <= WRITE_JOIN; i++) {
+        total += iov[i].iov_len;
+    }
+    if (total <= WRITE_JOIN) {
+        return write_joined(fd, iov, n);
+    }
+    do {
+        sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return write_result(sent);
 }
 
 static tw_status
