@@ -17,14 +17,14 @@
 #include "core/state.h"
 
 #define TW_READ_BUFFER_SIZE (256 * 1024)
-#define TW_CORK_PIECES 8
+#define TW_CORK_PIECES 16
 #define TW_CORK_BYTES (64 * 1024)
 
 typedef struct TwWatcher TwWatcher;
 typedef struct TwHandle TwHandle;
 
 /* Writes of the running callback that wait for its end (section "cork" of
-   architecture: at most 8 references or 64 KiB). */
+   architecture: at most 16 references or 64 KiB). */
 typedef void (*TwCorkFlush)(TwLoop *loop, TwCork *cork);
 struct TwCork {
     TwCork *next;

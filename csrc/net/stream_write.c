@@ -3,74 +3,17 @@
 
    Order is always: queue, then cork, then new bytes; a cork exists only
    while the queue is empty. */
-#include <errno.h>
 #include <sys/socket.h>
 
 #include "base/args.h"
 #include "base/compat.h"
 #include "net/stream_methods.h"
+#include "net/stream_send.h"
 
 #define WRITE_IOV 64
-/* So much, in pieces, is copied together: sendmsg() costs more than that. */
-#define WRITE_JOIN 4096
 #define WRITE_FATAL "Fatal write error on socket transport"
 
-/* -- the kernel ----------------------------------------------------------- */
-
-static tw_uverr
-write_result(ssize_t sent)
-{
-    if (sent >= 0) {
-        return sent;
-    }
-    return errno == EAGAIN ? 0 : -errno;
-}
-
-static tw_uverr
-write_one(int fd, const void *p, size_t n)
-{
-    ssize_t sent;
-
-    do {
-        sent = send(fd, p, n, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return write_result(sent);
-}
-
-static tw_uverr
-write_joined(int fd, const struct iovec *iov, int n)
-{
-    char joined[WRITE_JOIN], *end = joined;
-
-    for (int i = 0; i < n; i++) {
-        memcpy(end, iov[i].iov_base, iov[i].iov_len);
-        end += iov[i].iov_len;
-    }
-    return write_one(fd, joined, (size_t)(end - joined));
-}
-
-/* Bytes that the kernel took (0: it is full), or a negative errno. */
-static tw_uverr
-write_some(int fd, struct iovec *iov, int n)
-{
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-    size_t total = 0;
-    ssize_t sent;
-
-    if (n == 1) {
-        return write_one(fd, iov->iov_base, iov->iov_len);
-    }
-    for (int i = 0; i < n && total <= WRITE_JOIN; i++) {
-        total += iov[i].iov_len;
-    }
-    if (total <= WRITE_JOIN) {
-        return write_joined(fd, iov, n);
-    }
-    do {
-        sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return write_result(sent);
-}
+/* -- the watcher ---------------------------------------------------------- */
 
 static tw_status
 write_want(TwStream *self, bool writable)
@@ -100,10 +43,17 @@ cork_take(TwStream *self)
     return cork;
 }
 
+/* What does not fit leaves together with what is held: one system call, and a
+   peer that is woken once. */
 static bool
-cork_is_allowed(const TwStream *self, size_t size)
+cork_may_hold(const TwStream *self, size_t size)
 {
-    return size < TW_CORK_BYTES && tw_call_may_cork(self->base.loop);
+    const TwCork *cork = self->cork;
+    size_t held = cork ? cork->bytes : 0;
+
+    return size <= TW_CORK_BYTES - held
+           && (cork == NULL || cork->count < TW_CORK_PIECES)
+           && tw_call_may_cork(self->base.loop);
 }
 
 /* -- sending -------------------------------------------------------------- */
@@ -146,7 +96,7 @@ write_now(TwStream *self, TwCork *cork, const char *p, size_t n, size_t *sent)
         iov[count++] = (struct iovec){(char *)p, n};
     }
     *sent = 0;
-    done = write_some(self->base.fd, iov, count);
+    done = tw_stream_send(self->base.fd, iov, count);
     if (TW_UNLIKELY(done < 0)) {
         return tw_transport_fatal_errno(&self->base, done, WRITE_FATAL) < 0
                    ? -1
@@ -216,17 +166,6 @@ write_hold(TwStream *self, PyObject *bytes)
     size_t size = (size_t)PyBytes_GET_SIZE(bytes);
     TwCork *cork = self->cork;
 
-    if (cork != NULL
-        && (cork->count == TW_CORK_PIECES
-            || cork->bytes + size > TW_CORK_BYTES)) {
-        if (tw_stream_uncork(self) < 0) {
-            return -1;
-        }
-        if (self->queue.count > 0) {
-            return tw_bufq_push(&self->queue, bytes, 0);
-        }
-        cork = NULL;
-    }
     if (cork == NULL) {
         cork = tw_call_cork_new(self->base.loop, (PyObject *)self,
                                 stream_cork_flush);
@@ -263,7 +202,7 @@ tw_stream_write_bytes(TwStream *self, PyObject *bytes)
     int result;
 
     if (self->queue.count == 0) {
-        if (cork_is_allowed(self, n)) {
+        if (cork_may_hold(self, n)) {
             if (write_hold(self, bytes) < 0) {
                 return -1;
             }
@@ -355,7 +294,7 @@ tw_stream_on_writable(TwStream *self)
     if (self->base.conn_lost > 0 || self->queue.count == 0) {
         return 0;
     }
-    done = write_some(self->base.fd, iov,
+    done = tw_stream_send(self->base.fd, iov,
                       tw_bufq_iov(&self->queue, iov, WRITE_IOV));
     if (done < 0) {
         return write_failed(self, done);
@@ -537,7 +476,7 @@ write_list(TwStream *self, PyObject *pieces)
         total += (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(pieces, i));
     }
     if (self->queue.count == 0 && n <= TW_CORK_PIECES
-        && cork_is_allowed(self, total)) {
+        && cork_may_hold(self, total)) {
         for (Py_ssize_t i = 0; i < n; i++) {
             PyObject *piece = PyList_GET_ITEM(pieces, i);
             if (PyBytes_GET_SIZE(piece) > 0
@@ -561,7 +500,7 @@ write_list(TwStream *self, PyObject *pieces)
     if (was_empty && self->queue.count > 0) {
         struct iovec iov[WRITE_IOV];
         tw_uverr done =
-            write_some(self->base.fd, iov,
+            tw_stream_send(self->base.fd, iov,
                        tw_bufq_iov(&self->queue, iov, WRITE_IOV));
         if (done < 0) {
             return write_failed(self, done);

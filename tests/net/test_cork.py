@@ -17,7 +17,7 @@ kinds = pytest.mark.parametrize("kind", support.KINDS)
 
 
 @kinds
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 20, 100, 2000])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 15, 16, 17, 18, 40, 100, 2000])
 def test_many_small_writes_in_a_callback(run, kind, count):
     async def main():
         def answer(protocol, data):
