@@ -186,6 +186,22 @@ tw_bytearray_must_grow(const PyByteArrayObject *self, Py_ssize_t size)
 #endif
 }
 
+/* PyByteArray_Resize(), but what fits into the block leaves it as it is. */
+static inline tw_status
+tw_bytearray_set_size(PyObject *op, Py_ssize_t size)
+{
+#if PY_VERSION_HEX < 0x030F0000
+    PyByteArrayObject *self = (PyByteArrayObject *)op;
+
+    if (self->ob_exports == 0 && !tw_bytearray_must_grow(self, size)) {
+        Py_SET_SIZE(self, size);
+        PyByteArray_AS_STRING(op)[size] = '\0';
+        return 0;
+    }
+#endif
+    return PyByteArray_Resize(op, size);
+}
+
 /* Gives an empty bytearray a block as it has when it is made: none.  A new one
    takes over the old block and frees it: which allocator does that depends on
    the version.  -1: MemoryError. */

@@ -4,6 +4,8 @@
 
 /* From this size of a read on, it matters where the memory comes from. */
 #define READER_LARGE (32 * 1024)
+/* A buffer that uses less than this part of its block does not keep it. */
+#define READER_USED 8
 
 /* -- what asyncio's classes must still be --------------------------------- */
 
@@ -227,20 +229,26 @@ tw_reader_release(TwReader *r)
 /* -- feeding -------------------------------------------------------------- */
 
 /* Memory for `size` bytes in few steps, if it is much.  An empty buffer gets
-   another block: one that was shrunk when it was emptied can be a mapping of
-   its own for ever, to be paid in page faults again each time.  A message of
-   several reads doubles it. */
+   another block, with room for as much as it had the last time: one that was
+   shrunk when it was emptied can be a mapping of its own for ever, to be paid
+   in page faults again each time.  More than that doubles it. */
 static tw_status
-reader_prepare(PyByteArrayObject *buffer, Py_ssize_t size)
+reader_prepare(TwReader *r, Py_ssize_t size)
 {
+    PyByteArrayObject *buffer = (PyByteArrayObject *)r->buffer;
+    Py_ssize_t peak = (Py_ssize_t)r->transport->reader_peak;
+
     if (size < READER_LARGE || !tw_bytearray_must_grow(buffer, size)) {
         return 0;
     }
-    if (Py_SIZE(buffer) == 0) {
-        return tw_bytearray_drop_memory(buffer);
+    if (Py_SIZE(buffer) > 0) {
+        return PyByteArray_Resize(r->buffer,
+                                  size < PY_SSIZE_T_MAX / 2 ? 2 * size : size);
     }
-    return PyByteArray_Resize((PyObject *)buffer,
-                              size < PY_SSIZE_T_MAX / 2 ? 2 * size : size);
+    if (tw_bytearray_drop_memory(buffer) < 0) {
+        return -1;
+    }
+    return peak > size ? PyByteArray_Resize(r->buffer, peak) : 0;
 }
 
 char *
@@ -250,9 +258,8 @@ tw_reader_room(TwReader *r, size_t n)
         PyErr_NoMemory();
         return NULL;
     }
-    if (reader_prepare((PyByteArrayObject *)r->buffer,
-                       r->size + (Py_ssize_t)n) < 0
-        || PyByteArray_Resize(r->buffer, r->size + (Py_ssize_t)n) < 0) {
+    if (reader_prepare(r, r->size + (Py_ssize_t)n) < 0
+        || tw_bytearray_set_size(r->buffer, r->size + (Py_ssize_t)n) < 0) {
         return NULL;
     }
     return PyByteArray_AS_STRING(r->buffer) + r->size;
@@ -377,18 +384,39 @@ reader_pause(TwReader *r)
     return may;
 }
 
+/* The buffer has `size` bytes from now on: it gives room back, but keeps a
+   block that it will soon need. */
+static tw_status
+reader_trim(TwReader *r, Py_ssize_t size)
+{
+    if (PyByteArray_GET_SIZE(r->buffer) == size) {
+        return 0;
+    }
+    return (size_t)size < r->transport->reader_peak / READER_USED
+               ? PyByteArray_Resize(r->buffer, size)
+               : tw_bytearray_set_size(r->buffer, size);
+}
+
+static void
+reader_note_peak(TwReader *r, size_t size)
+{
+    if (r->size == 0 || size > r->transport->reader_peak) {
+        r->transport->reader_peak = size;
+    }
+}
+
 tw_status
 tw_reader_fed(TwReader *r, size_t n)
 {
     Py_ssize_t size = r->size + (Py_ssize_t)n;
 
-    if (PyByteArray_GET_SIZE(r->buffer) != size
-        && PyByteArray_Resize(r->buffer, size) < 0) {
+    if (reader_trim(r, size) < 0) {
         return -1;
     }
     if (n == 0) {
         return 0;
     }
+    reader_note_peak(r, (size_t)size);
     if (reader_wake(r) < 0) {
         return -1;
     }

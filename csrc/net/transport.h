@@ -85,6 +85,8 @@ struct TwTransport {
     unsigned char *addrs;   /* ours: sockname and peername, see .c; or NULL */
     size_t high;            /* bytes: pause_writing above this */
     size_t low;             /* bytes: resume_writing at or below this */
+    size_t reader_peak;     /* bytes: most that its StreamReader's buffer had
+                               since it was empty */
     int fd;                 /* -1 once closed */
     int fd_shown;           /* asyncio's _sock_fd: stays after close */
     int conn_lost;          /* asyncio's _conn_lost: counts lost writes */
