@@ -6,30 +6,30 @@
 
 /* -- the set -------------------------------------------------------------- */
 
-/* libuv's own set becomes readable when one of its handles has news: another
-   thread wakes the loop, a request is done. */
+/* A new set, with libuv's in it: that becomes readable when one of libuv's
+   handles has news (another thread wakes the loop, a request is done).  Or -1
+   and errno. */
 static int
-set_add_libuv(TwLoop *loop)
+set_make(TwLoop *loop)
 {
     struct epoll_event ev = {.events = EPOLLIN};
+    int set = epoll_create1(EPOLL_CLOEXEC);
 
     ev.data.fd = uv_backend_fd(&loop->uv);
-    return epoll_ctl(loop->set_fd, EPOLL_CTL_ADD, ev.data.fd, &ev);
+    if (set >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, ev.data.fd, &ev) < 0) {
+        int err = errno;
+        close(set);
+        errno = err;
+        return -1;
+    }
+    return set;
 }
 
 tw_uverr
 tw_watcher_open_set(TwLoop *loop)
 {
-    loop->set_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (loop->set_fd < 0) {
-        return -errno;
-    }
-    if (set_add_libuv(loop) < 0) {
-        tw_uverr err = -errno;
-        tw_watcher_close_set(loop);
-        return err;
-    }
-    return 0;
+    loop->set_fd = set_make(loop);
+    return loop->set_fd < 0 ? -errno : 0;
 }
 
 void
@@ -81,36 +81,6 @@ set_remove(TwWatcher *w)
     w->armed = 0;
 }
 
-/* Events of a descriptor that nobody watches: its number was closed while it
-   was in the set, but another descriptor (a duplicate, a child's) keeps its
-   file open, and with it the set's entry, which no call can name any more.
-   A new set does not have it. */
-void
-tw_watcher_renew_set(TwLoop *loop)
-{
-    int fresh;
-
-    if (loop->forked) {
-        /* Whatever comes: no call of the child's reaches the parent's set. */
-        close(loop->set_fd);
-        fresh = loop->set_fd = epoll_create1(EPOLL_CLOEXEC);
-    }
-    else if ((fresh = epoll_create1(EPOLL_CLOEXEC)) >= 0) {
-        dup3(fresh, loop->set_fd, O_CLOEXEC);
-        close(fresh);
-    }
-    if (fresh < 0) {
-        return;
-    }
-    set_add_libuv(loop);
-    for (int fd = 0; fd < loop->by_fd_cap; fd++) {
-        TwWatcher *w = loop->by_fd[fd];
-        if (w != NULL && w->armed) {
-            set_control(loop, EPOLL_CTL_ADD, fd, w->armed);
-        }
-    }
-}
-
 /* -- open ----------------------------------------------------------------- */
 
 static void
@@ -119,6 +89,15 @@ watcher_add_due(TwWatcher *w)
     if (w->in_due == TW_VEC_NONE) {
         tw_vec_add(&w->loop->due, w);
     }
+}
+
+/* The set does not take its descriptor. */
+static void
+watcher_refused(TwWatcher *w)
+{
+    w->armed = 0;
+    w->got |= TW_EV_BAD;
+    watcher_add_due(w);
 }
 
 /* Room in every list for one more watcher. */
@@ -211,6 +190,47 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     loop->by_fd[fd] = w;
     loop->watcher_count++;
     return w;
+}
+
+/* -- another set ---------------------------------------------------------- */
+
+/* The kernel may refuse a descriptor that was in the old set: its owner is
+   told, as of one that it refuses at first. */
+static void
+set_fill(TwLoop *loop)
+{
+    for (int fd = 0; fd < loop->by_fd_cap; fd++) {
+        TwWatcher *w = loop->by_fd[fd];
+        if (w != NULL && w->armed
+            && set_control(loop, EPOLL_CTL_ADD, fd, w->armed) < 0) {
+            watcher_refused(w);
+        }
+    }
+}
+
+/* Events of a descriptor that nobody watches: its number was closed while it
+   was in the set, but another descriptor (a duplicate, a child's) keeps its
+   file open, and with it the set's entry, which no call can name any more.
+   A new set does not have it.  If there can be none, the old one stays, and
+   is asked over and over, as asyncio's would be. */
+void
+tw_watcher_renew_set(TwLoop *loop)
+{
+    int fresh;
+
+    if (loop->forked) {
+        /* Whatever comes: no call of the child's reaches the parent's set. */
+        close(loop->set_fd);
+        loop->set_fd = set_make(loop);
+        set_fill(loop);
+        return;
+    }
+    fresh = set_make(loop);
+    if (fresh >= 0) {
+        dup3(fresh, loop->set_fd, O_CLOEXEC);
+        close(fresh);
+        set_fill(loop);
+    }
 }
 
 /* -- wanting -------------------------------------------------------------- */
@@ -373,9 +393,7 @@ watcher_apply(TwWatcher *w)
         return;
     }
     if (set_update(w) < 0) {
-        w->armed = 0;
-        w->got |= TW_EV_BAD;
-        watcher_add_due(w);
+        watcher_refused(w);
         return;
     }
     w->armed = w->want;

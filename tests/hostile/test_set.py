@@ -1,0 +1,125 @@
+"""The loop's epoll set, when the system refuses to take a descriptor into a new one.
+
+A watched descriptor that was closed while a duplicate keeps its file open stays in the set, and
+only another set is rid of it.  What the kernel refuses there must not be forgotten silently.
+"""
+import os
+import shutil
+import subprocess
+import textwrap
+
+import pytest
+
+LIBRARY = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/epoll.h>
+
+int refused = -1;
+int calls;
+
+int epoll_ctl(int set, int op, int fd, struct epoll_event *event) {
+    static int (*real)(int, int, int, struct epoll_event *);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "epoll_ctl");
+    if (op == EPOLL_CTL_ADD && fd == refused) {
+        calls++;
+        errno = ENOSPC;
+        return -1;
+    }
+    return real(set, op, fd, event);
+}
+"""
+
+HELPERS = """
+    import ctypes
+    library = ctypes.CDLL(os.environ["SET_LIBRARY"])
+    refused = ctypes.c_int.in_dll(library, "refused")
+    calls = ctypes.c_int.in_dll(library, "calls")
+    warnings.simplefilter("ignore")
+    reports = []
+    loop = new_loop()
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+
+    async def leave_a_ghost():
+        "The set has an entry that no call can name, and it is ready."
+        ours, peer = support.socketpair()
+        loop.add_reader(ours.fileno(), print)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        copy = os.dup(ours.fileno())
+        number = ours.detach()
+        os.close(number)
+        loop.remove_reader(number)
+        peer.send(b"x")
+        return copy, peer
+"""
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    if not shutil.which("cc"):
+        pytest.skip("no cc here")
+    folder = tmp_path_factory.mktemp("set")
+    (folder / "set.c").write_text(LIBRARY)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "set.so", "set.c", "-ldl"], cwd=folder,
+                   check=True)
+    return folder / "set.so"
+
+
+@pytest.fixture
+def refusing(script, library):
+    def refusing(source):
+        preload = f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()
+        return script(textwrap.dedent(HELPERS) + textwrap.dedent(source), env={"LD_PRELOAD": preload, "SET_LIBRARY": str(library)})
+    return refusing
+
+
+def test_a_transport_that_is_refused_is_lost(refusing):
+    out = refusing("""
+        async def main():
+            one, two = await support.pair("tcp")
+            refused.value = one.transport.get_extra_info("socket").fileno()
+            copy, peer = await leave_a_ghost()
+            while not one.transport.is_closing():
+                await asyncio.sleep(0.001)
+            await one.saw("lost")
+            print("refused", calls.value > 0)
+            refused.value = -1
+            os.close(copy)
+            peer.close()
+            await support.close(two)
+
+        loop.run_until_complete(asyncio.wait_for(main(), 10))
+        loop.close()
+    """)
+    assert out == ["refused True"]
+
+
+def test_a_set_that_threads_could_not_wake_is_not_taken(refusing):
+    """libuv's own descriptor is refused: the loop keeps the set that it has."""
+    out = refusing("""
+        async def main():
+            refused.value = min(fd for fd in range(3, 100) if is_set(fd))
+            copy, peer = await leave_a_ghost()
+            while calls.value == 0:
+                await asyncio.sleep(0.001)
+            refused.value = -1
+            os.close(copy)
+            peer.close()
+            done = loop.create_future()
+            timer = threading.Timer(0.05, loop.call_soon_threadsafe, (done.set_result, "woken"))
+            timer.start()
+            print(await done)
+            timer.join()
+
+        def is_set(fd):
+            with contextlib.suppress(OSError):
+                return "eventpoll" in os.readlink(f"/proc/self/fd/{fd}")
+
+        import contextlib
+        loop.run_until_complete(main())     # without a timer that would wake it
+        loop.close()
+    """)
+    assert out == ["woken"]
