@@ -4,7 +4,8 @@
 Writes the README's table between its markers, docs/speed-results.rst and the
 plots beside it. Of several files of run.py the later ones' cases replace the
 earlier's; those with ``--malloc settled`` get a table of their own, and so do
-files of pyperf_loops.py.
+files of pyperf_loops.py. With ``--page`` the table goes to a page of its own,
+as for another Python.
 """
 import argparse
 import json
@@ -155,20 +156,33 @@ def write_docs(found, figures, command):
     (ROOT / "docs" / "speed-results.rst").write_text("\n".join(parts))
 
 
+def write_page(path, results, text):
+    title = f"CPython {results['runs'][-1]['python']}"
+    line = "=" * len(title)
+    pathlib.Path(path).write_text("\n".join([
+        line, title, line, "", text, section("Where another loop is faster", behind(results))]))
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", nargs="+", help="JSON files of run.py and pyperf_loops.py")
     parser.add_argument("--print", action="store_true",
                         help="print the short table, write nothing")
+    parser.add_argument("--page", metavar="FILE",
+                        help="write the short table to this page, and nothing else")
     args = parser.parse_args(argv)
     found = read(args.results)
     results = found["fresh"]
     if not results:
         parser.error("no results with a fresh malloc")
-    command = " ".join(["benchmarks/report.py", *map(os.path.basename, args.results)])
+    page = [f"--page {os.path.basename(args.page)}"] if args.page else []
+    command = " ".join(["benchmarks/report.py", *page, *map(os.path.basename, args.results)])
     text = f"{short_table(results)}\n{circumstances(results)}\n``{command}``\n"
     if args.print:
         print(text)
+        return 0
+    if args.page:
+        write_page(args.page, results, text)
         return 0
     write_readme(text)
     write_docs(found, plots.draw(results, ROOT / "docs" / "plots"), command)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import platform
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,19 @@ def test_report_merges_files(made, tmp_path, monkeypatch):
     docs = (tmp_path / "docs" / "speed-results.rst").read_text()
     assert "plots/a.svg" in docs and "1.50" in docs.partition("Instructions")[2]
     assert "With a settled malloc" in docs and "asyncio.timeout" in docs
+
+
+def test_report_writes_a_page_of_its_own(made, tmp_path):
+    path = made("--cases", "tasks/sleep0,udp/1KiB", "--rounds", "3",
+                "--loops", "stock,uvloop,tidewire")[2]
+    page = tmp_path / "page.rst"
+    before = (report.ROOT / "README.rst").read_bytes()
+    assert report.main([str(path), "--page", str(page)]) == 0
+    text = page.read_text()
+    assert f"CPython {platform.python_version()}" in text and text.count("sleep(0)") == 1
+    assert f"report.py --page page.rst {path.name}" in text
+    assert "Where another loop is faster" in text
+    assert (report.ROOT / "README.rst").read_bytes() == before
 
 
 def test_plots_are_drawn_of_what_there_is(made, tmp_path):

@@ -72,7 +72,8 @@ def library(tmp_path_factory):
 def refusing(script, library):
     def refusing(source):
         preload = f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()
-        return script(textwrap.dedent(HELPERS) + textwrap.dedent(source), env={"LD_PRELOAD": preload, "SET_LIBRARY": str(library)})
+        return script(textwrap.dedent(HELPERS) + textwrap.dedent(source),
+                      env={"LD_PRELOAD": preload, "SET_LIBRARY": str(library)})
     return refusing
 
 
