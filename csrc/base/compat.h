@@ -65,11 +65,19 @@ tw_context_size(PyObject *context)
     return Py_TYPE(context)->tp_as_mapping->mp_length(context);
 }
 
+/* Builds that count every reference, or not in one number: objects come to
+   life and end by Python's own functions there. */
+#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || defined(Py_GIL_DISABLED)
+#define TW_REFS_ARE_PLAIN 0
+#else
+#define TW_REFS_ARE_PLAIN 1
+#endif
+
 /* An object of a heap type that was deallocated but kept lives again. */
 static inline PyObject *
 tw_object_revive(PyObject *op, PyTypeObject *type)
 {
-#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || defined(Py_GIL_DISABLED)
+#if !TW_REFS_ARE_PLAIN
     return PyObject_Init(op, type);
 #else
     Py_SET_REFCNT(op, 1);

@@ -73,7 +73,7 @@ PyObject *tw_handle_make_args(TwHandle *handle);
 void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
 
 /* Keeps the context of a handle that has run, of which the caller has a
-   reference, for another handle: true, and the reference is taken; false if
+   reference (or NULL), for another handle: true, and it is taken; false if
    somebody could tell it from a new one.  Not when the collector lets go of a
    handle: it has cleared the context, and a cleared one is none. */
 bool tw_handle_reuse_context(tw_state *state, PyObject *context);

@@ -239,8 +239,7 @@ handle_is_alone(TwHandle *self)
 {
     return Py_REFCNT(self) == 1 && !PyObject_GC_IsTracked((PyObject *)self)
            && self->slot_args == NULL && self->repr == NULL
-           && self->traceback == NULL && !tw_has_weakrefs((PyObject *)self)
-           && handle_state(Py_TYPE(self), self->loop) != NULL;
+           && self->traceback == NULL && !tw_has_weakrefs((PyObject *)self);
 }
 
 /* What handle_dealloc() does, for one that is alone: there is neither a chain
@@ -249,16 +248,22 @@ static void
 handle_free_alone(TwHandle *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    TwLoop *loop = TW_TAKE(self->loop);
-    PyObject *context = TW_TAKE(self->context);
+    TwLoop *loop = self->loop;
+    tw_state *state;
 
     tw_handle_drop_call(self, NULL);
-    if (context != NULL
-        && !(self->flags & TW_H_COPIED
-             && tw_handle_reuse_context(loop->state, context))) {
-        Py_DECREF(context);
+    state = handle_state(type, loop);
+    if (TW_LIKELY(state != NULL) && self->flags & TW_H_COPIED
+        && tw_handle_reuse_context(state, self->context)) {
+        self->context = NULL;
     }
-    handle_recycle(self, loop->state);
+    if (TW_UNLIKELY(state == NULL || !TW_REFS_ARE_PLAIN)) {
+        Py_DECREF((PyObject *)self);
+        return;
+    }
+    Py_XDECREF(TW_TAKE(self->context));
+    self->loop = NULL;
+    handle_recycle(self, state);
     Py_DECREF(type);
     Py_DECREF((PyObject *)loop);
 }
