@@ -97,6 +97,33 @@ handle_get_or_none(PyObject *self, void *offset)
     return Py_NewRef(value ? value : Py_None);
 }
 
+/* asyncio's are slots, which can be emptied too: what stands here is called
+   and entered without another look. */
+static int
+handle_set_callback(PyObject *op, PyObject *value, void *unused)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "a handle has a callback");
+        return -1;
+    }
+    Py_XSETREF(((TwHandle *)op)->callback, Py_NewRef(value));
+    return 0;
+}
+
+static int
+handle_set_context(PyObject *op, PyObject *value, void *unused)
+{
+    TwHandle *self = (TwHandle *)op;
+
+    if (value == NULL || !PyContext_CheckExact(value)) {
+        PyErr_SetString(PyExc_TypeError, "a handle has a Context");
+        return -1;
+    }
+    self->flags &= ~TW_H_COPIED;
+    Py_XSETREF(self->context, Py_NewRef(value));
+    return 0;
+}
+
 static PyObject *
 handle_get_cancelled(PyObject *self, void *unused)
 {
@@ -307,6 +334,12 @@ static PyMethodDef threadsafe_methods[] = {
 #define HANDLE_GETSET                                                         \
     {"_args", handle_get_args, NULL, NULL, NULL},                             \
         {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},               \
+        {"_callback", handle_get_or_none, handle_set_callback, NULL,          \
+         (void *)offsetof(TwHandle, callback)},                               \
+        {"_context", handle_get_or_none, handle_set_context, NULL,            \
+         (void *)offsetof(TwHandle, context)},                                \
+        {"_loop", handle_get_or_none, NULL, NULL,                             \
+         (void *)offsetof(TwHandle, loop)},                                   \
         {"_repr", handle_get_or_none, NULL, NULL,                             \
          (void *)offsetof(TwHandle, repr)},                                   \
     {                                                                         \

@@ -357,3 +357,51 @@ def test_handle_in_garbage_with_its_context(script):
         print("ended")
     """)
     assert out == ["ended"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+@pytest.mark.parametrize("name", ["_callback", "_context", "_loop", "_args", "_repr", "_cancelled"])
+@pytest.mark.tidewire
+def test_private_attributes_cannot_break_the_loop(script, name, how):
+    out = script(f"""
+        import contextlib
+
+        def change(handle):
+            with contextlib.suppress(AttributeError, TypeError):
+                if {how!r} == "deleted":
+                    delattr(handle, {name!r})
+                else:
+                    setattr(handle, {name!r}, object())
+
+        async def main():
+            for handle in loop.call_soon(int), loop.call_later(0, int):
+                change(handle)
+                repr(handle)
+            del handle
+            await asyncio.sleep(0.001)
+            loop.call_soon(int)
+            await asyncio.sleep(0)
+
+        loop = new_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        loop.run_until_complete(main())
+        loop.close()
+        gc.collect()
+        print("fine")
+    """)
+    assert out == ["fine"]
+
+
+def test_another_context_and_callback(loop, run):
+    """Programs that wrap what a handle calls find it where asyncio has it."""
+    seen, var = [], contextvars.ContextVar("var")
+
+    async def main():
+        handle = loop.call_soon(seen.append, "first")
+        handle._callback = lambda arg: seen.append((arg, var.get("none")))
+        handle._context = contextvars.copy_context()
+        handle._context.run(var.set, "mine")
+        await asyncio.sleep(0)
+
+    run(main())
+    assert seen == [("first", "mine")]
