@@ -227,9 +227,11 @@ tw_watcher_renew_set(TwLoop *loop)
     }
     fresh = set_make(loop);
     if (fresh >= 0) {
-        dup3(fresh, loop->set_fd, O_CLOEXEC);
+        int same = dup3(fresh, loop->set_fd, O_CLOEXEC);
         close(fresh);
-        set_fill(loop);
+        if (same >= 0) {
+            set_fill(loop);
+        }
     }
 }
 

@@ -248,7 +248,10 @@ reader_prepare(TwReader *r, Py_ssize_t size)
     if (tw_bytearray_drop_memory(buffer) < 0) {
         return -1;
     }
-    return peak > size ? PyByteArray_Resize(r->buffer, peak) : 0;
+    if (peak > size && PyByteArray_Resize(r->buffer, peak) < 0) {
+        PyErr_Clear(); /* so much was only a wish */
+    }
+    return 0;
 }
 
 char *

@@ -56,6 +56,18 @@ cork_may_hold(const TwStream *self, size_t size)
            && tw_call_may_cork(self->base.loop);
 }
 
+/* The same for pieces that belong together: nothing is sent, and so the
+   protocol not paused, between two of them. */
+static bool
+cork_may_hold_list(const TwStream *self, Py_ssize_t n, size_t size)
+{
+    const TwCork *cork = self->cork;
+    size_t held = cork ? cork->bytes : 0;
+
+    return cork_may_hold(self, size) && held + size <= self->base.high
+           && (cork ? cork->count : 0) + n <= TW_CORK_PIECES;
+}
+
 /* -- sending -------------------------------------------------------------- */
 
 /* The rest of a cork, of which `sent` bytes went out, goes to the queue. */
@@ -475,8 +487,7 @@ write_list(TwStream *self, PyObject *pieces)
     for (Py_ssize_t i = 0; i < n; i++) {
         total += (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(pieces, i));
     }
-    if (self->queue.count == 0 && n <= TW_CORK_PIECES
-        && cork_may_hold(self, total)) {
+    if (self->queue.count == 0 && cork_may_hold_list(self, n, total)) {
         for (Py_ssize_t i = 0; i < n; i++) {
             PyObject *piece = PyList_GET_ITEM(pieces, i);
             if (PyBytes_GET_SIZE(piece) > 0

@@ -124,3 +124,41 @@ def test_a_set_that_threads_could_not_wake_is_not_taken(refusing):
         loop.close()
     """)
     assert out == ["woken"]
+
+
+def test_no_number_is_free_for_another_set(script):
+    """The limit was lowered: dup3() refuses the set's own number, and the old one stays."""
+    out = script("""
+        import resource
+
+        async def main():
+            a, b = support.socketpair()
+            c, d = support.socketpair()
+            done = loop.create_future()
+            loop.add_reader(a, lambda: done.done() or done.set_result(a.recv(10)))
+            loop.add_reader(c, print)
+            await asyncio.sleep(0.001)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+            copy, number = os.dup(c.fileno()), c.detach()
+            os.close(number)
+            loop.remove_reader(number)
+            d.send(b"x")
+            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)
+            b.send(b"hello")
+            print((await done).decode(), reports)
+            loop.remove_reader(a)
+            os.close(copy)
+            for sock in a, b, d:
+                sock.close()
+
+        reports = []
+        taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(300)]
+        loop = new_loop()
+        for fd in taken:
+            os.close(fd)
+        loop.set_exception_handler(lambda loop, context: reports.append(context))
+        loop.run_until_complete(asyncio.wait_for(main(), 10))
+        loop.close()
+    """)
+    assert out == ["hello []"]

@@ -412,3 +412,24 @@ def test_the_first_answer_does_not_wait_for_the_others(run):
 
     came = []
     run(main())
+
+
+def test_writelines_is_not_torn_by_pause_writing(run):
+    """What pause_writing() writes comes behind the list."""
+    class Answers(Recorder):
+        def pause_writing(self):
+            self.transport.write(b"<paused>")
+
+    async def main():
+        transport, protocol, peer = await support.connected("unix", Answers)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        transport.set_write_buffer_limits(high=10_000)
+        pieces = [bytes([65 + i]) * 6000 for i in range(8)]
+        transport.writelines(pieces)
+        expected = b"".join(pieces) + b"<paused>"
+        assert support.same(await support.recv_exactly(peer, len(expected)), expected)
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
