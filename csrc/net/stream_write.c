@@ -43,29 +43,18 @@ cork_take(TwStream *self)
     return cork;
 }
 
-/* What does not fit leaves together with what is held: one system call, and a
-   peer that is woken once. */
+/* Is there room under the cork for `n` pieces of `size` bytes in all?  What
+   does not fit leaves together with what is held: one system call, and a peer
+   that is woken once. */
 static bool
-cork_may_hold(const TwStream *self, size_t size)
+cork_may_hold(const TwStream *self, Py_ssize_t n, size_t size)
 {
     const TwCork *cork = self->cork;
     size_t held = cork ? cork->bytes : 0;
 
     return size <= TW_CORK_BYTES - held
-           && (cork == NULL || cork->count < TW_CORK_PIECES)
+           && n <= TW_CORK_PIECES - (cork ? cork->count : 0)
            && tw_call_may_cork(self->base.loop);
-}
-
-/* The same for pieces that belong together: nothing is sent, and so the
-   protocol not paused, between two of them. */
-static bool
-cork_may_hold_list(const TwStream *self, Py_ssize_t n, size_t size)
-{
-    const TwCork *cork = self->cork;
-    size_t held = cork ? cork->bytes : 0;
-
-    return cork_may_hold(self, size) && held + size <= self->base.high
-           && (cork ? cork->count : 0) + n <= TW_CORK_PIECES;
 }
 
 /* -- sending -------------------------------------------------------------- */
@@ -214,7 +203,7 @@ tw_stream_write_bytes(TwStream *self, PyObject *bytes)
     int result;
 
     if (self->queue.count == 0) {
-        if (cork_may_hold(self, n)) {
+        if (cork_may_hold(self, 1, n)) {
             if (write_hold(self, bytes) < 0) {
                 return -1;
             }
@@ -307,7 +296,7 @@ tw_stream_on_writable(TwStream *self)
         return 0;
     }
     done = tw_stream_send(self->base.fd, iov,
-                      tw_bufq_iov(&self->queue, iov, WRITE_IOV));
+                          tw_bufq_iov(&self->queue, iov, WRITE_IOV));
     if (done < 0) {
         return write_failed(self, done);
     }
@@ -487,7 +476,9 @@ write_list(TwStream *self, PyObject *pieces)
     for (Py_ssize_t i = 0; i < n; i++) {
         total += (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(pieces, i));
     }
-    if (self->queue.count == 0 && cork_may_hold_list(self, n, total)) {
+    /* Nothing is sent, and so the protocol not paused, between two of them. */
+    if (self->queue.count == 0 && cork_may_hold(self, n, total)
+        && tw_stream_buffer_size(&self->base) + total <= self->base.high) {
         for (Py_ssize_t i = 0; i < n; i++) {
             PyObject *piece = PyList_GET_ITEM(pieces, i);
             if (PyBytes_GET_SIZE(piece) > 0
@@ -512,7 +503,7 @@ write_list(TwStream *self, PyObject *pieces)
         struct iovec iov[WRITE_IOV];
         tw_uverr done =
             tw_stream_send(self->base.fd, iov,
-                       tw_bufq_iov(&self->queue, iov, WRITE_IOV));
+                           tw_bufq_iov(&self->queue, iov, WRITE_IOV));
         if (done < 0) {
             return write_failed(self, done);
         }
