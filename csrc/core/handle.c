@@ -50,7 +50,9 @@ handle_copy_context(tw_state *state)
 bool
 tw_handle_reuse_context(tw_state *state, PyObject *context)
 {
-    if (context != NULL && Py_REFCNT(context) == 1
+    /* A slot of asyncio's class: the program can put anything there. */
+    if (context != NULL && PyContext_CheckExact(context)
+        && Py_REFCNT(context) == 1
         && state->context_free_count < state->context_free_max
         && tw_context_size(context) == 0 && !tw_has_weakrefs(context)) {
         state->context_free[state->context_free_count++] = context;

@@ -392,6 +392,23 @@ def test_private_attributes_cannot_break_the_loop(script, name, how):
     assert out == ["fine"]
 
 
+@pytest.mark.tidewire
+def test_a_context_set_past_the_handles_own_class(script):
+    out = script("""
+        def change():
+            handle = loop.call_soon(int)
+            asyncio.Handle._context.__set__(handle, object())
+            loop.call_soon(loop.stop)
+
+        loop = new_loop()
+        loop.set_exception_handler(lambda loop, context: print(context["exception"]))
+        loop.call_soon(change)
+        loop.run_forever()
+        loop.close()
+    """)
+    assert out == ["an instance of Context was expected"]
+
+
 def test_another_context_and_callback(loop, run):
     """Programs that wrap what a handle calls find it where asyncio has it."""
     seen, var = [], contextvars.ContextVar("var")
