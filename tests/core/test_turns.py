@@ -127,32 +127,30 @@ async def a_line_of_a_stream(loop):
     return turns
 
 
-@way
-async def a_pipe_with_add_reader(loop):
+async def turns_of_a_pipe(loop, first, second):
+    """Two steps on a pipe (its ends, a callback that reads), and the turns from the second on."""
     r, w = os.pipe()
     seen = []
-    loop.add_reader(r, lambda: seen.append(os.read(r, 1)))
+    first(r, w, lambda: seen.append(os.read(r, 1)))
     await settle()
-    os.write(w, b"x")
+    second(r, w, lambda: seen.append(os.read(r, 1)))
     turns = await turns_until(lambda: seen)
     loop.remove_reader(r)
     os.close(r)
     os.close(w)
     return turns
+
+
+@way
+async def a_pipe_with_add_reader(loop):
+    return await turns_of_a_pipe(loop, lambda r, w, read: loop.add_reader(r, read),
+                                 lambda r, w, read: os.write(w, b"x"))
 
 
 @way
 async def a_reader_added_behind_the_write(loop):
-    r, w = os.pipe()
-    seen = []
-    os.write(w, b"x")
-    await settle()
-    loop.add_reader(r, lambda: seen.append(os.read(r, 1)))
-    turns = await turns_until(lambda: seen)
-    loop.remove_reader(r)
-    os.close(r)
-    os.close(w)
-    return turns
+    return await turns_of_a_pipe(loop, lambda r, w, read: os.write(w, b"x"),
+                                 lambda r, w, read: loop.add_reader(r, read))
 
 
 @way

@@ -3,9 +3,17 @@ import asyncio
 import contextlib
 import sys
 
+import pytest
+
 import support
 
 FATAL = "Fatal error: protocol.data_received() call failed."
+
+
+@pytest.fixture(autouse=True)
+def not_in_debug_mode(loop):
+    """There the protocol's own methods run."""
+    loop.set_debug(False)
 
 
 class Streams:

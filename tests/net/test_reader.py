@@ -10,15 +10,9 @@ import random
 import pytest
 
 import support
-from net.readerkit import Calls, Streams
+from net.readerkit import Calls, Streams, not_in_debug_mode  # noqa: F401
 
 kinds = pytest.mark.parametrize("kind", support.KINDS)
-
-
-@pytest.fixture(autouse=True)
-def not_in_debug_mode(loop):
-    """There the protocol's own methods run."""
-    loop.set_debug(False)
 
 
 # -- the way that is taken --------------------------------------------------

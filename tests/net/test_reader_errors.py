@@ -4,13 +4,7 @@ import gc
 import pytest
 
 import support
-from net.readerkit import Streams
-
-
-@pytest.fixture(autouse=True)
-def not_in_debug_mode(loop):
-    """There the protocol's own methods run."""
-    loop.set_debug(False)
+from net.readerkit import Streams, not_in_debug_mode  # noqa: F401
 
 
 def test_data_after_feed_eof(run, errors):

@@ -8,13 +8,7 @@ import sys
 import pytest
 
 import support
-from net.readerkit import Streams
-
-
-@pytest.fixture(autouse=True)
-def not_in_debug_mode(loop):
-    """There the protocol's own methods run."""
-    loop.set_debug(False)
+from net.readerkit import Streams, not_in_debug_mode  # noqa: F401
 
 
 def test_collector_at_every_step(run):
@@ -79,24 +73,18 @@ def test_what_is_left_of_a_large_message(run):
     run(main())
 
 
-def test_a_small_message_does_not_keep_the_memory_of_a_large_one(run):
+@pytest.mark.parametrize("last", [b"small", b""], ids=["small", "end"])
+def test_what_follows_a_large_message_does_not_keep_its_memory(run, last):
     async def main():
         async with Streams(limit=2 ** 22) as s:
             for _ in range(3):
                 await s.echo(bytes(1_000_000))
-            await asyncio.get_running_loop().sock_sendall(s.peer, b"small")
-            await s.buffered(5)
+            if last:
+                await asyncio.get_running_loop().sock_sendall(s.peer, last)
+                await s.buffered(len(last))
+            else:
+                s.peer.shutdown(socket.SHUT_WR)
+                assert await s.reader.read() == b""
             assert sys.getsizeof(s.reader._buffer) < 10_000
-            assert await s.reader.readexactly(5) == b"small"
-    run(main())
-
-
-def test_the_end_does_not_keep_the_memory_of_a_large_message(run):
-    async def main():
-        async with Streams(limit=2 ** 22) as s:
-            for _ in range(3):
-                await s.echo(bytes(1_000_000))
-            s.peer.shutdown(socket.SHUT_WR)
-            assert await s.reader.read() == b""
-            assert sys.getsizeof(s.reader._buffer) < 10_000
+            assert await s.reader.read(10) == last
     run(main())

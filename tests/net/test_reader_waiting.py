@@ -4,15 +4,9 @@ import asyncio
 import pytest
 
 import support
-from net.readerkit import Streams
+from net.readerkit import Streams, not_in_debug_mode  # noqa: F401
 
 kinds = pytest.mark.parametrize("kind", support.KINDS)
-
-
-@pytest.fixture(autouse=True)
-def not_in_debug_mode(loop):
-    """There the protocol's own methods run."""
-    loop.set_debug(False)
 
 
 def test_cancelled_waiter(loop, run):
