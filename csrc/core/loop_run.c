@@ -19,7 +19,8 @@
 #include "core/watcher.h"
 
 /* The clock costs as much as a small callback: it is read after each of them,
-   but after so quick ones only every sixteenth time. */
+   but after so quick ones only every sixteenth time: where they become slow
+   all at once, up to fifteen pass before that is noticed. */
 #define RUN_QUICK_NS 2000u
 #define RUN_QUICK_READ 16
 /* Even a loop that never waits gives the GIL away this often, if there are
