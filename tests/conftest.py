@@ -18,6 +18,7 @@ import logging
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -376,6 +377,21 @@ def run(loop):
         return loop.run_until_complete(
             asyncio.wait_for(coro, timeout * support.SLOWER))
     return run
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory):
+    """preloaded(C source): the library's path, and an environment that preloads it."""
+    def preloaded(source):
+        if not shutil.which("cc"):
+            pytest.skip("no cc here")
+        folder = tmp_path_factory.mktemp("preloaded")
+        (folder / "library.c").write_text(source)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", "library.so", "library.c", "-ldl"],
+                       cwd=folder, check=True)
+        library = folder / "library.so"
+        return library, {"LD_PRELOAD": f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()}
+    return preloaded
 
 
 # -- programs of their own --------------------------------------------------

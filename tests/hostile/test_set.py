@@ -3,9 +3,6 @@
 A watched descriptor that was closed while a duplicate keeps its file open stays in the set, and
 only another set is rid of it.  What the kernel refuses there must not be forgotten silently.
 """
-import os
-import shutil
-import subprocess
 import textwrap
 
 import pytest
@@ -58,22 +55,16 @@ HELPERS = """
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    if not shutil.which("cc"):
-        pytest.skip("no cc here")
-    folder = tmp_path_factory.mktemp("set")
-    (folder / "set.c").write_text(LIBRARY)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", "set.so", "set.c", "-ldl"], cwd=folder,
-                   check=True)
-    return folder / "set.so"
+def library(preloaded):
+    return preloaded(LIBRARY)
 
 
 @pytest.fixture
 def refusing(script, library):
     def refusing(source):
-        preload = f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()
+        path, env = library
         return script(textwrap.dedent(HELPERS) + textwrap.dedent(source),
-                      env={"LD_PRELOAD": preload, "SET_LIBRARY": str(library)})
+                      env={**env, "SET_LIBRARY": str(path)})
     return refusing
 
 

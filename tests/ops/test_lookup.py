@@ -1,7 +1,4 @@
 """Lookups in flight, on a C library that takes its time."""
-import os
-import shutil
-import subprocess
 import textwrap
 
 import pytest
@@ -80,22 +77,15 @@ def ask(loop, host="test-slow", **kwargs):
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    if not shutil.which("cc"):
-        pytest.skip("no cc here")
-    folder = tmp_path_factory.mktemp("lookup")
-    (folder / "lookup.c").write_text(LIBRARY)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", "lookup.so", "lookup.c",
-                    "-ldl"], cwd=folder, check=True)
-    return folder / "lookup.so"
+def library(preloaded):
+    return preloaded(LIBRARY)
 
 
 @pytest.fixture
 def slow(script, library, tmp_path):
     """script() on a C library that answers test-slow when the gate opens."""
     def slow(source, **kwargs):
-        preload = f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()
-        env = {"LD_PRELOAD": preload, "LOOKUP_GATE": str(tmp_path / "gate"),
+        env = {**library[1], "LOOKUP_GATE": str(tmp_path / "gate"),
                "LOOKUP_LOG": str(tmp_path / "log")}
         return script(SLOW + textwrap.dedent(source), env=env, **kwargs)
     return slow
