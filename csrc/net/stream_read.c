@@ -188,12 +188,21 @@ read_note_size(TwStream *self, tw_uverr got, size_t room)
     self->filled = (size_t)got >= room;
 }
 
-/* A Unix socket's peer has no buffer for more, and is woken by each read. */
 static size_t
 read_most(const TwStream *self)
 {
-    return self->sends || !(self->base.flags & TW_F_INET) ? READ_TO_SEND
-                                                          : READ_TO_KEEP;
+    return self->sends ? READ_TO_SEND : READ_TO_KEEP;
+}
+
+/* Right into the memory that the program gets?  A Unix socket's peer is woken
+   by the read, when three quarters of what waits are taken: a program that
+   only keeps it would be done before the peer has sent more, and sleep; the
+   copy takes place in that time. */
+static bool
+read_in_place(const TwStream *self)
+{
+    return self->read_hint >= READ_LARGE
+           && (self->sends || self->base.flags & TW_F_INET);
 }
 
 /* About as much as came last; if that was all there was room for, more. */
@@ -322,7 +331,7 @@ read_once(TwStream *self)
     if (self->sink == NULL && tw_reader_find(base, &reader)) {
         return read_to_reader(self, &reader, buffer);
     }
-    if (self->sink == NULL && self->read_hint >= READ_LARGE) {
+    if (self->sink == NULL && read_in_place(self)) {
         return read_large(self, buffer);
     }
     got = read_some(base->fd, buffer, TW_READ_BUFFER_SIZE);
