@@ -87,6 +87,20 @@ tw_object_revive(PyObject *op, PyTypeObject *type)
 #endif
 }
 
+/* A bytes object that nobody else has is as if newly made, for n bytes: no
+   more than it was made for. */
+static inline PyObject *
+tw_bytes_renew(PyObject *op, Py_ssize_t n)
+{
+    Py_SET_SIZE((PyVarObject *)op, n);
+    _Py_COMP_DIAG_PUSH
+    _Py_COMP_DIAG_IGNORE_DEPR_DECLS
+    ((PyBytesObject *)op)->ob_shash = -1;
+    _Py_COMP_DIAG_POP
+    PyBytes_AS_STRING(op)[n] = 0;
+    return op;
+}
+
 /* Is there a weak reference to the object?  True also where nobody can
    tell. */
 static inline bool

@@ -97,6 +97,8 @@ struct TwLoop {
     TwCork *cork_free;
     size_t sock_hint;       /* bytes that the last sock_recv() gave */
     char *read_buffer;      /* TW_READ_BUFFER_SIZE, or NULL: not yet needed */
+    PyObject *spare;        /* strong or NULL: bytes, see core/spare.h */
+    Py_ssize_t spare_room;
     void *dgram_batch;      /* net/udp_read.c's, raw memory or NULL */
     char *chunks;           /* free ones of room tls: tls/chunk.h */
     int chunk_count;

@@ -131,6 +131,7 @@ tw_loop_shut(TwLoop *loop)
     loop->due_next = 0;
     tw_ring_fini(&loop->ready);
     tw_heap_fini(&loop->timers);
+    Py_CLEAR(loop->spare);
     PyMem_RawFree(TW_TAKE(loop->read_buffer));
     PyMem_RawFree(TW_TAKE(loop->dgram_batch));
 }

@@ -5,6 +5,7 @@
 
 #include "base/compat.h"
 #include "base/errno.h"
+#include "core/spare.h"
 #include "net/pipe.h"
 
 #define PIPE_FATAL_READ "Fatal read error on pipe transport"
@@ -70,39 +71,37 @@ pipe_read_once(int fd, void *p, size_t n)
 }
 
 /* Read into a bytes object.  `*n` is the count, 0 at the end, or the
-   negative errno; the object is NULL unless something was read, or with an
-   exception (MemoryError). */
-static PyObject *
-pipe_read_direct(TwPipe *self, tw_uverr *n)
+   negative errno; without an object if it is not a count.  -1: MemoryError;
+   `*n` tells whether something was read. */
+static tw_status
+pipe_read_direct(TwPipe *self, TwSpare *data, tw_uverr *n)
 {
-    PyObject *data = PyBytes_FromStringAndSize(NULL, pipe_chunk(self));
+    TwLoop *loop = self->base.loop;
 
-    if (data == NULL) {
-        return NULL;
+    if (tw_spare_new(loop, (size_t)pipe_chunk(self), data) < 0) {
+        return -1;
     }
-    *n = pipe_read_once(self->base.fd, PyBytes_AS_STRING(data),
-                        (size_t)PyBytes_GET_SIZE(data));
+    *n = pipe_read_once(self->base.fd, PyBytes_AS_STRING(data->bytes),
+                        (size_t)PyBytes_GET_SIZE(data->bytes));
     if (*n <= 0) {
-        Py_DECREF(data);
-        return NULL;
+        tw_spare_give(loop, data);
+        return 0;
     }
-    if (*n < PyBytes_GET_SIZE(data) && _PyBytes_Resize(&data, *n) < 0) {
-        return NULL;
-    }
-    return data;
+    return tw_spare_resize(data, (size_t)*n);
 }
 
 /* The same, through the loop's buffer. */
-static PyObject *
-pipe_read_copied(TwPipe *self, tw_uverr *n)
+static tw_status
+pipe_read_copied(TwPipe *self, TwSpare *data, tw_uverr *n)
 {
     char *buffer = tw_loop_read_buffer(self->base.loop);
 
     if (buffer == NULL) {
-        return NULL;
+        return -1;
     }
     *n = pipe_read_once(self->base.fd, buffer, TW_READ_BUFFER_SIZE);
-    return *n <= 0 ? NULL : PyBytes_FromStringAndSize(buffer, *n);
+    return *n <= 0 ? 0
+                   : tw_spare_copy(self->base.loop, buffer, (size_t)*n, data);
 }
 
 /* asyncio's _fatal_error of the reading side: EIO is how a terminal ends. */
@@ -146,15 +145,15 @@ pipe_read_end(TwPipe *self)
 }
 
 static tw_status
-pipe_deliver(TwPipe *self, PyObject *data_steal)
+pipe_deliver(TwPipe *self, TwSpare *data)
 {
     TwLoop *loop = self->base.loop;
     PyObject *done;
 
-    loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(data_steal);
+    loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(data->bytes);
     done = tw_transport_call_protocol(
-        &self->base, loop->state->str.data_received, data_steal);
-    Py_DECREF(data_steal);
+        &self->base, loop->state->str.data_received, data->bytes);
+    tw_spare_give(loop, data);
     if (done == NULL) {
         return tw_pipe_report(self, "_read_ready");
     }
@@ -167,19 +166,20 @@ pipe_read_ready(TwPipe *self)
 {
     bool direct = self->last_read >= PIPE_DIRECT_READ;
     tw_uverr n = 0;
-    PyObject *data =
-        direct ? pipe_read_direct(self, &n) : pipe_read_copied(self, &n);
+    TwSpare data;
+    tw_status status = direct ? pipe_read_direct(self, &data, &n)
+                              : pipe_read_copied(self, &data, &n);
 
-    if (data != NULL) {
-        self->last_read = (uint32_t)n;
-        return pipe_deliver(self, data);
-    }
-    if (PyErr_Occurred() && n > 0) {
+    if (status < 0 && n > 0) {
         /* No memory for what was read: data with a hole must not go on. */
         return tw_transport_fatal(&self->base, PIPE_FATAL_READ);
     }
-    if (PyErr_Occurred()) {
+    if (status < 0) {
         return tw_pipe_report(self, "_read_ready");
+    }
+    if (n > 0) {
+        self->last_read = (uint32_t)n;
+        return pipe_deliver(self, &data);
     }
     if (n == 0) {
         return pipe_read_end(self);

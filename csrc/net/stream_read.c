@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/compat.h"
+#include "core/spare.h"
 #include "net/reader.h"
 #include "net/stream.h"
 
@@ -76,20 +77,16 @@ read_failed(TwStream *self, tw_uverr err)
     return tw_transport_fatal_errno(&self->base, err, READ_FATAL);
 }
 
-/* Give the protocol a bytes object.  Steals it. */
 static tw_status
-read_deliver_steal(TwStream *self, PyObject *data)
+read_deliver(TwStream *self, TwSpare *data)
 {
     TwTransport *base = &self->base;
     uint64_t written = base->loop->stats.bytes_written;
     PyObject *result;
 
-    if (data == NULL) {
-        return tw_transport_fatal(base, READ_FATAL);
-    }
     result = tw_transport_call_protocol(
-        base, base->loop->state->str.data_received, data);
-    Py_DECREF(data);
+        base, base->loop->state->str.data_received, data->bytes);
+    tw_spare_give(base->loop, data);
     self->sends = base->loop->stats.bytes_written != written;
     if (TW_UNLIKELY(result == NULL)) {
         return tw_transport_fatal(
@@ -170,13 +167,6 @@ read_into_protocol(TwStream *self)
     return 0;
 }
 
-static tw_status
-read_deliver(TwStream *self, char *p, size_t n)
-{
-    return read_deliver_steal(self,
-                              PyBytes_FromStringAndSize(p, (Py_ssize_t)n));
-}
-
 /* -- the loop's buffer --------------------------------------------------- */
 
 /* `room`: what was asked for. */
@@ -239,23 +229,30 @@ read_large(TwStream *self, char *spare)
     TwTransport *base = &self->base;
     size_t most = read_most(self);
     size_t room = read_expected(self, most), all;
-    PyObject *data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
+    TwSpare data;
     tw_uverr got;
 
-    if (data == NULL) {
+    if (!tw_spare_take(base->loop, self->read_hint, room, &data)
+        && tw_spare_new(base->loop, room, &data) < 0) {
         return tw_transport_fatal(base, READ_FATAL);
     }
+    room = (size_t)PyBytes_GET_SIZE(data.bytes);
     all = room < TW_READ_BUFFER_SIZE ? MIN(most, TW_READ_BUFFER_SIZE) : room;
-    got = read_split(base->fd, PyBytes_AS_STRING(data), room, spare, all);
+    got = read_split(base->fd, PyBytes_AS_STRING(data.bytes), room, spare,
+                     all);
     if (got <= 0) {
-        Py_DECREF(data);
+        tw_spare_give(base->loop, &data);
         return got == 0 ? read_eof(self) : read_failed(self, got);
     }
     read_note_size(self, got, all);
-    if (_PyBytes_Resize(&data, got) == 0 && (size_t)got > room) {
-        memcpy(PyBytes_AS_STRING(data) + room, spare, (size_t)got - room);
+    if (tw_spare_resize(&data, (size_t)got) < 0) {
+        return tw_transport_fatal(base, READ_FATAL);
     }
-    return read_deliver_steal(self, data);
+    if ((size_t)got > room) {
+        memcpy(PyBytes_AS_STRING(data.bytes) + room, spare,
+               (size_t)got - room);
+    }
+    return read_deliver(self, &data);
 }
 
 /* -- asyncio's StreamReader ----------------------------------------------- */
@@ -315,6 +312,7 @@ read_once(TwStream *self)
 {
     TwTransport *base = &self->base;
     TwReader reader;
+    TwSpare data;
     char *buffer;
     tw_uverr got;
 
@@ -342,7 +340,10 @@ read_once(TwStream *self)
     if (self->sink != NULL) {
         return self->sink->data(self, self->sink_owner, buffer, (size_t)got);
     }
-    return read_deliver(self, buffer, (size_t)got);
+    if (tw_spare_copy(base->loop, buffer, (size_t)got, &data) < 0) {
+        return tw_transport_fatal(base, READ_FATAL);
+    }
+    return read_deliver(self, &data);
 }
 
 /* What else is there is read at once only if asyncio, too, would go on with

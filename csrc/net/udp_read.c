@@ -4,6 +4,7 @@
 
 #include "base/compat.h"
 #include "base/errno.h"
+#include "core/spare.h"
 #include "net/udp.h"
 
 #define READ_FATAL "Fatal read error on datagram transport"
@@ -162,25 +163,23 @@ read_deliver(TwUdp *self, PyObject *data, PyObject *addr)
 
 /* The i-th of a batch as Python objects; -1 with an exception. */
 static tw_status
-read_make(TwUdp *self, TwBatch *batch, int i, TwDgram *d)
+read_make(TwUdp *self, TwBatch *batch, int i, TwSpare *data, PyObject **addr)
 {
     const struct msghdr *hdr = &batch->msgs[i].msg_hdr;
+    size_t n = batch->msgs[i].msg_len;
 
-    *d = (TwDgram){0};
-    d->data = PyBytes_FromStringAndSize(hdr->msg_iov->iov_base,
-                                        (Py_ssize_t)batch->msgs[i].msg_len);
-    if (d->data == NULL) {
+    if (tw_spare_copy(self->base.loop, hdr->msg_iov->iov_base, n, data) < 0) {
         return -1;
     }
-    d->addr = tw_peers_tuple(&self->peers, hdr->msg_name, hdr->msg_namelen);
-    if (d->addr == NULL) {
+    *addr = tw_peers_tuple(&self->peers, hdr->msg_name, hdr->msg_namelen);
+    if (*addr == NULL) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_OSError, "address of unknown family");
         }
-        Py_CLEAR(d->data);
+        tw_spare_give(self->base.loop, data);
         return -1;
     }
-    self->base.loop->stats.bytes_read += batch->msgs[i].msg_len;
+    self->base.loop->stats.bytes_read += n;
     return 0;
 }
 
@@ -189,13 +188,16 @@ static void
 read_keep(TwUdp *self, TwBatch *batch, int i, int n)
 {
     PyObject *exc = tw_err_take();
-    TwDgram d;
+    TwDgram d = {0};
+    TwSpare data;
 
     for (; i < n && !(self->base.flags & TW_F_CLOSING); i++) {
-        if (read_make(self, batch, i, &d) < 0) {
+        if (read_make(self, batch, i, &data, &d.addr) < 0) {
             PyErr_WriteUnraisable((PyObject *)self);
+            continue;
         }
-        else if (tw_dgramq_push_steal(&self->in, &d) < 0) {
+        d.data = data.bytes;
+        if (tw_dgramq_push_steal(&self->in, &d) < 0) {
             PyErr_WriteUnraisable((PyObject *)self);
             Py_DECREF(d.data);
             Py_DECREF(d.addr);
@@ -217,18 +219,19 @@ read_deliver_batch(TwUdp *self, TwBatch *batch, int n)
     TwLoop *loop = self->base.loop;
     uint64_t since = n > 1 ? uv_hrtime() : 0;
     tw_status status = 0;
-    TwDgram d;
+    PyObject *addr;
+    TwSpare data;
     int i = 0;
 
     tw_call_begin(loop);
     while (i < n && status == 0 && tw_udp_is_reading(self)) {
-        if (read_make(self, batch, i++, &d) < 0) {
+        if (read_make(self, batch, i++, &data, &addr) < 0) {
             status = tw_transport_fatal(&self->base, READ_FATAL);
             break;
         }
-        status = read_deliver(self, d.data, d.addr);
-        Py_DECREF(d.data);
-        Py_DECREF(d.addr);
+        status = read_deliver(self, data.bytes, addr);
+        tw_spare_give(loop, &data);
+        Py_DECREF(addr);
         if (loop->corks != NULL && i < n && uv_hrtime() - since > HELD_NS) {
             tw_call_flush(loop);
             since = uv_hrtime();

@@ -1,5 +1,6 @@
 /* From the cipher to the protocol. */
 #include "base/compat.h"
+#include "core/spare.h"
 #include "net/reader.h"
 #include "tls/filter.h"
 #include "tls/names.h"
@@ -94,43 +95,41 @@ read_fill(TwTls *self, char *p, size_t n, TwReadEnd *end)
 
 /* -- Protocol: one bytes object for all that is there --------------------- */
 
-/* New bytes object, possibly empty; or NULL with an exception. */
-static PyObject *
-read_bytes(TwTls *self, TwReadEnd *end)
+/* Room for n bytes, the first or more of them. */
+static tw_status
+read_make_room(TwTls *self, TwSpare *data, size_t n)
+{
+    return data->bytes == NULL ? tw_spare_new(self->base.loop, n, data)
+                               : tw_spare_resize(data, n);
+}
+
+/* How many bytes are in `data`; none: it is NULL.  Or -1 with an exception,
+   and it is NULL. */
+static Py_ssize_t
+read_bytes(TwTls *self, TwSpare *data, TwReadEnd *end)
 {
     size_t size = 0, bound = tw_engine_bound(self->engine);
-    PyObject *data = NULL;
 
     while (bound > 0 && size < READ_MOST) {
         if (bound > READ_MOST - size) {
             bound = READ_MOST - size;
         }
-        Py_ssize_t room = (Py_ssize_t)(size + bound);
-        if (data == NULL) {
-            data = PyBytes_FromStringAndSize(NULL, room);
+        if (read_make_room(self, data, size + bound) < 0) {
+            Py_CLEAR(end->exc);
+            return -1;
         }
-        else if (_PyBytes_Resize(&data, room) < 0) {
-            break;
-        }
-        if (data == NULL) {
-            break;
-        }
-        size += read_fill(self, PyBytes_AS_STRING(data) + size, bound, end);
+        size += read_fill(self, PyBytes_AS_STRING(data->bytes) + size, bound,
+                          end);
         if (end->last <= 0) {
             break;
         }
         bound = tw_engine_bound(self->engine);
     }
-    if (data != NULL && (size_t)PyBytes_GET_SIZE(data) != size) {
-        _PyBytes_Resize(&data, (Py_ssize_t)size);
-    }
-    if (data == NULL) {
-        if (!PyErr_Occurred()) {
-            return PyBytes_FromStringAndSize(NULL, 0);
-        }
+    if (data->bytes != NULL && tw_spare_resize(data, size) < 0) {
         Py_CLEAR(end->exc);
+        return -1;
     }
-    return data;
+    return (Py_ssize_t)size;
 }
 
 /* 1: there may be more; 0: no more; -1. */
@@ -138,24 +137,26 @@ static int
 read_copied(TwTls *self)
 {
     TwReadEnd end = {.last = TW_ENGINE_WANT};
-    PyObject *data = read_bytes(self, &end), *result;
+    TwSpare data = {0};
+    Py_ssize_t n = read_bytes(self, &data, &end);
+    PyObject *result;
 
-    if (data == NULL) {
+    if (n < 0) {
         return tw_tls_callback_failed(self, NULL);
     }
-    if (PyBytes_GET_SIZE(data) > 0 && self->base.protocol != NULL
-        && tw_tls_is_readable(self)) {
+    if (n > 0 && self->base.protocol != NULL && tw_tls_is_readable(self)) {
         result = tw_transport_call_protocol(
-            &self->base, self->base.loop->state->str.data_received, data);
-        Py_DECREF(data);
+            &self->base, self->base.loop->state->str.data_received,
+            data.bytes);
+        tw_spare_give(self->base.loop, &data);
         if (TW_UNLIKELY(result == NULL)) {
             Py_XDECREF(end.exc);
             return tw_tls_callback_failed(self, NULL);
         }
         Py_DECREF(result);
     }
-    else {
-        Py_DECREF(data);
+    else if (data.bytes != NULL) {
+        tw_spare_give(self->base.loop, &data);
     }
     if (read_ended(self, &end) < 0) {
         return -1;

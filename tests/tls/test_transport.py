@@ -1,11 +1,13 @@
 """TLS transports from the program's side: data, flow control, callbacks, extra info."""
 import asyncio
 import gc
+import random
 import ssl
 
 import pytest
 import support
 import tlskit
+from net.sparekit import Keeper
 from support import BufferedRecorder, Recorder
 
 SIZES = [1, 2, 1000, 16383, 16384, 16385, 70000, 300000, 3 << 20]
@@ -32,6 +34,19 @@ def test_data_both_ways(run, version, kind):
         await one.got(total)
         await two.got(total)
         await support.close(one, two)
+    run(main())
+
+
+def test_what_is_kept_stays(run, engine):
+    """As in net/test_spare.py."""
+    async def main():
+        one, keeper = await tlskit.tls_pair(right=lambda: Keeper(random.Random(7)))
+        await keeper.is_sent_many(one.transport.write, 150_000)
+        one.transport.close()
+        await keeper.lost.wait()
+        keeper.check()
+        assert keeper.checked > 100
+
     run(main())
 
 
