@@ -1,5 +1,7 @@
 /* A loop's beginning and end: libuv's side, the collector's side. */
+#include <errno.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "base/errno.h"
 #include "core/call.h"
@@ -65,6 +67,7 @@ tw_loop_after_fork(TwLoop *loop)
     loop->forked = true;
     if (loop->uv_open) {
         uv_loop_fork(&loop->uv);
+        uv_run(&loop->uv, UV_RUN_NOWAIT); /* as in tw_loop_open() */
         tw_watcher_renew_set(loop);
     }
 }
@@ -103,6 +106,29 @@ loop_drop_free_memory(TwLoop *loop)
     }
 }
 
+/* libuv ends the process if its epoll set is gone, which a program that makes
+   a daemon of itself closes with all that is open. */
+static bool
+loop_uv_is_whole(const TwLoop *loop)
+{
+    struct epoll_event ev;
+
+    return epoll_wait(uv_backend_fd(&loop->uv), &ev, 1, 0) >= 0
+           || errno == EINTR;
+}
+
+static void
+loop_close_uv(TwLoop *loop)
+{
+    if (!loop_uv_is_whole(loop)) {
+        return; /* some memory is lost, not the process */
+    }
+    uv_close((uv_handle_t *)&loop->async, NULL);
+    while (uv_loop_close(&loop->uv) == UV_EBUSY) {
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
+    }
+}
+
 void
 tw_loop_shut(TwLoop *loop)
 {
@@ -118,10 +144,7 @@ tw_loop_shut(TwLoop *loop)
     Py_CLEAR(loop->resolver);
     tw_watcher_close_all(loop);
     tw_watcher_close_set(loop);
-    uv_close((uv_handle_t *)&loop->async, NULL);
-    while (uv_loop_close(&loop->uv) == UV_EBUSY) {
-        uv_run(&loop->uv, UV_RUN_DEFAULT);
-    }
+    loop_close_uv(loop);
     PyMem_RawFree(loop->by_fd);
     loop->by_fd = NULL;
     loop->by_fd_cap = 0;

@@ -436,6 +436,29 @@ tw_stream_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     Py_RETURN_NONE;
 }
 
+/* A new reference; `item` may be what its end (a __buffer__ of the program's)
+   drops from where it was. */
+static PyObject *
+write_piece(PyObject *item)
+{
+    PyObject *piece = NULL;
+
+    if (PyBytes_CheckExact(item)) {
+        return Py_NewRef(item);
+    }
+    Py_INCREF(item);
+    if (PyObject_CheckBuffer(item)) {
+        piece = PyBytes_FromObject(item);
+    }
+    else {
+        PyErr_Format(PyExc_TypeError,
+                     "a bytes-like object is required, not '%.200s'",
+                     Py_TYPE(item)->tp_name);
+    }
+    Py_DECREF(item);
+    return piece;
+}
+
 /* Each piece as a bytes object: a new list. */
 static PyObject *
 write_pieces(PyObject *lines)
@@ -445,17 +468,8 @@ write_pieces(PyObject *lines)
 
     for (Py_ssize_t i = 0; pieces && i < PySequence_Fast_GET_SIZE(fast);
          i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(fast, i);
-        PyObject *piece =
-            PyBytes_CheckExact(item) ? Py_NewRef(item) : NULL;
-        if (piece == NULL && !PyObject_CheckBuffer(item)) {
-            PyErr_Format(PyExc_TypeError,
-                         "a bytes-like object is required, not '%.200s'",
-                         Py_TYPE(item)->tp_name);
-        }
-        else if (piece == NULL) {
-            piece = PyBytes_FromObject(item);
-        }
+        PyObject *piece = write_piece(PySequence_Fast_GET_ITEM(fast, i));
+
         if (piece == NULL || PyList_Append(pieces, piece) < 0) {
             Py_CLEAR(pieces);
         }

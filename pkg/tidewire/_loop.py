@@ -58,15 +58,15 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         """Run until stop() is called.  See library/asyncio-eventloop."""
         self._check_closed()
         self._check_running()
-        wakeup = None
         self._old_agen_hooks = None     # nothing to restore yet
         try:
-            wakeup = self._install_wakeup()
+            self._install_wakeup()
             self._run_forever_setup()
             self._run_turns()
         finally:
             self._run_forever_cleanup()
-            self._restore_wakeup(wakeup)
+            if not self._signal_handlers:   # else a signal that comes now is kept
+                self._forget_wakeup()
 
     if not hasattr(asyncio.BaseEventLoop, '_run_forever_setup'):
 
@@ -141,33 +141,30 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         return removed
 
     def _install_wakeup(self):
-        # Signals end a blocked poll through Python's wakeup descriptor.
+        # Signals end a blocked poll through Python's wakeup descriptor, unless
+        # the program has set one: asyncio leaves it alone, too, until a handler
+        # is added.
         self._has_wakeup = True     # said first: a signal may come in between
         try:
-            return signal.set_wakeup_fd(self._csock.fileno())
+            previous = signal.set_wakeup_fd(self._csock.fileno())
         except ValueError:
             self._has_wakeup = False
-            return None     # not the main thread: signals are not for us
-
-    def _restore_wakeup(self, previous):
-        if not self._has_wakeup or self._signal_handlers:
-            return          # a signal while the loop is stopped is kept
-        if previous is None or previous == self._csock.fileno():
-            previous = -1
+            return      # not the main thread: signals are not for us
+        if previous in (-1, self._csock.fileno()) or self._signal_handlers:
+            return
         try:
             signal.set_wakeup_fd(previous)
         except (ValueError, OSError):
-            signal.set_wakeup_fd(-1)
+            return      # it was closed
         self._has_wakeup = False
 
     def _forget_wakeup(self):
-        # After an interrupted run, or signal handlers.
         if not self._has_wakeup:
             return
         try:
             current = signal.set_wakeup_fd(-1)
             if current != self._csock.fileno():
-                signal.set_wakeup_fd(current)   # another loop's
+                signal.set_wakeup_fd(current)   # the program's, or another loop's
         except (ValueError, OSError):
             pass
         self._has_wakeup = False

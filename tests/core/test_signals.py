@@ -337,6 +337,31 @@ def test_wakeup_fd_of_the_program_comes_back(script):
     assert out == ["True"]
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_wakeup_fd_of_the_program_is_told(script, inside):
+    """While the loop runs, too: Twisted learns of its children so."""
+    out = script(f"""
+        a, b = socket.socketpair()
+        a.setblocking(False)
+        b.setblocking(False)
+        signal.signal(signal.SIGUSR1, lambda *args: None)
+
+        async def main():
+            if {inside}:
+                signal.set_wakeup_fd(b.fileno())
+            os.kill(os.getpid(), signal.SIGUSR1)
+            return await loop.sock_recv(a, 10)
+
+        if not {inside}:
+            signal.set_wakeup_fd(b.fileno())
+        loop = new_loop()
+        print(loop.run_until_complete(main()) == bytes([signal.SIGUSR1]))
+        loop.close()
+        print(signal.set_wakeup_fd(-1) == b.fileno())
+    """)
+    assert out == ["True", "True"]
+
+
 def test_loop_in_a_thread_leaves_signals_alone(script):
     out = script("""
         def work():
