@@ -265,6 +265,20 @@ write_queue_steal(TwUdp *self, TwDgram *d, PyObject *data)
     return queue_wait(self);
 }
 
+/* May `data`, of that size, wait for the end of the callback?  Not where it
+   would be above the high-water mark in the queue: the program hears of that
+   before sendto() returns (a mark of 0 asks for just this). */
+static bool
+write_may_hold(TwUdp *self, const TwDgram *d, PyObject *data,
+               Py_ssize_t size)
+{
+    return !self->waiting && size <= HOLD_MAX && d->how != TW_TO_PYTHON
+           && tw_call_may_cork(self->base.loop)
+           && (PyBytes_Check(data) || PyByteArray_Check(data))
+           && self->base.high >= tw_udp_buffer_size(&self->base)
+                                     + (size_t)size + TW_DATAGRAM_HEADER;
+}
+
 static tw_status
 write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
 {
@@ -276,9 +290,7 @@ write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
         return -1;
     }
     dgram_set_target(self, addr, &d);
-    if (!self->waiting && size <= HOLD_MAX && d.how != TW_TO_PYTHON
-        && tw_call_may_cork(self->base.loop)
-        && (PyBytes_Check(data) || PyByteArray_Check(data))) {
+    if (write_may_hold(self, &d, data, size)) {
         d.data = PyBytes_FromObject(data);
         if (d.data == NULL) {
             Py_XDECREF(d.addr);

@@ -380,6 +380,28 @@ def test_queued_for_a_peer_that_goes(run):
     run(main())
 
 
+@pytest.mark.parametrize("high, sent", [(0, 1), (100, 3)])
+def test_pause_within_sendto(run, high, sent):
+    """anyio sends one more only when it was not paused by the last one."""
+    async def main():
+        client, reader, count = await filled()
+        client.transport.set_write_buffer_limits(high)
+        seen = []
+        for _ in range(sent):
+            assert "pause" not in client.names
+            client.transport.sendto(b"x" * 40)
+        assert "pause" in client.names
+        drain(reader)
+        await client.saw("resume")
+        assert client.transport.get_write_buffer_size() == 0
+        client.transport.close()
+        await client.saw("lost")
+        assert drain(reader)[-1] == b"x" * 40
+        reader.close()
+
+    run(main())
+
+
 def test_limits_are_checked(run):
     async def main():
         server = await bound()
