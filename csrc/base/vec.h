@@ -51,3 +51,19 @@ tw_vec_discard(TwVec *vec, void *item)
         *tw_vec_place(vec, vec->items[i]) = i;
     }
 }
+
+/* The same, with the order kept: cheap for one of the last. */
+static inline void
+tw_vec_discard_in_order(TwVec *vec, void *item)
+{
+    uint32_t i = *tw_vec_place(vec, item);
+
+    if (i == TW_VEC_NONE) {
+        return;
+    }
+    *tw_vec_place(vec, item) = TW_VEC_NONE;
+    for (vec->count--; i < vec->count; i++) {
+        vec->items[i] = vec->items[i + 1];
+        *tw_vec_place(vec, vec->items[i]) = i;
+    }
+}

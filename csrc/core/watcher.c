@@ -304,7 +304,7 @@ void
 tw_watcher_stop_now(TwWatcher *w)
 {
     set_remove(w);
-    tw_vec_discard(&w->loop->changed, w);
+    tw_vec_discard_in_order(&w->loop->changed, w);
     if (w->want != 0) {
         PyObject *owner = w->owner;
         w->want = 0;
@@ -324,7 +324,7 @@ watcher_leave(TwWatcher *w)
     TwLoop *loop = w->loop;
 
     set_remove(w);
-    tw_vec_discard(&loop->changed, w);
+    tw_vec_discard_in_order(&loop->changed, w);
     if (w->in_due != TW_VEC_NONE) {
         loop->due.items[w->in_due] = NULL;
         w->in_due = TW_VEC_NONE;
@@ -401,16 +401,19 @@ watcher_apply(TwWatcher *w)
     w->armed = w->want;
 }
 
+/* In the order in which they were wanted: what is ready already when it comes
+   into the set is served in that order, as asyncio's. */
 void
 tw_watcher_apply_changes(TwLoop *loop)
 {
     TwVec *changed = &loop->changed;
 
-    while (changed->count > 0) {
-        TwWatcher *w = changed->items[--changed->count];
+    for (uint32_t i = 0; i < changed->count; i++) {
+        TwWatcher *w = changed->items[i];
         w->in_changed = TW_VEC_NONE;
         watcher_apply(w);
     }
+    changed->count = 0;
 }
 
 /* An error or a hang-up concerns whoever waits, as in the selectors. */

@@ -166,6 +166,7 @@ async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
 
     sslcontext: an ssl.SSLContext; server_side: which part of the handshake is ours;
     server_hostname: whom the certificate has to name; the timeouts are seconds (60 and 30).
+    None if the connection is closed meanwhile.
     TypeError for another transport or context; OSError, ssl.SSLError or ConnectionError
     if the handshake fails.  See library/asyncio-eventloop.
     """
@@ -196,4 +197,5 @@ async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
         resume.cancel()
         waiter = None       # its exception's traceback has this frame
         raise
-    return upgraded
+    # None if the connection was closed meanwhile, as asyncio's: connection_lost() was called.
+    return upgraded if upgraded.get_protocol() is not None else None

@@ -246,3 +246,60 @@ def test_streams_on_a_socket(run):
         b.close()
 
     run(main())
+
+
+# -- what the program overrides (docs/differences.rst) ------------------------------
+
+class Noting(socket.socket):
+    """Notes which of its methods are called."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.calls = []
+
+    def recv(self, *args):
+        self.calls.append("recv")
+        return super().recv(*args)
+
+    def send(self, *args):
+        self.calls.append("send")
+        return super().send(*args)
+
+
+@pytest.mark.tidewire
+def test_methods_of_a_subclass(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener, Noting() as ours:
+            ours.connect(listener.getsockname())
+            ours.setblocking(False)
+            with listener.accept()[0] as peer:
+                peer.send(b"question")
+                assert await loop.sock_recv(ours, 100) == b"question"
+                await loop.sock_sendall(ours, b"answer")
+                assert ours.calls == ["recv", "send"]
+                transport, protocol = await support.connect_sock(ours, Recorder)
+                peer.send(b"question")
+                await protocol.got(b"question")
+                transport.write(b"answer")
+                await support.close(protocol)
+                assert ours.calls == ["recv", "send"]
+
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_method_replaced_on_the_base_class(run, monkeypatch):
+    async def main():
+        transport, protocol, peer = await support.connected()
+        monkeypatch.setattr(asyncio.Transport, "get_extra_info", lambda *args: "replaced")
+        assert transport.get_extra_info("peername") == peer.getsockname()
+        peer.close()
+        await support.close(protocol)
+
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_sock_operations_are_no_coroutine_functions(loop):
+    assert not asyncio.iscoroutinefunction(loop.sock_recv)

@@ -327,3 +327,18 @@ def test_a_protocol_can_be_put_back(run):
         one.transport.abort()
         peer.close()
     run(main())
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_connection_is_closed_meanwhile(run, how):
+    """None, as asyncio's; aiohttp tells by it."""
+    async def main():
+        transport, one, sock = await support.connected("tcp")
+        upgraded = asyncio.ensure_future(asyncio.get_running_loop().start_tls(
+            transport, one, tlskit.client_context(), server_hostname=tlskit.NAME))
+        assert await support.recv_exactly(sock, 5)      # of its hello
+        getattr(transport, how)()
+        assert await upgraded is None
+        assert "lost" not in one.names
+        sock.close()
+    run(main())
