@@ -1,4 +1,4 @@
-"""Descriptors that are ready when they come into the set are served in the order in which they were wanted."""
+"""What is ready when it comes into the set is served in the order in which it was wanted."""
 import asyncio
 import socket
 
