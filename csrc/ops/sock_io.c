@@ -50,6 +50,9 @@ io_method_args(TwSockOp *op, PyObject *name, PyObject **result)
 {
     PyObject *argv[] = {op->sock, op->args[0], op->args[1]};
 
+    if (tw_sock_op_given_up(op)) {
+        return TW_TRY_AGAIN;
+    }
     return tw_sock_io_method(name, argv, op->args[1] == NULL ? 2 : 3, result);
 }
 
@@ -171,18 +174,45 @@ const TwSockKind tw_sock_io_recv = {
 
 /* -- sock_recv_into ------------------------------------------------------- */
 
-/* The buffer is held only while the kernel writes to it, as asyncio's. */
+/* Get the argument's buffer, if it has at least `least` bytes.  DONE: `view`
+   is to be released; INNER: the object's method judges better; AGAIN: the
+   argument's own code has closed the coroutine. */
+static TwTry
+io_get_buffer(TwSockOp *op, Py_buffer *view, Py_ssize_t least)
+{
+    if (PyObject_GetBuffer(op->args[0], view, PyBUF_WRITABLE) < 0) {
+        PyErr_Clear();
+        view->obj = NULL;
+    }
+    if (tw_sock_op_given_up(op)) {
+        PyBuffer_Release(view);
+        return TW_TRY_AGAIN;
+    }
+    if (view->obj == NULL || view->len < least) {
+        PyBuffer_Release(view);
+        return TW_TRY_INNER;
+    }
+    return TW_TRY_DONE;
+}
+
+/* The buffer is held only while the kernel writes to it, as asyncio's.  An
+   empty one is for the method, which asks nobody. */
 static TwTry
 io_recv_into(TwSockOp *op, PyObject **result)
 {
+    TwTry ready = TW_TRY_INNER;
     Py_buffer view;
     ssize_t got;
     int err;
 
-    if (!op->plain
-        || PyObject_GetBuffer(op->args[0], &view, PyBUF_WRITABLE) < 0) {
-        PyErr_Clear();
+    if (op->plain) {
+        ready = io_get_buffer(op, &view, 1);
+    }
+    if (ready == TW_TRY_INNER) {
         return io_method_args(op, NAME(op, recv_into), result);
+    }
+    if (ready == TW_TRY_AGAIN) {
+        return ready;
     }
     got = recv(tw_sock_op_fileno(op), view.buf, (size_t)view.len,
                MSG_DONTWAIT);
@@ -315,22 +345,21 @@ io_recvfrom_into(TwSockOp *op, PyObject **result)
 {
     Py_ssize_t n = io_size(op->args[1]);
     int known = op->plain && n > 0 ? io_knows_family(op) : 0;
+    TwTry got = TW_TRY_INNER;
     Py_buffer view;
-    TwTry got;
 
     if (known < 0) {
         return TW_TRY_ERROR;
     }
-    if (known == 0
-        || PyObject_GetBuffer(op->args[0], &view, PyBUF_WRITABLE) < 0) {
-        PyErr_Clear();
+    if (known > 0) {
+        got = io_get_buffer(op, &view, n);
+    }
+    if (got == TW_TRY_INNER) {
         return io_method_args(op, NAME(op, recvfrom_into), result);
     }
-    got = n <= view.len ? io_recvfrom_into_fast(op, &view, n, result)
-                        : TW_TRY_INNER;
-    PyBuffer_Release(&view);
-    if (got == TW_TRY_INNER) { /* too much: the method says it best */
-        return io_method_args(op, NAME(op, recvfrom_into), result);
+    if (got == TW_TRY_DONE) {
+        got = io_recvfrom_into_fast(op, &view, n, result);
+        PyBuffer_Release(&view);
     }
     return got;
 }
@@ -438,7 +467,8 @@ const TwSockKind tw_sock_io_sendall = {
 
 /* -- sock_sendto ---------------------------------------------------------- */
 
-/* 1: `addr` is filled; 0: the object's method must do it; -1. */
+/* 1: `addr` is filled; 0: the object's method must do it; -1.  The audit
+   hooks are the program's code. */
 static int
 io_sendto_address(TwSockOp *op, TwAddr *addr)
 {
@@ -474,8 +504,15 @@ io_sendto(TwSockOp *op, PyObject **result)
     if (fast == 0) {
         return io_method_args(op, NAME(op, sendto), result);
     }
+    if (tw_sock_op_given_up(op)) {
+        return TW_TRY_AGAIN;
+    }
     if (PyObject_GetBuffer(op->args[0], &view, PyBUF_SIMPLE) < 0) {
         return TW_TRY_ERROR;
+    }
+    if (tw_sock_op_given_up(op)) {
+        PyBuffer_Release(&view);
+        return TW_TRY_AGAIN;
     }
     n = sendto(tw_sock_op_fileno(op), view.buf, (size_t)view.len,
                MSG_DONTWAIT | MSG_NOSIGNAL, &addr.u.any, addr.len);

@@ -40,16 +40,9 @@ op_leave_slot(TwSockOp *op)
     }
 }
 
-void
-tw_sock_op_finish(TwSockOp *op)
+static void
+op_release(TwSockOp *op)
 {
-    op_leave_slot(op);
-    if (op->state != TW_OP_DONE) {
-        op->state = TW_OP_DONE;
-        if (op->kind->fini != NULL) {
-            op->kind->fini(op);
-        }
-    }
     if (op->view.obj != NULL) {
         PyBuffer_Release(&op->view);
     }
@@ -60,6 +53,21 @@ tw_sock_op_finish(TwSockOp *op)
     Py_CLEAR(op->args[0]);
     Py_CLEAR(op->args[1]);
     Py_CLEAR(op->file.stream);
+}
+
+void
+tw_sock_op_finish(TwSockOp *op)
+{
+    op_leave_slot(op);
+    if (op->state != TW_OP_DONE) {
+        op->state = TW_OP_DONE;
+        if (op->kind->fini != NULL) {
+            op->kind->fini(op);
+        }
+    }
+    if (!op->in_turn) {
+        op_release(op);
+    }
 }
 
 /* The same with an exception set, which stays. */
@@ -168,12 +176,14 @@ op_try_again(TwSockOp *op, unsigned events, PyObject **result)
 
 /* It succeeded: the future (not done yet) gets the value, too. */
 static tw_status
-op_resolve(TwSockOp *op)
+op_resolve(TwSockOp *op, PyObject *value_steal)
 {
-    PyObject *argv[] = {op->future, op->value};
-    PyObject *none =
-        tw_call_plain_method(op->loop->state->str.set_result, argv, 2);
+    PyObject *argv[] = {op->future, value_steal};
+    PyObject *none;
 
+    Py_XSETREF(op->value, Py_NewRef(value_steal));
+    none = tw_call_plain_method(op->loop->state->str.set_result, argv, 2);
+    Py_DECREF(value_steal);
     if (none == NULL) {
         return tw_call_report(op->loop, "Error on a socket operation", NULL,
                               NULL);
@@ -225,12 +235,11 @@ op_given_up(TwTry got, PyObject *result_steal)
     return 0;
 }
 
-/* In the turn.  Nothing is read or written for a future that was cancelled
-   before: its data belong to the next operation. */
+/* Nothing is read or written for a future that was cancelled before: its data
+   belong to the next operation. */
 static tw_status
-op_on_ready(PyObject *self, unsigned events)
+op_turn(TwSockOp *op, unsigned events)
 {
-    TwSockOp *op = (TwSockOp *)self;
     PyObject *result = NULL;
     tw_status status;
     TwTry got;
@@ -251,10 +260,31 @@ op_on_ready(PyObject *self, unsigned events)
         status = op_reject(op);
     }
     else {
-        op->value = result;
-        status = op_resolve(op);
+        status = op_resolve(op, result);
     }
     op_leave_after(op, got);
+    return status;
+}
+
+/* Not `running`: the coroutine is suspended, and may be closed by whatever
+   the try calls.  What the try works with stays until it is over. */
+static tw_status
+op_on_ready(PyObject *self, unsigned events)
+{
+    TwSockOp *op = (TwSockOp *)self;
+    bool nested = op->in_turn; /* the loop runs in a call of the try's */
+    tw_status status;
+
+    op->in_turn = true;
+    status = op_turn(op, events);
+    op->in_turn = nested;
+    if (!nested && op->state == TW_OP_DONE) {
+        PyObject *exc = tw_err_take();
+        op_release(op);
+        if (exc != NULL) {
+            tw_err_restore_steal(exc);
+        }
+    }
     return status;
 }
 

@@ -10,7 +10,8 @@
 
    States.  new -> (inner: another coroutine runs first, to resolve a name)
    -> waiting -> done.  From every one of them throw() and close() lead to
-   done; a done operation holds nothing any more.
+   done; a done operation holds nothing any more, except to the end of a try
+   in which it was closed.
 
    Ownership.  The operation owns loop, socket, arguments and future.  While
    it waits the poll slot owns the operation, and the future's callbacks own
@@ -30,6 +31,9 @@ typedef enum {
     TW_TRY_INNER = 2, /* op->inner has to run first */
 } TwTry;
 
+/* A try may run code of the program's, which may close the coroutine: what
+   the operation holds stays valid, but after such a call ask
+   tw_sock_op_given_up(), and leave with TW_TRY_AGAIN. */
 typedef TwTry (*TwSockTry)(TwSockOp *op, PyObject **result);
 
 typedef struct {
@@ -77,6 +81,7 @@ struct TwSockOp {
     int fd;                 /* while waiting: the one of the slot */
     uint8_t state;          /* TwSockOpState */
     bool running;           /* send() is on a stack */
+    bool in_turn;           /* a later try is: what we hold stays */
     bool plain;             /* sock is exactly a socket.socket */
     bool placed;            /* the poll slot is ours, as far as we know */
 };
@@ -84,6 +89,13 @@ struct TwSockOp {
 /* A new operation.  The arguments are borrowed (a1, a2 may be NULL). */
 TwSockOp *tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
                          PyObject *a1, PyObject *a2);
+
+/* Was it closed meanwhile? */
+static inline bool
+tw_sock_op_given_up(const TwSockOp *op)
+{
+    return op->state == TW_OP_DONE;
+}
 
 /* sock.fileno(), or -1: closed, or no socket (never an exception). */
 int tw_sock_op_fileno(TwSockOp *op);
@@ -100,6 +112,7 @@ PySendResult tw_sock_op_throw(PyObject *self, PyObject *const *args,
 /* close(): the same without an exception. */
 TW_MUSTCHECK tw_status tw_sock_op_close(PyObject *self);
 
-/* The last state: leave the poll slot, release everything but the loop.
-   Idempotent.  The caller holds a reference of its own. */
+/* The last state: leave the poll slot, release everything but the loop (in a
+   later try: after it).  Idempotent.  The caller holds a reference of its
+   own. */
 void tw_sock_op_finish(TwSockOp *op);
