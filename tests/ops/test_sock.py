@@ -372,3 +372,43 @@ def test_accept_several(loop, run, listener):
             client.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("state", ["open", "closed", "unconnected"])
+def test_recv_into_nothing(loop, run, pair, state):
+    """No byte is asked for, and the socket is not asked."""
+    a, b = pair
+    if state == "closed":
+        a.close()
+    elif state == "unconnected":
+        a.close()
+        a = socket.socket()
+        a.setblocking(False)
+
+    async def main():
+        for buffer in bytearray(), memoryview(bytearray(5))[5:]:
+            with pytest.raises(StopIteration) as caught:
+                loop.sock_recv_into(a, buffer).send(None)
+            assert caught.value.value == 0
+
+    run(main())
+    a.close()
+
+
+@pytest.mark.parametrize("size", [(), (0,)])
+def test_recvfrom_into_nothing(loop, run, size):
+    """That does ask: an empty buffer takes a datagram."""
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    a.setblocking(False)
+
+    async def main():
+        task = asyncio.ensure_future(loop.sock_recvfrom_into(a, bytearray(), *size))
+        await support.io_turns()
+        assert not task.done()
+        b.send(b"x")
+        assert (await task)[0] == 0
+        with pytest.raises(BlockingIOError):
+            a.recv(10)
+
+    with a, b:
+        run(main())
