@@ -91,10 +91,11 @@ watcher_add_due(TwWatcher *w)
     }
 }
 
-/* The set does not take its descriptor. */
+/* The set does not take its descriptor, for the reason in errno. */
 static void
 watcher_refused(TwWatcher *w)
 {
+    w->refused = errno;
     w->armed = 0;
     w->got |= TW_EV_BAD;
     watcher_add_due(w);
@@ -293,10 +294,12 @@ tw_watcher_want(TwWatcher *w, unsigned events)
 tw_status
 tw_watcher_rearm(TwWatcher *w)
 {
-    if (w->armed == 0) {
+    if (w->armed != 0) {
+        w->armed = UINT8_MAX;
+    }
+    else if (w->want == 0) {
         return 0;
     }
-    w->armed = UINT8_MAX;
     return watcher_note_change(w);
 }
 
@@ -354,6 +357,7 @@ tw_watcher_give_up(TwWatcher *w)
     w->armed = 0;
     watcher_leave(w);
     w->fd = -1;
+    w->refused = 0;
     w->got = TW_EV_BAD;
     watcher_add_due(w);
 }

@@ -34,6 +34,7 @@ struct TwWatcher {
     TwOnReady on_ready;
     bool (*is_stale)(PyObject *owner); /* or NULL: was the fd closed? */
     int fd;             /* -1: the loop was closed, or it was given up */
+    int refused;        /* with TW_EV_BAD: the set's errno; 0: given up */
     uint8_t want;       /* TW_EV_READ | TW_EV_WRITE */
     uint8_t armed;      /* what the epoll set was told; 0: not in the set */
     uint8_t got;        /* what the last poll brought */

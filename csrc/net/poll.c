@@ -22,6 +22,7 @@ typedef struct {
     TwLoop *loop;       /* strong, until dealloc */
     TwWatcher *watcher; /* ours, or NULL: the number was given up */
     PyObject *key;      /* strong or NULL: who armed the watcher */
+    PyObject *fileobj;  /* strong or NULL: what add_reader() was first given */
     TwPollSlot slots[2]; /* reader, writer */
     int fd;
     uint8_t spare;      /* events that are armed for an empty slot */
@@ -45,6 +46,26 @@ poll_wanted(const TwPoll *self)
            | (self->slots[1].target ? TW_EV_WRITE : 0u) | self->spare;
 }
 
+/* Want nothing any more.  The objects go last: their end may run code of the
+   program's that watches the number again. */
+static tw_status
+poll_let_go(TwPoll *self, bool now)
+{
+    PyObject *key = TW_TAKE(self->key);
+    PyObject *fileobj = TW_TAKE(self->fileobj);
+    tw_status status = 0;
+
+    if (now) {
+        tw_watcher_stop_now(self->watcher);
+    }
+    else {
+        status = tw_watcher_want(self->watcher, 0);
+    }
+    Py_XDECREF(key);
+    Py_XDECREF(fileobj);
+    return status;
+}
+
 static tw_status
 poll_want(TwPoll *self)
 {
@@ -53,10 +74,15 @@ poll_want(TwPoll *self)
     if (self->watcher == NULL) {
         return 0;
     }
-    if (events == 0) {
-        Py_CLEAR(self->key);
-    }
-    return tw_watcher_want(self->watcher, events);
+    return events == 0 ? poll_let_go(self, false)
+                       : tw_watcher_want(self->watcher, events);
+}
+
+/* Would asyncio's selector have a key of it? */
+static bool
+poll_is_registered(const TwPoll *self)
+{
+    return self->slots[0].target != NULL || self->slots[1].target != NULL;
 }
 
 /* Leave a slot empty; what was in it, strong. */
@@ -79,34 +105,45 @@ poll_drop(PyObject *target_steal, TwOnReady on_ready)
 
 /* -- readiness ------------------------------------------------------------ */
 
+/* asyncio raised it in add_reader(). */
 static tw_status
-poll_report_gone(TwLoop *loop)
+poll_report_refused(TwLoop *loop, int err)
 {
-    tw_errno_raise(-EBADF);
+    tw_errno_raise(-err);
     return tw_call_report(
-        loop, "The descriptor of add_reader() or add_writer() was closed",
+        loop, "The descriptor of add_reader() or add_writer() is refused",
         NULL, NULL);
 }
 
-/* The number belongs to somebody else, or to nobody. */
+/* The number belongs to a transport (refused == 0), to something that cannot
+   be watched, or to nobody: then asyncio's selector, which was told at once,
+   still has it, and the kernel has forgotten it without a word. */
 static tw_status
 poll_gone(TwPoll *self)
 {
+    int refused = self->watcher == NULL ? 0 : self->watcher->refused;
+    PyObject *key = TW_TAKE(self->key);
     tw_status status = 0;
 
     self->spare = 0;
     for (int i = 0; i < 2; i++) {
         TwOnReady on_ready = self->slots[i].on_ready;
-        PyObject *target = poll_take(&self->slots[i]);
+        PyObject *target;
+        if (on_ready == NULL && refused == EBADF) {
+            continue;
+        }
+        target = poll_take(&self->slots[i]);
         if (target != NULL && status == 0) {
             status = on_ready ? on_ready(target, TW_EV_BAD)
-                              : poll_report_gone(self->loop);
+                     : refused ? poll_report_refused(self->loop, refused)
+                               : 0;
         }
         poll_drop(target, on_ready);
     }
     if (poll_want(self) < 0) {
         PyErr_Clear();
     }
+    Py_XDECREF(key);
     return status;
 }
 
@@ -238,6 +275,7 @@ poll_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
     Py_VISIT(self->key);
+    Py_VISIT(self->fileobj);
     Py_VISIT(self->slots[0].target);
     Py_VISIT(self->slots[1].target);
     return 0;
@@ -249,6 +287,7 @@ poll_clear(PyObject *op)
     TwPoll *self = (TwPoll *)op;
 
     Py_CLEAR(self->key);
+    Py_CLEAR(self->fileobj);
     Py_XDECREF(poll_take(&self->slots[0]));
     Py_XDECREF(poll_take(&self->slots[1]));
     return 0;
@@ -345,7 +384,8 @@ tw_poll_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
     TwPoll *self;
     TwPollSlot *slot;
     TwOnReady old_ready;
-    PyObject *old;
+    PyObject *old, *old_key, *old_fileobj;
+    tw_status status;
 
     if (tw_loop_check_open(loop) < 0) {
         return -1;
@@ -354,22 +394,25 @@ tw_poll_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
     if (self == NULL) {
         return -1;
     }
+    Py_INCREF(self);
+    old_key = self->key;
+    old_fileobj = poll_is_registered(self) ? NULL : TW_TAKE(self->fileobj);
     slot = poll_slot(self, which);
     old_ready = slot->on_ready;
     old = poll_take(slot);
     slot->target = Py_NewRef(target);
     slot->on_ready = on_ready;
     self->spare &= (uint8_t)~which;
-    if (key != self->key) {
-        Py_XSETREF(self->key, Py_XNewRef(key));
-    }
-    if (poll_want(self) < 0) {
-        Py_CLEAR(slot->target);
-        poll_drop(old, old_ready);
-        return -1;
+    self->key = Py_XNewRef(key);
+    status = poll_want(self);
+    if (status < 0) {
+        Py_XDECREF(poll_take(slot));
     }
     poll_drop(old, old_ready);
-    return 0;
+    Py_XDECREF(old_key);
+    Py_XDECREF(old_fileobj);
+    Py_DECREF(self);
+    return status;
 }
 
 bool
@@ -393,8 +436,7 @@ tw_poll_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
     target = poll_take(slot);
     self->spare &= (uint8_t)~which;
     if (poll_wanted(self) == 0 && self->watcher != NULL) {
-        Py_CLEAR(self->key);
-        tw_watcher_stop_now(self->watcher);
+        (void)poll_let_go(self, true);
     }
     else if (poll_want(self) < 0) {
         PyErr_Clear();
@@ -425,36 +467,98 @@ tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
     Py_DECREF(poll_take(slot));
 }
 
-/* -- arguments ------------------------------------------------------------ */
+/* -- for add_reader() and its kin ----------------------------------------- */
 
-static bool
-poll_is_negative(PyObject *obj)
+int
+tw_poll_find_object(TwLoop *loop, PyObject *obj)
 {
-    int overflow = 0;
+    PyObject *number, *item;
+    Py_ssize_t at = 0;
 
-    return PyLong_Check(obj)
-           && (PyLong_AsLongAndOverflow(obj, &overflow) < 0 && overflow <= 0);
+    while (loop->polls != NULL
+           && PyDict_Next(loop->polls, &at, &number, &item)) {
+        TwPoll *self = (TwPoll *)item;
+        if (self->fileobj == obj && poll_is_registered(self)
+            && poll_find(loop, self->fd) == self) {
+            return self->fd;
+        }
+    }
+    return -1;
+}
+
+/* What the kernel says when asyncio's selector changes what it watches of
+   `fd`; `closed`: its object says that the descriptor is another one now. */
+static int
+poll_change_error(int fd, bool closed)
+{
+    struct stat st;
+
+    return fstat(fd, &st) < 0 ? errno : closed ? ENOENT : 0;
+}
+
+/* asyncio's selector forgets what it fails to change.  Raises. */
+static tw_status
+poll_forget(TwPoll *self, int err)
+{
+    Py_INCREF(self);
+    for (int i = 0; i < 2; i++) {
+        if (self->slots[i].on_ready == NULL) {
+            tw_poll_unset(self->loop, self->fd, poll_bits[i], NULL);
+        }
+    }
+    Py_DECREF(self);
+    tw_errno_raise(-err);
+    return -1;
+}
+
+tw_status
+tw_poll_watch(TwLoop *loop, int fd, unsigned which, PyObject *obj,
+              PyObject *handle)
+{
+    TwPoll *self = poll_find(loop, fd);
+    bool known = self != NULL && poll_is_registered(self);
+
+    if (tw_poll_set(loop, fd, which, NULL, handle, NULL) < 0) {
+        return -1;
+    }
+    self = poll_find(loop, fd);
+    if (!known && !PyLong_Check(obj) && self != NULL
+        && poll_slot(self, which)->target == handle) {
+        Py_XSETREF(self->fileobj, Py_NewRef(obj));
+    }
+    return 0;
+}
+
+tw_status
+tw_poll_watch_closed(TwLoop *loop, int fd, unsigned which, PyObject *handle)
+{
+    TwPoll *self = poll_find(loop, fd);
+    TwPollSlot *slot = poll_slot(self, which);
+    TwOnReady on_ready = slot->on_ready;
+    PyObject *old;
+
+    if (slot->target == NULL) {
+        return poll_forget(self, poll_change_error(fd, true));
+    }
+    old = poll_take(slot);
+    slot->target = Py_NewRef(handle);
+    poll_drop(old, on_ready);
+    return 0;
 }
 
 int
-tw_poll_fd_of(TwLoop *loop, PyObject *obj)
+tw_poll_remove(TwLoop *loop, int fd, unsigned which, bool closed)
 {
-    int fd = PyObject_AsFileDescriptor(obj);
+    TwPoll *self = poll_find(loop, fd);
 
-    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)
-        && !poll_is_negative(obj)) {
-        return -1; /* as the selector does */
+    if (self != NULL && self->slots[0].target != NULL
+        && self->slots[1].target != NULL) {
+        int err = poll_change_error(fd, closed);
+        if (err != 0) {
+            return poll_forget(self, err);
+        }
     }
-    if (fd < 0) {
-        /* The selectors module's texts. */
-        PyErr_Clear();
-        PyErr_Format(PyExc_ValueError,
-                     PyLong_Check(obj) ? "Invalid file descriptor: %S"
-                                       : "Invalid file object: %R",
-                     obj);
-        return -1;
-    }
-    return tw_poll_check_fd(loop, fd, obj) < 0 ? -1 : fd;
+    return tw_poll_unset(loop, fd, which, NULL);
 }
 
 /* -- the type ------------------------------------------------------------- */

@@ -44,9 +44,25 @@ bool tw_poll_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
    the watcher stays armed for the next one, see above. */
 void tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
 
-/* The descriptor of an int or of an object with fileno(): ValueError like
-   selectors'; RuntimeError if an open transport uses it.  -1. */
-int tw_poll_fd_of(TwLoop *loop, PyObject *obj);
+/* For add_reader() and its kin, where asyncio's selector knows a descriptor
+   by its number and by the object that it was first named by, closed or not.
+
+   The descriptor that is watched for `obj`, or -1. */
+int tw_poll_find_object(TwLoop *loop, PyObject *obj);
+
+/* tw_poll_set() of a Handle for `fd`, which the program named as `obj`. */
+TW_MUSTCHECK tw_status tw_poll_watch(TwLoop *loop, int fd, unsigned which,
+                                     PyObject *obj, PyObject *handle);
+
+/* The same where tw_poll_find_object() gave `fd` for a closed object: only
+   replaces, else OSError, and nothing is watched. */
+TW_MUSTCHECK tw_status tw_poll_watch_closed(TwLoop *loop, int fd,
+                                            unsigned which,
+                                            PyObject *handle);
+
+/* tw_poll_unset(): 1 or 0.  Or -1 with OSError: reader and writer were set,
+   the descriptor was closed, and both are gone. */
+int tw_poll_remove(TwLoop *loop, int fd, unsigned which, bool closed);
 
 /* net/poll_methods.c */
 PyObject *tw_poll_loop_add_reader(PyObject *loop, PyObject *const *args,

@@ -1,7 +1,107 @@
 /* add_reader() and its kin: the Python face of net/poll.c. */
+#include <limits.h>
+
 #include "base/args.h"
+#include "core/call.h"
 #include "core/handle.h"
 #include "net/poll.h"
+
+/* -- descriptors ---------------------------------------------------------- */
+
+/* What the program named. */
+typedef struct {
+    PyObject *obj;    /* borrowed */
+    PyObject *number; /* strong: an int */
+    int fd;           /* or one of: */
+} PollArg;
+
+#define POLL_NEGATIVE (-1)
+#define POLL_TOO_LARGE (-2)
+
+/* selectors._fileobj_to_fd(), but for its look at the sign. */
+static PyObject *
+poll_number(TwLoop *loop, PyObject *obj)
+{
+    PyObject *argv[] = {obj}, *answer, *number = NULL;
+
+    if (PyLong_Check(obj)) {
+        return Py_NewRef(obj);
+    }
+    answer = tw_call_plain_method(loop->state->str.fileno, argv, 1);
+    if (answer != NULL) {
+        number = PyNumber_Long(answer);
+        Py_DECREF(answer);
+    }
+    if (number == NULL
+        && (PyErr_ExceptionMatches(PyExc_AttributeError)
+            || PyErr_ExceptionMatches(PyExc_TypeError)
+            || PyErr_ExceptionMatches(PyExc_ValueError))) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", obj);
+    }
+    return number;
+}
+
+static int
+poll_small(PyObject *number)
+{
+    int overflow = 0;
+    long n = PyLong_AsLongAndOverflow(number, &overflow);
+
+    if (overflow < 0 || (overflow == 0 && n < 0)) {
+        return POLL_NEGATIVE;
+    }
+    return overflow > 0 || n > INT_MAX ? POLL_TOO_LARGE : (int)n;
+}
+
+/* asyncio's _ensure_fd_no_transport().  After a success the caller releases
+   arg->number. */
+static tw_status
+poll_read(TwLoop *loop, PyObject *obj, PollArg *arg)
+{
+    arg->obj = obj;
+    arg->number = poll_number(loop, obj);
+    if (arg->number == NULL) {
+        return -1;
+    }
+    arg->fd = poll_small(arg->number);
+    if (arg->fd >= 0 && tw_poll_check_fd(loop, arg->fd, obj) < 0) {
+        Py_CLEAR(arg->number);
+        return -1;
+    }
+    return 0;
+}
+
+/* A negative number is a closed object's, which may still be watched: its
+   descriptor; or -1 with ValueError. */
+static int
+poll_closed_fd(TwLoop *loop, const PollArg *arg)
+{
+    int fd = tw_poll_find_object(loop, arg->obj);
+
+    if (fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S",
+                     arg->number);
+    }
+    return fd;
+}
+
+/* -- the methods ---------------------------------------------------------- */
+
+static tw_status
+poll_watch(TwLoop *loop, const PollArg *arg, unsigned which, PyObject *handle)
+{
+    int fd = arg->fd;
+
+    if (fd == POLL_TOO_LARGE) { /* it fails, in its own words */
+        return PyObject_AsFileDescriptor(arg->number) < 0 ? -1 : 0;
+    }
+    if (fd >= 0) {
+        return tw_poll_watch(loop, fd, which, arg->obj, handle);
+    }
+    fd = poll_closed_fd(loop, arg);
+    return fd < 0 ? -1 : tw_poll_watch_closed(loop, fd, which, handle);
+}
 
 /* The Handle of add_reader() and its like, a new reference. */
 static PyObject *
@@ -9,20 +109,22 @@ poll_add(PyObject *op, unsigned which, PyObject *const *args,
          Py_ssize_t nargs)
 {
     TwLoop *loop = (TwLoop *)op;
-    TwHandle *handle;
-    int fd = tw_poll_fd_of(loop, args[0]);
+    TwHandle *handle = NULL;
+    PollArg arg;
 
-    if (fd < 0 || tw_loop_check_open(loop) < 0) {
+    if (poll_read(loop, args[0], &arg) < 0) {
         return NULL;
     }
-    handle = tw_handle_new(loop, args[1], args + 2, nargs - 2, NULL);
-    if (handle == NULL) {
-        return NULL;
+    if (tw_loop_check_open(loop) == 0) {
+        handle = tw_handle_new(loop, args[1], args + 2, nargs - 2, NULL);
     }
-    tw_handle_track(handle);
-    if (tw_poll_set(loop, fd, which, NULL, (PyObject *)handle, NULL) < 0) {
-        Py_CLEAR(handle);
+    if (handle != NULL) {
+        tw_handle_track(handle);
+        if (poll_watch(loop, &arg, which, (PyObject *)handle) < 0) {
+            Py_CLEAR(handle);
+        }
     }
+    Py_DECREF(arg.number);
     return (PyObject *)handle;
 }
 
@@ -54,21 +156,35 @@ poll_add_private(PyObject *loop, const char *name, unsigned which,
     return poll_add(loop, which, args, nargs);
 }
 
+/* 1, 0, or -1. */
+static int
+poll_unwatch(TwLoop *loop, const PollArg *arg, unsigned which)
+{
+    int fd = arg->fd;
+
+    if (loop->closed || fd == POLL_TOO_LARGE) {
+        return 0;
+    }
+    if (fd == POLL_NEGATIVE) {
+        fd = poll_closed_fd(loop, arg);
+    }
+    return fd < 0 ? -1
+                  : tw_poll_remove(loop, fd, which, arg->fd == POLL_NEGATIVE);
+}
+
 static PyObject *
 poll_remove(PyObject *op, unsigned which, PyObject *obj)
 {
     TwLoop *loop = (TwLoop *)op;
-    int fd = tw_poll_fd_of(loop, obj);
+    PollArg arg;
+    int removed;
 
-    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
-        PyErr_Clear();
-        Py_RETURN_FALSE;
-    }
-    if (fd < 0) {
+    if (poll_read(loop, obj, &arg) < 0) {
         return NULL;
     }
-    return PyBool_FromLong(!loop->closed
-                           && tw_poll_unset(loop, fd, which, NULL));
+    removed = poll_unwatch(loop, &arg, which);
+    Py_DECREF(arg.number);
+    return removed < 0 ? NULL : PyBool_FromLong(removed);
 }
 
 static PyObject *
@@ -166,14 +282,11 @@ tw_poll_loop_private_remove_writer(PyObject *loop, PyObject *fd)
 PyObject *
 tw_poll_loop_ensure_no_transport(PyObject *loop, PyObject *obj)
 {
-    int fd = PyObject_AsFileDescriptor(obj);
+    PollArg arg;
 
-    if (fd < 0) {
-        PyErr_Clear();
-        return PyErr_Format(PyExc_ValueError, "Invalid file object: %R", obj);
-    }
-    if (tw_poll_check_fd((TwLoop *)loop, fd, obj) < 0) {
+    if (poll_read((TwLoop *)loop, obj, &arg) < 0) {
         return NULL;
     }
+    Py_DECREF(arg.number);
     Py_RETURN_NONE;
 }
