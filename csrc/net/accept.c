@@ -31,9 +31,10 @@ accept_is_exhaustion(int err)
     return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
 }
 
-/* asyncio tells of a failed factory in debug mode only.  -1 leaves. */
+/* asyncio tells of a connection that failed in debug mode only.  -1 leaves.
+   `protocol`: what the factory made, or NULL. */
 static tw_status
-accept_failed(TwAccept *self)
+accept_failed(TwAccept *self, PyObject *protocol)
 {
     if (tw_call_must_leave()) {
         return -1;
@@ -44,7 +45,7 @@ accept_failed(TwAccept *self)
     }
     return tw_call_report(
         self->loop, "Error on transport creation for incoming connection",
-        NULL, NULL);
+        NULL, protocol == Py_None ? NULL : protocol);
 }
 
 /* The descriptor is closed, or belongs to the transport, in any case. */
@@ -52,21 +53,22 @@ static tw_status
 accept_plain(TwAccept *self, int fd, const TwAddr *peer)
 {
     PyObject *argv[1] = {NULL}, *protocol;
+    tw_status status = 0;
     TwStream *stream;
 
     protocol = tw_call(self->loop, NULL, self->factory, argv + 1, 0);
     if (protocol == NULL) {
         close(fd);
-        return accept_failed(self);
+        return accept_failed(self, NULL);
     }
     stream = tw_stream_new(self->loop, fd, NULL, protocol, NULL, NULL,
                            self->server, peer);
-    Py_DECREF(protocol);
     if (stream == NULL) {
-        return accept_failed(self);
+        status = accept_failed(self, protocol);
     }
-    Py_DECREF(stream);
-    return 0;
+    Py_DECREF(protocol);
+    Py_XDECREF(stream);
+    return status;
 }
 
 /* loop.create_task(asyncio's _accept_connection2(...)). */
@@ -78,7 +80,7 @@ accept_tls(TwAccept *self, int fd, const TwAddr *peer)
 
     if (conn == NULL) {
         close(fd);
-        return accept_failed(self);
+        return accept_failed(self, NULL);
     }
     addr = tw_addr_to_python(&peer->u.any, peer->len);
     if (addr == NULL && !PyErr_Occurred()) {
@@ -97,7 +99,7 @@ accept_tls(TwAccept *self, int fd, const TwAddr *peer)
     Py_DECREF(conn);
     Py_XDECREF(addr);
     if (result == NULL) {
-        return accept_failed(self);
+        return accept_failed(self, NULL);
     }
     Py_DECREF(result);
     return 0;
@@ -137,7 +139,7 @@ accept_connection(TwAccept *self, int fd, const TwAddr *peer)
     Py_XDECREF(context);
     if (entered == NULL) {
         close(fd);
-        return accept_failed(self);
+        return accept_failed(self, NULL);
     }
     if (accept_log(self, fd, peer) < 0) {
         tw_call_leave(entered);

@@ -146,6 +146,34 @@ def test_bad_factory(loop, run, first, kind, debug, errors):
     assert kinds or not debug
 
 
+@pytest.mark.parametrize("made", [None, 5, "text", object()],
+                         ids=["None", "int", "str", "object"])
+def test_report_of_a_factory_that_makes_no_protocol(loop, run, made, errors):
+    """In debug mode the report shows what it made, unless that was None."""
+    async def main():
+        loop.set_debug(True)
+        server = await loop.create_server(lambda: made, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            while not errors:
+                await support.io_turns(1)
+        server.close()
+
+    import gc
+    import warnings
+    with warnings.catch_warnings():
+        # asyncio leaves the socket to the collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        run(main())
+        (context,) = errors.take()
+        loop.set_debug(False)
+        loop.close()
+        shown = {key: context[key] for key in context if key not in ("message", "exception")}
+        assert shown == ({} if made is None else {"protocol": made})
+        assert context["message"] == "Error on transport creation for incoming connection"
+        assert isinstance(context.pop("exception"), AttributeError)
+        gc.collect()
+
+
 @pytest.mark.parametrize("place", ["made", "data", "eof", "lost"])
 def test_raising_protocols_do_not_stop_the_server(loop, run, place, errors):
     async def main():
