@@ -383,25 +383,40 @@ const TwSockKind tw_sock_io_recvfrom_into = {
 
 /* -- sock_sendall --------------------------------------------------------- */
 
+/* What is left to send, for the object's method, which may keep it: a view
+   that holds the argument, or a copy if the argument does not count bytes. */
+static PyObject *
+io_send_rest(TwSockOp *op)
+{
+    PyObject *whole, *rest;
+    const Py_buffer *shape;
+
+    if (op->pos == 0) {
+        return Py_NewRef(op->args[0]);
+    }
+    whole = PyMemoryView_FromObject(op->args[0]);
+    if (whole == NULL) {
+        return NULL;
+    }
+    shape = PyMemoryView_GET_BUFFER(whole);
+    rest = shape->ndim == 1 && shape->itemsize == 1
+               ? PySequence_GetSlice(whole, op->pos, op->view.len)
+               : PyBytes_FromStringAndSize(
+                     (const char *)op->view.buf + op->pos,
+                     op->view.len - op->pos);
+    Py_DECREF(whole);
+    return rest;
+}
+
 /* sock.send() of what is left, by the object's own method: bytes sent, or
    -1 with an exception. */
 static Py_ssize_t
 io_send_method(TwSockOp *op)
 {
-    PyObject *argv[2] = {op->sock, NULL};
-    PyObject *whole, *sent;
+    PyObject *argv[] = {op->sock, io_send_rest(op)};
+    PyObject *sent;
     Py_ssize_t n = -1;
 
-    if (op->pos == 0) {
-        argv[1] = Py_NewRef(op->args[0]);
-    }
-    else {
-        whole = PyMemoryView_FromBuffer(&op->view);
-        if (whole != NULL) {
-            argv[1] = PySequence_GetSlice(whole, op->pos, op->view.len);
-            Py_DECREF(whole);
-        }
-    }
     if (argv[1] == NULL) {
         return -1;
     }

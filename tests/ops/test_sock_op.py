@@ -1,6 +1,7 @@
 """The awaitable operations as coroutines, and on sockets of other classes."""
 import asyncio
 import collections.abc
+import ctypes
 import gc
 import inspect
 import socket
@@ -303,6 +304,48 @@ def test_subclass_sendall_waits(loop, run, pair):
             got = await support.recv_exactly(b, len(data))
             await task
             assert support.same(got, data)
+
+        run(main())
+
+
+def test_subclass_keeps_what_it_was_given_to_send(loop, run, pair):
+    """It holds the buffer, also when the operation is over."""
+    a, b = pair
+    data = bytearray(range(200))
+    kept = []
+
+    class Keeps(socket.socket):
+        def send(self, data):
+            kept.append(data)
+            return super().send(data[:90])
+
+    with Keeps(fileno=a.detach()) as own:
+        own.setblocking(False)
+
+        async def main():
+            await loop.sock_sendall(own, data)
+            assert b.recv(1000) == data
+
+        run(main())
+        assert kept[0] is data
+        with pytest.raises(BufferError):
+            data.clear()
+        assert [bytes(view) for view in kept[1:]] == [data[90:], data[180:]]
+        kept.clear()
+        data.clear()
+
+
+@pytest.mark.asyncio_defect("counts items, not bytes")
+def test_subclass_sends_what_counts_no_bytes(loop, run, pair):
+    a, b = pair
+    data = (ctypes.c_int * 50)(*range(50))
+
+    with Own(fileno=a.detach()) as own:
+        own.setblocking(False)
+
+        async def main():
+            await loop.sock_sendall(own, memoryview(data))
+            assert b.recv(1000) == bytes(data)
 
         run(main())
 
