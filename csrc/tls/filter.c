@@ -303,13 +303,23 @@ tw_filter_set_marks(TwTls *tls)
     if (!tls->is_stream || stream == NULL) {
         return;
     }
-    /* Whenever we pause the protocol, the stream is paused too, so that it
-       says when it has drained. */
     stream->base.high = high < FILTER_HIGH ? high : FILTER_HIGH;
     stream->base.low = tls->base.low < FILTER_LOW ? tls->base.low
                                                   : FILTER_LOW;
     if (stream->base.low > stream->base.high) {
         stream->base.low = stream->base.high;
+    }
+}
+
+void
+tw_filter_tell_when_drained(TwTls *tls)
+{
+    TwStream *stream = filter_stream(tls);
+
+    if (tls->is_stream && !tls->is_lost && stream != NULL
+        && stream->queue.bytes > stream->base.low) {
+        stream->base.flags |= TW_F_WRITE_PAUSED;
+        tls->lower_full = 1;
     }
 }
 

@@ -34,6 +34,11 @@ size_t tw_filter_waiting(TwTls *tls);
 /* Adapt the lower transport's marks to ours. */
 void tw_filter_set_marks(TwTls *tls);
 
+/* Our protocol is paused and waits for what the lower transport holds: a
+   stream that is not over its own high mark would drain without a word, and
+   so counts as full. */
+void tw_filter_tell_when_drained(TwTls *tls);
+
 TW_MUSTCHECK tw_status tw_filter_pause_reading(TwTls *tls);
 TW_MUSTCHECK tw_status tw_filter_resume_reading(TwTls *tls);
 

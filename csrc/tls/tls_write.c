@@ -48,23 +48,41 @@ write_tell(TwTls *self, PyObject *name, bool own, const char *message)
     return status;
 }
 
+/* Should the protocol be paused with so much waiting? */
+static inline bool
+write_is_full(const TwTls *self, size_t size)
+{
+    return self->base.flags & TW_F_WRITE_PAUSED
+               ? size > self->base.low
+               : size >= self->base.high && size > 0;
+}
+
 tw_status
 tw_tls_control_writing(TwTls *self, bool own)
 {
     size_t size = tw_tls_buffer_size(self);
 
+    if (TW_UNLIKELY(write_is_full(self, size))) {
+        /* What is only corked does not wait for the peer. */
+        if (tw_filter_uncork(self) < 0) {
+            return -1;
+        }
+        size = tw_tls_buffer_size(self);
+    }
     if (TW_UNLIKELY(self->base.flags & TW_F_WRITE_PAUSED)) {
-        if (size > self->base.low) {
+        if (write_is_full(self, size)) {
+            tw_filter_tell_when_drained(self);
             return 0;
         }
         self->base.flags &= ~TW_F_WRITE_PAUSED;
         return write_tell(self, self->base.loop->state->str.resume_writing,
                           own, "protocol.resume_writing() failed");
     }
-    if (TW_LIKELY(size < self->base.high || size == 0)) {
+    if (TW_LIKELY(!write_is_full(self, size))) {
         return 0;
     }
     self->base.flags |= TW_F_WRITE_PAUSED;
+    tw_filter_tell_when_drained(self);
     return write_tell(self, self->base.loop->state->str.pause_writing, own,
                       "protocol.pause_writing() failed");
 }

@@ -10,10 +10,7 @@ from support import BufferedRecorder, Recorder
 
 async def upgrade(protocol, context, **kwargs):
     """loop.start_tls() for a protocol; its transport is the new one then."""
-    loop = asyncio.get_running_loop()
-    if not kwargs.get("server_side"):
-        kwargs.setdefault("server_hostname", tlskit.NAME)
-    protocol.transport = await loop.start_tls(protocol.transport, protocol, context, **kwargs)
+    protocol.transport = await tlskit.start(protocol, context, **kwargs)
     return protocol.transport
 
 

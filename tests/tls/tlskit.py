@@ -61,6 +61,14 @@ async def wrap(sock, factory, context, *, server_side=False, **kwargs):
     return await loop.create_connection(factory, sock=sock, ssl=context, **kwargs)
 
 
+async def start(protocol, context, **kwargs):
+    """loop.start_tls() over a protocol's transport: the new transport."""
+    if not kwargs.get("server_side"):
+        kwargs.setdefault("server_hostname", NAME)
+    return await asyncio.get_running_loop().start_tls(
+        protocol.transport, protocol, context, **kwargs)
+
+
 async def tls_pair(left=support.Recorder, right=support.Recorder, *, client=None, server=None,
                    kind="unix"):
     """Two protocols that talk TLS to each other: client, server."""

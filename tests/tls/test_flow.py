@@ -1,0 +1,75 @@
+"""Flow control of TLS transports: what waits in the stream below counts, and its end is told."""
+import asyncio
+
+import pytest
+import support
+import tlskit
+from support import Recorder
+
+# What the last of it leaves in the stream below is anything up to the stream's marks.
+SIZES = range(520 << 10, 1200 << 10, 40 << 10)
+
+
+def test_resume_comes_whatever_the_stream_holds(run):
+    async def main():
+        one, peer = await tlskit.with_peer()
+        for size in SIZES:
+            one.events[:] = []
+            one.transport.write(tlskit.blob(size))
+            await peer.read_exactly(size)
+            if "pause" in one.names:
+                await one.saw("resume")
+        await tlskit.finish(one, peer)
+    run(main())
+
+
+def test_resume_comes_through_tls_in_tls(run):
+    async def main():
+        one, two = await tlskit.tls_pair()
+        inner = one.transport
+        one.transport, two.transport = await asyncio.gather(
+            tlskit.start(one, tlskit.client_context()),
+            tlskit.start(two, tlskit.server_context(), server_side=True))
+        for high in SIZES:
+            one.events[:] = []
+            inner.set_write_buffer_limits(high=high, low=128 << 10)
+            one.transport.write(tlskit.blob(4 << 20))
+            await two.got(4 << 20)
+            if "pause" in one.names:
+                await one.saw("resume")
+            two.events[:] = []
+        await support.close(one, two)
+    run(main(), timeout=20)
+
+
+def test_resume_comes_after_a_mark_below_what_waits(run):
+    async def main():
+        one, peer = await tlskit.with_peer()
+        sent = 0
+        while one.transport.get_write_buffer_size() == 0:
+            one.transport.write(b"x" * 16384)
+            sent += 16384
+        one.events[:] = []
+        one.transport.set_write_buffer_limits(high=1)
+        assert one.names == ["pause"]
+        await peer.read_exactly(sent)
+        await one.saw("resume")
+        assert one.names == ["pause", "resume"]
+        await tlskit.finish(one, peer)
+    run(main())
+
+
+def test_what_is_only_corked_pauses_nobody(run):
+    def answer(protocol, data):
+        protocol.transport.write(b"y" * 4000)
+        protocol.transport.write(b"y" * 4000)
+
+    async def main():
+        one, peer = await tlskit.with_peer(lambda: Recorder({"data": answer}))
+        one.transport.set_write_buffer_limits(high=5000)
+        for _ in range(2):
+            await peer.write(b"x")
+            assert await peer.read_exactly(8000) == b"y" * 8000
+        assert one.names == ["made", "data"]
+        await tlskit.finish(one, peer)
+    run(main())
