@@ -178,6 +178,12 @@ void tw_transport_set_protocol(TwTransport *self, PyObject *protocol);
 TW_MUSTCHECK tw_status tw_transport_maybe_pause(TwTransport *self);
 TW_MUSTCHECK tw_status tw_transport_maybe_resume(TwTransport *self);
 
+/* asyncio's add_flowcontrol_defaults() for high and low as they were given
+   (NULL or None: not); `dflt` is the high mark without either. */
+TW_MUSTCHECK tw_status tw_transport_limits(PyObject *const given[2],
+                                           Py_ssize_t dflt, size_t *high,
+                                           size_t *low);
+
 /* -- extra info ----------------------------------------------------------- */
 
 /* Keep the addresses: `peer` NULL asks getpeername(2); `local` NULL asks

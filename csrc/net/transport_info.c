@@ -395,6 +395,38 @@ limit_from_python(PyObject *obj, Py_ssize_t *out)
     return *out == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
+tw_status
+tw_transport_limits(PyObject *const given[2], Py_ssize_t dflt, size_t *high,
+                    size_t *low)
+{
+    bool has_high = given[0] != NULL && given[0] != Py_None;
+    bool has_low = given[1] != NULL && given[1] != Py_None;
+    Py_ssize_t most = 0, least = 0;
+
+    if ((has_high && limit_from_python(given[0], &most) < 0)
+        || (has_low && limit_from_python(given[1], &least) < 0)) {
+        return -1;
+    }
+    if (!has_high) {
+        most = !has_low                     ? dflt
+               : least > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX
+               : least < 0                  ? least
+                                            : 4 * least;
+    }
+    if (!has_low) {
+        least = most >> 2; /* rounded down, as // does */
+    }
+    if (!(most >= least && least >= 0)) {
+        PyErr_Format(PyExc_ValueError,
+                     "high (%zd) must be >= low (%zd) must be >= 0", most,
+                     least);
+        return -1;
+    }
+    *high = (size_t)most;
+    *low = (size_t)least;
+    return 0;
+}
+
 PyObject *
 tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
                                           Py_ssize_t nargs, PyObject *kwnames)
@@ -402,7 +434,7 @@ tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
     TwTransport *self = (TwTransport *)op;
     PyObject *given[2] = {NULL, NULL};
     Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    Py_ssize_t high = 0, low = 0;
+    size_t high, low;
 
     if (nargs > 2) {
         PyErr_SetString(PyExc_TypeError,
@@ -425,31 +457,14 @@ tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
         }
         given[low_named] = args[nargs + i];
     }
-    bool has_high = given[0] != NULL && given[0] != Py_None;
-    bool has_low = given[1] != NULL && given[1] != Py_None;
-    if ((has_high && limit_from_python(given[0], &high) < 0)
-        || (has_low && limit_from_python(given[1], &low) < 0)) {
-        return NULL;
-    }
-    if (!has_high) {
-        high = !has_low                   ? 64 * 1024
-               : low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX
-                                          : 4 * low;
-    }
-    if (!has_low) {
-        low = high >> 2; /* rounded down, as // does */
-    }
-    if (!(high >= low && low >= 0)) {
-        PyErr_Format(PyExc_ValueError,
-                     "high (%zd) must be >= low (%zd) must be >= 0", high,
-                     low);
+    if (tw_transport_limits(given, 64 * 1024, &high, &low) < 0) {
         return NULL;
     }
     if (transport_uncork(op) < 0) {
         return NULL;
     }
-    self->high = (size_t)high;
-    self->low = (size_t)low;
+    self->high = high;
+    self->low = low;
     if (tw_transport_maybe_pause(self) < 0) {
         return NULL;
     }

@@ -15,7 +15,6 @@ info_result(tw_status status)
 
 /* -- limits --------------------------------------------------------------- */
 
-/* asyncio's add_flowcontrol_defaults(). */
 static tw_status
 tls_limits(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
            const char *function, Py_ssize_t dflt, size_t *high, size_t *low)
@@ -23,35 +22,11 @@ tls_limits(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     static const char *const names[] = {"high", "low"};
     const TwArgs spec = {function, names, 0, 2};
     PyObject *given[2];
-    Py_ssize_t size[2];
 
     if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
         return -1;
     }
-    for (int i = 0; i < 2; i++) {
-        if (given[i] == Py_None) {
-            given[i] = NULL;
-        }
-        size[i] = given[i] ? PyNumber_AsSsize_t(given[i], NULL) : 0;
-        if (size[i] == -1 && PyErr_Occurred()) {
-            return -1;
-        }
-    }
-    if (given[0] == NULL) {
-        size[0] = given[1] ? 4 * size[1] : dflt;
-    }
-    if (given[1] == NULL) {
-        size[1] = size[0] / 4;
-    }
-    if (!(size[0] >= size[1] && size[1] >= 0)) {
-        PyErr_Format(PyExc_ValueError,
-                     "high (%zd) must be >= low (%zd) must be >= 0", size[0],
-                     size[1]);
-        return -1;
-    }
-    *high = (size_t)size[0];
-    *low = (size_t)size[1];
-    return 0;
+    return tw_transport_limits(given, dflt, high, low);
 }
 
 PyObject *

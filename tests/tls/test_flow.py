@@ -73,3 +73,32 @@ def test_what_is_only_corked_pauses_nobody(run):
         assert one.names == ["made", "data"]
         await tlskit.finish(one, peer)
     run(main())
+
+
+# -- limits -----------------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["write", "read"])
+def test_limits_of_every_kind(run, name):
+    async def main():
+        one, two = await tlskit.tls_pair()
+        set_limits = getattr(one.transport, f"set_{name}_buffer_limits")
+        get_limits = getattr(one.transport, f"get_{name}_buffer_limits")
+        set_limits(high=1e6)
+        assert get_limits() == (250_000, 1_000_000)
+        set_limits(True)
+        assert get_limits() == (0, 1)
+        for huge in 2 ** 61, 2 ** 62, 2 ** 70:      # as good as no limit
+            for given in {"low": huge}, {"high": huge}:
+                set_limits(**given)
+                low, high = get_limits()
+                assert high >= low >= 2 ** 59
+        for bad in "1", b"1", []:
+            with pytest.raises(TypeError):
+                set_limits(high=bad)
+        for bad in -1, -2 ** 70:
+            with pytest.raises(ValueError, match="must be >= 0"):
+                set_limits(low=bad)
+        one.transport.write(b"x" * 100_000)
+        await two.got(100_000)
+        await support.close(one, two)
+    run(main())
