@@ -263,23 +263,34 @@ read_get_buffer(TwTls *self, Py_buffer *view)
     return status;
 }
 
+/* buffer_updated() of `giver`, which gave the buffer; as with asyncio of its
+   successor, if get_buffer() set a BufferedProtocol in its place. */
 static tw_status
-read_updated(TwTls *self, size_t n)
+read_updated(TwTls *self, PyObject *giver, size_t n)
 {
-    PyObject *count = PyLong_FromSize_t(n), *result = NULL;
+    PyObject *count = PyLong_FromSize_t(n), *context, *result = NULL;
+    PyObject *argv[2];
 
-    if (count != NULL) {
-        result = tw_transport_call_protocol(
-            &self->base, self->base.loop->state->str.buffer_updated, count);
-        Py_DECREF(count);
+    if (count == NULL) {
+        return -1;
     }
+    argv[0] = Py_NewRef(self->base.flags & TW_F_BUFFERED ? self->base.protocol
+                                                         : giver);
+    argv[1] = count;
+    context = Py_XNewRef(self->base.context);
+    result = tw_call_method(self->base.loop, context,
+                            self->base.loop->state->str.buffer_updated, argv,
+                            2);
+    Py_XDECREF(context);
+    Py_DECREF(argv[0]);
+    Py_DECREF(count);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
 
-/* One buffer.  1: there may be more; 0: no more; -1. */
+/* One buffer of `giver`'s.  1: there may be more; 0: no more; -1. */
 static int
-read_one_buffer(TwTls *self)
+read_one_buffer(TwTls *self, PyObject *giver)
 {
     TwReadEnd end = {.last = TW_ENGINE_WANT};
     Py_buffer view;
@@ -294,7 +305,7 @@ read_one_buffer(TwTls *self)
     /* Released first: the callback may resize it. */
     PyBuffer_Release(&view);
     if (n > 0 && self->base.protocol != NULL && tw_tls_is_readable(self)
-        && read_updated(self, n) < 0) {
+        && read_updated(self, giver, n) < 0) {
         Py_XDECREF(end.exc);
         return tw_tls_callback_failed(self, NULL);
     }
@@ -302,6 +313,16 @@ read_one_buffer(TwTls *self)
         return -1;
     }
     return end.last > 0;
+}
+
+static int
+read_buffered(TwTls *self)
+{
+    PyObject *giver = Py_NewRef(self->base.protocol);
+    int more = read_one_buffer(self, giver);
+
+    Py_DECREF(giver);
+    return more;
 }
 
 static bool
@@ -322,7 +343,7 @@ read_deliver(TwTls *self)
     int more = 1;
 
     while (more > 0 && read_may_go_on(self)) {
-        more = self->base.flags & TW_F_BUFFERED ? read_one_buffer(self)
+        more = self->base.flags & TW_F_BUFFERED ? read_buffered(self)
                : tw_reader_find(&self->base, &reader)
                    ? read_to_reader(self, &reader)
                    : read_copied(self);

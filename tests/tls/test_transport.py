@@ -424,7 +424,37 @@ def test_set_protocol_in_the_middle(run):
     run(main())
 
 
+@pytest.mark.parametrize("kind", [Recorder, viewed])
+def test_set_protocol_in_get_buffer(run, kind):
+    """The buffer's data is its giver's, or another BufferedProtocol's to be told of."""
+    def swap(protocol, n):
+        if n:           # asyncio asks for a buffer once before there is anything
+            protocol.transport.set_protocol(second)
+        return protocol.buffer
+
+    second = kind()
+
+    async def main():
+        one, peer = await tlskit.with_peer(
+            lambda: viewed({"get_buffer": swap}), ours="server")
+        await peer.write(b"hello")
+        if kind is Recorder:
+            await one.got(b"hello")
+        else:
+            await second.got(5)
+        await peer.write(b"more")
+        await second.got(b"more" if kind is Recorder else 9)
+        assert one.data == (b"hello" if kind is Recorder else b"")
+        one.transport.abort()
+        await second.saw("lost")
+        peer.close()
+    run(main())
+
+
 # -- callbacks that raise or close ------------------------------------------
+
+TOLD_BELOW = "Fatal error: protocol.buffer_updated() call failed."
+
 
 @pytest.mark.parametrize("exc", [ZeroDivisionError, OSError, asyncio.CancelledError])
 def test_data_received_raises(run, errors, exc):
