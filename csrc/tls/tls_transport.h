@@ -106,8 +106,9 @@ TW_MUSTCHECK tw_status tw_tls_pump(TwTls *self);
    transport with it, and reports it (OSErrors in debug mode only).
    KeyboardInterrupt and SystemExit only come back as -1. */
 TW_MUSTCHECK tw_status tw_tls_fatal(TwTls *self, const char *message);
-/* A callback of the protocol raised: what it wrote is sent, then the same.
-   `message` NULL: asyncio's for a callback in the middle of a read. */
+/* A callback of the protocol raised, or a write() in it: what was written
+   before is sent, then the same.  `message` NULL: asyncio's for a callback in
+   the middle of a read. */
 TW_MUSTCHECK tw_status tw_tls_callback_failed(TwTls *self,
                                               const char *message);
 /* The same for an exception that was taken (borrowed here). */

@@ -224,7 +224,7 @@ write_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
         done = write_encrypt(self, p, n, bytes == NULL);
         self->in_write = 0;
         if (done < 0) {
-            return tw_tls_fatal(self, TW_TLS_FATAL_SSL);
+            return tw_tls_callback_failed(self, TW_TLS_FATAL_SSL);
         }
     }
     if ((size_t)done < n && self->state != TW_TLS_UNWRAPPED
@@ -283,7 +283,9 @@ write_buffer(TwTls *self, PyObject *data)
     tw_status status = 0;
 
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return write_is_open(self) ? tw_tls_fatal(self, TW_TLS_FATAL_SSL) : -1;
+        return write_is_open(self)
+                   ? tw_tls_callback_failed(self, TW_TLS_FATAL_SSL)
+                   : -1;
     }
     if (view.len > 0) {
         status = tw_tls_put(self, NULL, view.buf, (size_t)view.len);
@@ -371,17 +373,14 @@ gather_add(TwTls *self, TwGather *gather, PyObject *item)
 }
 
 static tw_status
-write_lines(TwTls *self, PyObject *fast)
+write_lines(TwTls *self, PyObject *lines)
 {
     TwGather gather;
     tw_status status = 0;
 
     gather.size = 0;
-    for (Py_ssize_t i = 0;
-         status == 0 && i < PySequence_Fast_GET_SIZE(fast); i++) {
-        PyObject *item = Py_NewRef(PySequence_Fast_GET_ITEM(fast, i));
-        status = gather_add(self, &gather, item);
-        Py_DECREF(item);
+    for (Py_ssize_t i = 0; status == 0 && i < PyList_GET_SIZE(lines); i++) {
+        status = gather_add(self, &gather, PyList_GET_ITEM(lines, i));
     }
     if (status == 0) {
         status = gather_flush(self, &gather);
@@ -389,20 +388,45 @@ write_lines(TwTls *self, PyObject *fast)
     return status < 0 ? -1 : write_finish(self);
 }
 
-/* TypeError before anything is written. */
-static tw_status
-write_check_lines(PyObject *fast)
+/* A line whose memory can be used as it is: new reference, or NULL. */
+static PyObject *
+write_line(PyObject *item)
 {
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast); i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(fast, i);
-        if (!PyObject_CheckBuffer(item)) {
-            PyErr_Format(PyExc_TypeError,
-                         "a bytes-like object is required, not '%.200s'",
-                         Py_TYPE(item)->tp_name);
-            return -1;
+    Py_buffer view;
+
+    if (PyBytes_Check(item)) {
+        return Py_NewRef(item);
+    }
+    if (!PyObject_CheckBuffer(item)) {
+        PyErr_Format(PyExc_TypeError,
+                     "a bytes-like object is required, not '%.200s'",
+                     Py_TYPE(item)->tp_name);
+        return NULL;
+    }
+    if (PyObject_GetBuffer(item, &view, PyBUF_SIMPLE) == 0) {
+        PyBuffer_Release(&view);
+        return Py_NewRef(item);
+    }
+    if (!PyErr_ExceptionMatches(PyExc_BufferError)) {
+        return NULL;
+    }
+    PyErr_Clear();
+    return PyBytes_FromObject(item); /* a view with gaps, as over a stream */
+}
+
+/* The lines, in a list of our own: errors come before anything is written. */
+static PyObject *
+write_take_lines(PyObject *lines)
+{
+    PyObject *taken = PySequence_List(lines);
+
+    for (Py_ssize_t i = 0; taken && i < PyList_GET_SIZE(taken); i++) {
+        PyObject *line = write_line(PyList_GET_ITEM(taken, i));
+        if (line == NULL || PyList_SetItem(taken, i, line) < 0) {
+            Py_CLEAR(taken);
         }
     }
-    return 0;
+    return taken;
 }
 
 PyObject *
@@ -412,7 +436,7 @@ tw_tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     TwTls *self = (TwTls *)op;
     PyObject *lines =
         tw_args_one("writelines", "list_of_data", args, nargs, kwnames);
-    PyObject *fast;
+    PyObject *taken;
     tw_status status;
 
     if (lines == NULL) {
@@ -424,17 +448,14 @@ tw_tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         }
         Py_RETURN_NONE;
     }
-    fast = PySequence_Fast(lines, "writelines() takes an iterable");
-    if (fast == NULL) {
+    taken = write_take_lines(lines);
+    if (taken == NULL) {
         return NULL;
     }
-    status = write_check_lines(fast);
-    if (status == 0) {
-        Py_INCREF(self);
-        status = write_lines(self, fast);
-        Py_DECREF(self);
-    }
-    Py_DECREF(fast);
+    Py_INCREF(self);
+    status = write_lines(self, taken);
+    Py_DECREF(self);
+    Py_DECREF(taken);
     if (status < 0) {
         return NULL;
     }
