@@ -58,12 +58,17 @@ if ssl is not None:
 
 # -- reports -----------------------------------------------------------------------------------
 
+# In asyncio the lower transport's report (TW_TLS_FATAL_CALLBACK in C), which tells of
+# CancelledError too.
+FATAL_CALLBACK = "Fatal error: protocol.buffer_updated() call failed."
+
+
 def report_fatal(loop: Any, protocol: Any, transport: Any, message: str, exc: BaseException) -> None:
     """A TLS connection ended by an error: what asyncio's SSLProtocol._fatal_error() tells."""
     if isinstance(exc, OSError):
         if loop.get_debug():
             logger.debug("%r: %s", protocol, message, exc_info=exc)
-    elif not isinstance(exc, asyncio.CancelledError):
+    elif message == FATAL_CALLBACK or not isinstance(exc, asyncio.CancelledError):
         loop.call_exception_handler({
             "message": message,
             "exception": exc,

@@ -1,8 +1,12 @@
-"""What is left of the writes before an error."""
+"""What is left of the writes before an error, and who is told of a CancelledError."""
+import asyncio
+
 import pytest
 import support
 import tlskit
-from support import Recorder
+from support import BufferedRecorder, Recorder
+
+TOLD_BELOW = "Fatal error: protocol.buffer_updated() call failed."
 
 
 def gappy():
@@ -47,4 +51,50 @@ def test_writelines_copies_a_view_with_gaps(run):
         one.transport.write(b"!")
         await two.got(b"abcaceend!")
         await support.close(one, two)
+    run(main())
+
+
+# -- CancelledError ---------------------------------------------------------
+
+@pytest.mark.parametrize("hook", ["made", "data", "get_buffer", "buffer_updated"])
+def test_a_cancelled_callback_is_told_of(run, errors, hook):
+    """asyncio's SSLProtocol says nothing, but the transport below it does."""
+    def cancel(protocol, arg=None):
+        if hook != "get_buffer" or arg:     # asyncio asks once before there is anything
+            raise asyncio.CancelledError
+        return protocol.buffer
+
+    async def main():
+        kind = BufferedRecorder if "buffer" in hook else Recorder
+        a, b = support.socketpair()
+        peer = tlskit.Peer(b, tlskit.client_context(), server_hostname=tlskit.NAME)
+        protocol = kind({hook: cancel})
+        made = asyncio.ensure_future(
+            tlskit.wrap(a, lambda: protocol, tlskit.server_context(), server_side=True))
+        if hook == "made":
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.gather(made, peer.handshake())
+        else:
+            await asyncio.gather(made, peer.handshake())
+            await peer.write(b"x")
+        await protocol.saw("lost")
+        assert isinstance(protocol.lost, asyncio.CancelledError)
+        peer.close()
+        (context,) = errors.take()
+        assert context["message"] == TOLD_BELOW
+        assert context["exception"] is protocol.lost
+    run(main())
+
+
+def test_a_cancelled_eof_received_is_not_told_of(run, errors):
+    def cancel(protocol):
+        raise asyncio.CancelledError
+
+    async def main():
+        one, peer = await tlskit.with_peer(lambda: Recorder({"eof": cancel}))
+        await peer.raw(peer.close_notify())
+        await one.saw("lost")
+        assert isinstance(one.lost, asyncio.CancelledError)
+        peer.close()
+        assert errors.take() == []
     run(main())

@@ -472,6 +472,9 @@ def test_data_received_raises(run, errors, exc):
             assert [c["message"] for c in contexts] == ["Fatal error on SSL protocol"]
         elif exc is OSError:
             assert contexts == []
+        else:
+            assert [c["message"] for c in contexts] == [TOLD_BELOW]
+            assert contexts[0]["exception"] is one.lost
     run(main())
 
 
