@@ -32,6 +32,9 @@ tw_spare_new(TwLoop *loop, size_t n, TwSpare *out)
         tw_bytes_renew(out->bytes, (Py_ssize_t)n);
         return 0;
     }
+    /* First, as malloc may use its memory: two large ones make the heap's end
+       go up and down, and each time up is paid in page faults. */
+    Py_CLEAR(loop->spare);
     out->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n);
     out->room = (Py_ssize_t)n;
     return out->bytes == NULL ? -1 : 0;

@@ -9,8 +9,9 @@
 #include "net/reader.h"
 #include "net/stream.h"
 
-/* From this size of the last read on, copying costs more than it saves. */
-#define READ_LARGE (32 * 1024)
+/* From this size of the last read on, copying costs more than it saves (where
+   the object of the last read can be filled again; 32 KiB without). */
+#define READ_LARGE (8 * 1024)
 /* At most so much by one read, while it all comes: pieces that stay in the
    processor's cache if the program keeps what it gets, larger ones if it
    sends (each sending has its price, and wakes the peer). */
