@@ -410,7 +410,7 @@ tw_transport_limits(PyObject *const given[2], Py_ssize_t dflt, size_t *high,
     if (!has_high) {
         most = !has_low                     ? dflt
                : least > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX
-               : least < 0                  ? least
+               : least < PY_SSIZE_T_MIN / 4 ? PY_SSIZE_T_MIN
                                             : 4 * least;
     }
     if (!has_low) {
