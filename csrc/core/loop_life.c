@@ -66,8 +66,9 @@ tw_loop_after_fork(TwLoop *loop)
 {
     loop->forked = true;
     if (loop->uv_open) {
-        uv_loop_fork(&loop->uv);
-        uv_run(&loop->uv, UV_RUN_NOWAIT); /* as in tw_loop_open() */
+        if (uv_loop_fork(&loop->uv) == 0) { /* else its set is gone */
+            uv_run(&loop->uv, UV_RUN_NOWAIT); /* as in tw_loop_open() */
+        }
         tw_watcher_renew_set(loop);
     }
 }
