@@ -14,6 +14,7 @@
 #include "base/heap.h"
 #include "base/ring.h"
 #include "base/vec.h"
+#include "core/gil.h"
 #include "core/state.h"
 
 #define TW_READ_BUFFER_SIZE (256 * 1024)
@@ -102,9 +103,7 @@ struct TwLoop {
     void *dgram_batch;      /* net/udp_read.c's, raw memory or NULL */
     char *chunks;           /* free ones of room tls: tls/chunk.h */
     int chunk_count;
-    uint64_t last_release;  /* uv_hrtime() when the GIL was last given away */
-    uint64_t last_handover; /* ... and for long enough to be taken */
-    bool gil_wanted;        /* a thread waited for it at that time */
+    TwGil gil;
     TwStats stats;
 };
 

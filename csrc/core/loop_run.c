@@ -5,8 +5,7 @@
                    2. due descriptors   3. due timers
        more generations without a poll, if there is nothing to ask for
 
-   The GIL is given away and taken back here, in loop_poll(), and nowhere
-   else. */
+   The GIL is given away and taken back in loop_poll(), and nowhere else. */
 #include <errno.h>
 #include <math.h>
 #include <time.h>
@@ -23,15 +22,6 @@
    all at once, up to fifteen pass before that is noticed. */
 #define RUN_QUICK_NS 2000u
 #define RUN_QUICK_READ 16
-/* Even a loop that never waits gives the GIL away this often, if there are
-   other threads: generations without a poll may take so long. */
-#define RUN_RELEASE_NS 20000u
-/* A release that took longer than this had to wake a waiting thread. */
-#define RUN_WAKING_NS 600u
-/* Then the loop stays away for this long (and the system's timer slack), this
-   often. */
-#define RUN_HANDOVER_NS 1000
-#define RUN_HANDOVER_EVERY_NS 10000u
 /* A wait that short was none: there was something already. */
 #define RUN_PROMPT_NS 3000u
 /* asyncio's: timers due within the clock's resolution are due (or within that
@@ -153,61 +143,17 @@ tw_loop_is_quiet(TwLoop *loop)
            || loop->timers.entries[0].when > tw_loop_time(loop);
 }
 
-/* Is there another thread that could want the GIL? */
-static bool
-run_has_company(void)
-{
-    PyInterpreterState *interp =
-        PyThreadState_GetInterpreter(PyThreadState_Get());
-    PyThreadState *first = PyInterpreterState_ThreadHead(interp);
-
-    return first != NULL && PyThreadState_Next(first) != NULL;
-}
-
-/* Give the GIL away and take it back.  A thread that waits for it needs time
-   to wake up, longer than it takes us to come back; that it waits shows in
-   the time that a release takes, as it has to be woken.  Then the loop stays
-   away for a moment, now and then. */
-static void
-run_release_gil(TwLoop *loop, uint64_t now)
-{
-    static const struct timespec moment = {0, RUN_HANDOVER_NS};
-    bool stay_away = loop->gil_wanted
-                     && now - loop->last_handover >= RUN_HANDOVER_EVERY_NS;
-
-    Py_BEGIN_ALLOW_THREADS
-    if (stay_away) {
-        nanosleep(&moment, NULL);
-    }
-    Py_END_ALLOW_THREADS
-    loop->last_release = uv_hrtime();
-    if (stay_away) {
-        loop->last_handover = loop->last_release;
-    }
-    else {
-        loop->gil_wanted = loop->last_release - now > RUN_WAKING_NS;
-    }
-}
-
 /* Others get the GIL also while the loop does not wait. */
 static void
 run_share_gil(TwLoop *loop)
 {
     uint64_t now = uv_hrtime();
-    double busy = (double)(now - loop->last_release) * 1e-9;
+    double busy = (double)(now - loop->gil.given) * 1e-9;
 
-    if (now - loop->last_release < RUN_RELEASE_NS) {
-        return;
-    }
     if (busy > loop->stats.longest) {
         loop->stats.longest = busy;
     }
-    if (run_has_company()) {
-        run_release_gil(loop, now);
-    }
-    else {
-        loop->last_release = now;
-    }
+    tw_gil_share(&loop->gil, now);
 }
 
 /* In milliseconds, rounded up; a day at most. */
@@ -228,8 +174,8 @@ run_poll_wait(TwLoop *loop, TwNews *news, double bound)
     tw_watcher_ask(loop, news, run_poll_ms(bound));
     Py_END_ALLOW_THREADS
     loop->sleeping = false;
-    loop->last_release = uv_hrtime();
-    waited = loop->last_release - start;
+    tw_gil_note_wait(&loop->gil, uv_hrtime());
+    waited = loop->gil.given - start;
     loop->prompt = waited < RUN_PROMPT_NS;
     loop->stats.idle += (double)waited * 1e-9;
 }
@@ -361,10 +307,10 @@ run_generations(TwLoop *loop)
             continue;
         }
         uint64_t now = uv_hrtime();
-        if (now - start > RUN_RELEASE_NS) {
+        if (now - start > tw_gil_stretch(&loop->gil, now)) {
             break;
         }
-        unread = now - before < RUN_QUICK_NS ? RUN_QUICK_READ - 1 : 0;
+        unread = now - before < RUN_QUICK_NS && !tw_gil_is_wanted(&loop->gil, now) ? RUN_QUICK_READ - 1 : 0;
         before = now;
     }
     return 0;
@@ -402,8 +348,8 @@ tw_loop_run(TwLoop *loop)
 
     loop->running = true;
     loop->owner = PyThread_get_thread_ident();
-    loop->last_release = uv_hrtime();
-    loop->stats.run_start = (double)loop->last_release / 1e9;
+    tw_gil_note_wait(&loop->gil, uv_hrtime());
+    loop->stats.run_start = (double)loop->gil.given / 1e9;
     do {
         status = loop_turn(loop);
     } while (status == 0 && !loop->stopping);
