@@ -1,8 +1,8 @@
 /* When the loop gives the GIL to other threads although it has work. */
+#include "core/gil.h"
+
 #include <sched.h>
 #include <uv.h>
-
-#include "core/gil.h"
 
 /* How long the loop may keep it while nobody wants it. */
 #define GIL_STRETCH_NS 20000u

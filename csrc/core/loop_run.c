@@ -310,7 +310,10 @@ run_generations(TwLoop *loop)
         if (now - start > tw_gil_stretch(&loop->gil, now)) {
             break;
         }
-        unread = now - before < RUN_QUICK_NS && !tw_gil_is_wanted(&loop->gil, now) ? RUN_QUICK_READ - 1 : 0;
+        unread = now - before < RUN_QUICK_NS
+                         && !tw_gil_is_wanted(&loop->gil, now)
+                     ? RUN_QUICK_READ - 1
+                     : 0;
         before = now;
     }
     return 0;
