@@ -209,14 +209,14 @@ read_expected(const TwStream *self, size_t most)
 /* Into p[0:room], and what does not fit into the loop's buffer, `most` in
    all. */
 static tw_uverr
-read_split(int fd, char *p, size_t room, char *spare, size_t most)
+read_split(int fd, char *p, size_t room, char *buffer, size_t most)
 {
     ssize_t got;
 
     if (room >= most) {
         return read_some(fd, p, room);
     }
-    struct iovec iov[] = {{p, room}, {spare, most - room}};
+    struct iovec iov[] = {{p, room}, {buffer, most - room}};
     do {
         got = readv(fd, iov, 2);
     } while (got < 0 && errno == EINTR);
@@ -225,7 +225,7 @@ read_split(int fd, char *p, size_t room, char *spare, size_t most)
 
 /* Much is coming: read right into a bytes object of about that size. */
 static tw_status
-read_large(TwStream *self, char *spare)
+read_large(TwStream *self, char *buffer)
 {
     TwTransport *base = &self->base;
     size_t most = read_most(self);
@@ -239,7 +239,7 @@ read_large(TwStream *self, char *spare)
     }
     room = (size_t)PyBytes_GET_SIZE(data.bytes);
     all = room < TW_READ_BUFFER_SIZE ? MIN(most, TW_READ_BUFFER_SIZE) : room;
-    got = read_split(base->fd, PyBytes_AS_STRING(data.bytes), room, spare,
+    got = read_split(base->fd, PyBytes_AS_STRING(data.bytes), room, buffer,
                      all);
     if (got <= 0) {
         tw_spare_give(base->loop, &data);
@@ -250,7 +250,7 @@ read_large(TwStream *self, char *spare)
         return tw_transport_fatal(base, READ_FATAL);
     }
     if ((size_t)got > room) {
-        memcpy(PyBytes_AS_STRING(data.bytes) + room, spare,
+        memcpy(PyBytes_AS_STRING(data.bytes) + room, buffer,
                (size_t)got - room);
     }
     return read_deliver(self, &data);
@@ -260,7 +260,7 @@ read_large(TwStream *self, char *spare)
 
 /* Much is coming: right into the reader's buffer. */
 static tw_status
-read_large_to_reader(TwStream *self, TwReader *reader, char *spare,
+read_large_to_reader(TwStream *self, TwReader *reader, char *buffer,
                      tw_uverr *got)
 {
     size_t room = read_expected(self, TW_READ_BUFFER_SIZE);
@@ -269,13 +269,13 @@ read_large_to_reader(TwStream *self, TwReader *reader, char *spare,
     if (p == NULL) {
         return -1;
     }
-    *got = read_split(self->base.fd, p, room, spare, TW_READ_BUFFER_SIZE);
+    *got = read_split(self->base.fd, p, room, buffer, TW_READ_BUFFER_SIZE);
     if (*got > 0 && (size_t)*got > room) {
         p = tw_reader_room(reader, (size_t)*got);
         if (p == NULL) {
             return -1;
         }
-        memcpy(p + room, spare, (size_t)*got - room);
+        memcpy(p + room, buffer, (size_t)*got - room);
     }
     return tw_reader_fed(reader, *got > 0 ? (size_t)*got : 0);
 }
