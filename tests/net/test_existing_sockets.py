@@ -1,6 +1,7 @@
 """Transports on sockets that the program made, and who owns them."""
 import asyncio
 import gc
+import inspect
 import os
 import socket
 
@@ -302,4 +303,4 @@ def test_method_replaced_on_the_base_class(run, monkeypatch):
 
 @pytest.mark.tidewire
 def test_sock_operations_are_no_coroutine_functions(loop):
-    assert not asyncio.iscoroutinefunction(loop.sock_recv)
+    assert not inspect.iscoroutinefunction(loop.sock_recv)
