@@ -119,6 +119,20 @@ udp_learn(TwUdp *self)
     self->named = peer[0] > sizeof(family);
 }
 
+/* _address = addr: users name the peer of a socket that they connected. */
+static int
+udp_set_address(PyObject *op, PyObject *address, void *unused)
+{
+    TwUdp *self = (TwUdp *)op;
+    int given = address == NULL ? 0 : PyObject_IsTrue(address);
+
+    if (given < 0) {
+        return -1;
+    }
+    Py_XSETREF(self->address, given ? Py_NewRef(address) : NULL);
+    return 0;
+}
+
 static PyObject *
 udp_make(TwLoop *loop, int fd, PyObject *sock, PyObject *protocol,
          PyObject *address, PyObject *waiter, PyObject *extra)
@@ -134,10 +148,8 @@ udp_make(TwLoop *loop, int fd, PyObject *sock, PyObject *protocol,
         Py_XDECREF(self);
         return NULL;
     }
-    if (address != NULL && PyObject_IsTrue(address) > 0) {
-        self->address = Py_NewRef(address);
-    }
-    if (tw_transport_keep_addrs(&self->base, NULL) < 0
+    if (udp_set_address((PyObject *)self, address, NULL) < 0
+        || tw_transport_keep_addrs(&self->base, NULL) < 0
         || tw_transport_start(&self->base) < 0) {
         tw_transport_release(&self->base);
         Py_DECREF(self);
@@ -235,6 +247,14 @@ udp_get_buffer_size(PyObject *self, void *unused)
     return tw_transport_meth_get_write_buffer_size(self, NULL);
 }
 
+static PyObject *
+udp_get_address(PyObject *self, void *unused)
+{
+    PyObject *address = ((TwUdp *)self)->address;
+
+    return Py_NewRef(address ? address : Py_None);
+}
+
 /* -- the type ------------------------------------------------------------- */
 
 static int
@@ -308,11 +328,13 @@ static PyMethodDef udp_methods[] = {
     {NULL},
 };
 
-static PyGetSetDef udp_get_size_def = {"_buffer_size", udp_get_buffer_size,
-                                      NULL, NULL, NULL};
+/* Beside those that all transports have. */
+static PyGetSetDef udp_getset[] = {
+    {"_address", udp_get_address, udp_set_address, NULL, NULL},
+    {"_buffer_size", udp_get_buffer_size, NULL, NULL, NULL},
+};
 
 static PyMemberDef udp_members[] = {
-    {"_address", T_OBJECT, offsetof(TwUdp, address), READONLY, NULL},
     {"__dictoffset__", T_PYSSIZET, offsetof(TwTransport, dict), READONLY,
      NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(TwTransport, weakrefs),
@@ -349,20 +371,21 @@ static PyType_Spec udp_spec = {
 tw_status
 tw_udp_setup(tw_state *state, PyObject *module)
 {
-    PyObject *size;
-    tw_status status;
-
     if (tw_transport_add_type(state, &state->udp_type, &udp_spec,
                               "DatagramTransport", true)
         < 0) {
         return -1;
     }
-    size = PyDescr_NewGetSet(state->udp_type, &udp_get_size_def);
-    if (size == NULL) {
-        return -1;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(udp_getset); i++) {
+        PyObject *get = PyDescr_NewGetSet(state->udp_type, &udp_getset[i]);
+        if (get == NULL
+            || PyObject_SetAttrString( /* allow: our own type */
+                   (PyObject *)state->udp_type, udp_getset[i].name, get)
+                   < 0) {
+            Py_XDECREF(get);
+            return -1;
+        }
+        Py_DECREF(get);
     }
-    status = PyObject_SetAttrString( /* allow: our own type */
-        (PyObject *)state->udp_type, udp_get_size_def.name, size);
-    Py_DECREF(size);
-    return status;
+    return 0;
 }

@@ -328,28 +328,27 @@ write_count_lost(TwUdp *self)
     return result == NULL ? -1 : 0;
 }
 
-/* asyncio's check of the address against the one of the endpoint; *addr
-   becomes that one.  -1 with ValueError. */
+/* asyncio's check of the address against the one of the endpoint, `peer` or
+   NULL; *addr becomes that one.  -1 with ValueError. */
 static tw_status
-write_check_address(TwUdp *self, PyObject **addr)
+write_check_address(PyObject *peer, PyObject **addr)
 {
     int same;
 
-    if (self->address == NULL) {
+    if (peer == NULL) {
         return 0;
     }
-    if (*addr != Py_None && *addr != self->address) {
-        same = PyObject_RichCompareBool(*addr, self->address, Py_EQ);
+    if (*addr != Py_None && *addr != peer) {
+        same = PyObject_RichCompareBool(*addr, peer, Py_EQ);
         if (same == 0) {
             PyErr_Format(PyExc_ValueError,
-                         "Invalid address: must be None or %S",
-                         self->address);
+                         "Invalid address: must be None or %S", peer);
         }
         if (same <= 0) {
             return -1;
         }
     }
-    *addr = self->address;
+    *addr = peer;
     return 0;
 }
 
@@ -398,12 +397,25 @@ write_is_nothing(PyObject *data)
                                     : PyObject_Not(data);
 }
 
+static tw_status
+write_to(TwUdp *self, PyObject *data, PyObject *addr, PyObject *peer)
+{
+    if (write_check_address(peer, &addr) < 0) {
+        return -1;
+    }
+    if (TW_UNLIKELY(self->base.fd < 0
+                    || (self->base.conn_lost > 0 && peer != NULL))) {
+        return write_count_lost(self);
+    }
+    return write_datagram(self, data, addr);
+}
+
 PyObject *
 tw_udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                    PyObject *kwnames)
 {
     TwUdp *self = (TwUdp *)op;
-    PyObject *data, *addr;
+    PyObject *data, *addr, *peer;
     tw_status status;
     int nothing;
 
@@ -421,16 +433,9 @@ tw_udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (nothing != 0) {
         return nothing < 0 ? NULL : Py_NewRef(Py_None);
     }
-    if (write_check_address(self, &addr) < 0) {
-        return NULL;
-    }
-    if (TW_UNLIKELY(self->base.fd < 0
-                    || (self->base.conn_lost > 0 && self->address))) {
-        status = write_count_lost(self);
-    }
-    else {
-        status = write_datagram(self, data, addr);
-    }
+    peer = Py_XNewRef(self->address); /* a comparison may replace it */
+    status = write_to(self, data, addr, peer);
+    Py_XDECREF(peer);
     if (status < 0) {
         return NULL;
     }

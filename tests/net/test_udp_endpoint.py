@@ -185,6 +185,37 @@ def test_a_connected_socket_ignores_addresses(run):
     run(main())
 
 
+def test_the_peer_can_be_set(run):
+    # As asyncio-dgram does for a socket that the program has connected.
+    class Renames(tuple):
+        def __eq__(self, other):
+            client.transport._address = None
+            return False
+
+    async def main():
+        nonlocal client
+        server = await bound()
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect(name_of(server))
+        client = await endpoint(sock=sock)
+        assert client.transport._address is None
+        client.transport._address = name_of(server)
+        assert client.transport._address == name_of(server)
+        client.transport.sendto(b"1")
+        client.transport.sendto(b"2", name_of(server))
+        with pytest.raises(ValueError, match="Invalid address: must be None or"):
+            client.transport.sendto(b"3", ("127.0.0.1", 9))
+        with pytest.raises(ValueError, match="Invalid address: must be None or"):
+            client.transport.sendto(b"3", Renames(("127.0.0.1", 9)))
+        client.transport.sendto(b"4", ("127.0.0.1", 9))
+        await server.count(3)
+        assert server.payloads == [b"1", b"2", b"4"]
+        await close(server, client)
+
+    client = None
+    run(main())
+
+
 def test_extra_info(run):
     async def main():
         server = await bound()
