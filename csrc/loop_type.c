@@ -55,7 +55,7 @@ static PyMethodDef loop_methods[] = {
      NULL},
     {"_start_serving", FAST(tw_accept_loop_start_serving), VARKW,
      tw_accept_doc_start_serving},
-    {"_stop_accepting", tw_accept_loop_stop, METH_O, NULL},
+    {"_stop_serving", tw_accept_loop_stop_serving, METH_O, NULL},
     {"add_reader", FAST(tw_poll_loop_add_reader), FASTKW,
      tw_poll_doc_add_reader},
     {"add_writer", FAST(tw_poll_loop_add_writer), FASTKW,

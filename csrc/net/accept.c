@@ -343,16 +343,18 @@ tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
 }
 
 PyObject *
-tw_accept_loop_stop(PyObject *op, PyObject *sock)
+tw_accept_loop_stop_serving(PyObject *op, PyObject *sock)
 {
-    TwAccept *self = accept_of_sock((TwLoop *)op, sock);
+    TwLoop *loop = (TwLoop *)op;
+    TwAccept *self = accept_of_sock(loop, sock);
+    PyObject *argv[] = {sock};
 
     if (self != NULL) {
         Py_INCREF(self);
         tw_watcher_close(TW_TAKE(self->watcher));
         Py_DECREF(self);
     }
-    Py_RETURN_NONE;
+    return tw_call_plain_method(loop->state->str.close, argv, 1);
 }
 
 /* -- the type ------------------------------------------------------------- */

@@ -13,8 +13,9 @@
 /* loop._start_serving(...), the hook of asyncio's Server. */
 PyObject *tw_accept_loop_start_serving(PyObject *loop, PyObject *args,
                                        PyObject *kwargs);
-/* loop._stop_accepting(sock): the C half of _stop_serving. */
-PyObject *tw_accept_loop_stop(PyObject *loop, PyObject *sock);
+/* loop._stop_serving(sock): accept no more, and close the socket.  From 3.13
+   on asyncio's own, which then unlinks the path, calls it: see _loop.py. */
+PyObject *tw_accept_loop_stop_serving(PyObject *loop, PyObject *sock);
 
 extern const char tw_accept_doc_start_serving[];
 

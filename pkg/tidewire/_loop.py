@@ -222,27 +222,6 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     _make_subprocess_transport = _process._make_subprocess_transport
 
-    def _stop_serving(self, sock):
-        path = None
-        if sock in self._unix_server_sockets:
-            path = sock.getsockname()
-        self._stop_accepting(sock)
-        sock.close()
-        if path is not None:
-            self._remove_unix_path(sock, path)
-
-    def _remove_unix_path(self, sock, path):
-        # Unlink the file only if it is still the one that was bound.
-        previous = self._unix_server_sockets.pop(sock)
-        try:
-            if os.stat(path).st_ino == previous:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as err:
-            logger.error('Unable to clean up listening UNIX socket %r: %r',
-                         path, err)
-
     _sendfile_native = _seam.sendfile_native
 
     getaddrinfo = _dns.getaddrinfo
@@ -250,6 +229,9 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     _make_ssl_transport = _tls._make_ssl_transport
     start_tls = _tls.start_tls
+
+
+_seam.take_stop_serving(Loop)
 
 
 def new_event_loop():

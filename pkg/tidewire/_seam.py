@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import threading
+import types
 from asyncio import (
     base_events,
     constants,
@@ -35,6 +36,20 @@ add_signal_handler = unix_events._UnixSelectorEventLoop.add_signal_handler
 remove_signal_handler = unix_events._UnixSelectorEventLoop.remove_signal_handler
 _handle_signal = unix_events._UnixSelectorEventLoop._handle_signal
 _check_signal = unix_events._UnixSelectorEventLoop._check_signal
+
+
+def take_stop_serving(cls):
+    """Give cls asyncio's _stop_serving(), which unlinks a Unix server's path (3.13+).
+
+    Its super() starts from cls.  It is the function itself, since blockbuster
+    knows by its name and file that it may block.
+    """
+    ours = vars(unix_events._UnixSelectorEventLoop).get('_stop_serving')
+    if ours is not None:
+        cls._stop_serving = types.FunctionType(
+            ours.__code__, ours.__globals__, ours.__name__,
+            closure=(types.CellType(cls),))
+
 
 #: The steps of create_connection() that _conn.py leaves out, or takes.
 ensure_resolved = base_events.BaseEventLoop._ensure_resolved

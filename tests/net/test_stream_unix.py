@@ -174,6 +174,31 @@ def test_cleanup_socket(loop, run, path, cleanup):
     assert os.path.exists(path) is not cleanup
 
 
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="new in 3.13")
+def test_cleanup_is_known_to_block(loop, run, path, monkeypatch):
+    # blockbuster lets asyncio's function block the loop, and knows it like this.
+    seen = []
+
+    def known(function):
+        def note(*args, **kwargs):
+            code = sys._getframe(1).f_code
+            seen.append((os.path.basename(code.co_filename), code.co_name))
+            return function(*args, **kwargs)
+        return note
+
+    async def main():
+        server = await loop.create_unix_server(Recorder, path)
+        monkeypatch.setattr(os, "stat", known(os.stat))
+        monkeypatch.setattr(os, "unlink", known(os.unlink))
+        server.close()
+        monkeypatch.undo()
+        await end(server)
+
+    run(main())
+    assert not os.path.exists(path)
+    assert seen == [("unix_events.py", "_stop_serving")] * 2
+
+
 def test_server_on_an_existing_socket(loop, run, path):
     async def main():
         sock = socket.socket(socket.AF_UNIX)
