@@ -72,6 +72,16 @@ set_update(TwWatcher *w)
     return set_control(w->loop, op, w->fd, w->want);
 }
 
+tw_uverr
+tw_watcher_probe(TwLoop *loop, int fd)
+{
+    if (set_control(loop, EPOLL_CTL_ADD, fd, 0) < 0) {
+        return errno == EEXIST ? 0 : -errno;
+    }
+    set_control(loop, EPOLL_CTL_DEL, fd, 0);
+    return 0;
+}
+
 static void
 set_remove(TwWatcher *w)
 {

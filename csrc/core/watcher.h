@@ -57,6 +57,10 @@ TW_MUSTCHECK tw_status tw_watcher_want(TwWatcher *w, unsigned events);
    the descriptor may be another one under the same number. */
 TW_MUSTCHECK tw_status tw_watcher_rearm(TwWatcher *w);
 
+/* Would the set take the descriptor?  It does not know it afterwards, if it
+   did not before. */
+TW_MUSTCHECK tw_uverr tw_watcher_probe(TwLoop *loop, int fd);
+
 /* Want nothing, and leave the set now: for descriptors that the program may
    close as soon as we return. */
 void tw_watcher_stop_now(TwWatcher *w);

@@ -335,11 +335,14 @@ tw_poll_check_fd(TwLoop *loop, int fd, PyObject *shown)
     return -1;
 }
 
-/* As a selector refuses at once: closed ones, regular files. */
+/* As a selector refuses at once: closed ones, and files without a poll.
+   Sockets and pipes have one; of others, regular files and devices, only the
+   kernel knows. */
 static tw_status
-poll_check_new(int fd)
+poll_check_new(TwLoop *loop, int fd)
 {
     struct stat st;
+    tw_uverr err;
 
     if (fd < 0) {
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
@@ -349,11 +352,14 @@ poll_check_new(int fd)
         tw_errno_raise(-errno);
         return -1;
     }
-    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
-        tw_errno_raise(-EPERM);
-        return -1;
+    if (S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode)) {
+        return 0;
     }
-    return 0;
+    err = tw_watcher_probe(loop, fd);
+    if (err < 0) {
+        tw_errno_raise(err);
+    }
+    return err < 0 ? -1 : 0;
 }
 
 /* The TwPoll to use, its watcher asking epoll anew if need be. */
@@ -363,13 +369,13 @@ poll_for(TwLoop *loop, int fd, PyObject *key)
     TwPoll *self = poll_find(loop, fd);
 
     if (self == NULL) {
-        if (poll_check_new(fd) < 0) {
+        if (poll_check_new(loop, fd) < 0) {
             return NULL;
         }
         self = poll_new(loop, fd);
     }
     else if (key == NULL || key != self->key) {
-        if ((key == NULL && poll_check_new(fd) < 0)
+        if ((key == NULL && poll_check_new(loop, fd) < 0)
             || tw_watcher_rearm(self->watcher) < 0) {
             return NULL;
         }

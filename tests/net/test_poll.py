@@ -277,6 +277,27 @@ def test_regular_file_is_refused(loop, tmp_path):
         assert loop.remove_writer(file) is False
 
 
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/zero", "/"])
+def test_file_without_a_poll_is_refused_at_once(loop, name):
+    """Programs ask that way whether stdin, /dev/null in a daemon, can be watched."""
+    fd = os.open(name, os.O_RDONLY)
+    for add in loop.add_reader, loop.add_writer:
+        with pytest.raises(PermissionError):
+            add(fd, print)
+    assert not loop.remove_reader(fd)
+    assert not loop.remove_writer(fd)
+    os.close(fd)
+
+
+def test_regular_file_that_has_a_poll(loop):
+    """Some of those that the kernel makes: /proc/mounts is always readable."""
+    seen = []
+    with open("/proc/self/mounts", "rb", buffering=0) as file:
+        loop.add_reader(file, seen.append, 1)
+        until(loop, lambda: seen)
+        assert loop.remove_reader(file)
+
+
 def test_closed_descriptor_is_refused(loop):
     r, w = os.pipe()
     os.close(r)
