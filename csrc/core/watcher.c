@@ -75,6 +75,9 @@ set_update(TwWatcher *w)
 tw_uverr
 tw_watcher_probe(TwLoop *loop, int fd)
 {
+    if (fd == uv_backend_fd(&loop->uv)) {
+        return -EINVAL; /* as for the set itself */
+    }
     if (set_control(loop, EPOLL_CTL_ADD, fd, 0) < 0) {
         return errno == EEXIST ? 0 : -errno;
     }

@@ -376,7 +376,10 @@ def test_the_loops_own_descriptors_watched(script):
             own = list(epolls())
             assert len(own) == 2
             for fd in own:
-                loop.add_reader(fd, print, "ready?")
+                try:
+                    loop.add_reader(fd, print, "ready?")
+                except OSError as exc:
+                    print(exc)
                 await asyncio.sleep(0.001)
                 loop.remove_reader(fd)
                 await asyncio.sleep(0.001)
@@ -395,7 +398,8 @@ def test_the_loops_own_descriptors_watched(script):
         loop.close()
         print(len(reports), {type(exc) for exc in reports})
     """)
-    assert out == ["True", "2 {<class 'OSError'>}"]
+    refused = "[Errno 22] Invalid argument"
+    assert out == [refused, refused, "True", "0 set()"]
 
 
 def test_blocking_mode_changed_by_a_child(hostile):
