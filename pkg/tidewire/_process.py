@@ -19,13 +19,16 @@ from asyncio.log import logger
 
 _thread_numbers = itertools.count()
 
-# Before 3.12 asyncio lets one more iteration pass before process_exited.
+# Before 3.12 asyncio's watcher is a thread, and lets one more iteration pass before
+# process_exited.
 _ONE_MORE_TURN = sys.version_info < (3, 12)
 
 
 class SubprocessTransport(
         unix_events._UnixSubprocessTransport):  # type: ignore[name-defined]
     """The transport of a child process: loop.subprocess_exec() and subprocess_shell()."""
+
+    _as_by_thread = _ONE_MORE_TURN
 
     def _child_ended(self, returncode):
         """Called from the loop, with the return code, or None if somebody else took it."""
@@ -44,7 +47,10 @@ class SubprocessTransport(
         with self._proc._waitpid_lock:
             returncode = self._proc.returncode
         if returncode is None:
+            # asyncio's watchers have a text each.
             logger.warning(
+                "Unknown child process pid %d, will report returncode 255"
+                if self._as_by_thread else
                 "child process pid %d exit status already read: "
                 " will report returncode 255", self._pid)
             return 255
@@ -77,6 +83,7 @@ def _watch(loop, transport):
     if os.environ.get("TIDEWIRE_CHILD_WATCHER") != "thread":
         if loop._watch_child(pid, transport._child_ended):
             return
+    transport._as_by_thread = True
     threading.Thread(
         target=_wait_in_thread, args=(loop, pid, transport._child_ended),
         name=f"tidewire-waitpid-{next(_thread_numbers)}", daemon=True).start()
