@@ -10,8 +10,12 @@
 #include "net/sock_object.h"
 #include "net/stream.h"
 
+/* Begins as a TwStepper: a plain connection is accepted in the turn after the
+   one that saw it, when asyncio's task makes its transport. */
 typedef struct {
     PyObject_HEAD
+    PyObject *unused[5];
+    const TwStepOps *ops;
     TwLoop *loop;        /* strong */
     TwWatcher *watcher;  /* ours until stopped */
     PyObject *factory;   /* strong: protocol_factory */
@@ -20,7 +24,9 @@ typedef struct {
     PyObject *server;    /* strong */
     PyObject *ssl_times; /* strong: (handshake, shutdown) timeouts */
     PyObject *context;   /* strong: copied for each connection */
+    uint64_t turn;       /* of the last step */
     int backlog;         /* connections per turn */
+    bool queued;         /* stands in the ready queue */
 } TwAccept;
 
 /* -- one connection ------------------------------------------------------- */
@@ -205,19 +211,12 @@ accept_one(TwAccept *self)
     return tw_call_report(self->loop, "socket.accept() failed", NULL, NULL);
 }
 
+/* At most `backlog`, so that nobody else starves. */
 static tw_status
-accept_on_ready(PyObject *op, unsigned events)
+accept_batch(TwAccept *self)
 {
-    TwAccept *self = (TwAccept *)op;
     int result = 1;
 
-    if (events & TW_EV_BAD) {
-        tw_watcher_close(TW_TAKE(self->watcher));
-        tw_errno_raise(-EBADF);
-        return tw_call_report(self->loop, "socket.accept() failed", NULL,
-                              NULL);
-    }
-    /* At most `backlog`, so that nobody else starves. */
     for (int i = 0; i < self->backlog && result > 0; i++) {
         if (self->watcher == NULL || !self->watcher->want) {
             return 0;
@@ -225,6 +224,53 @@ accept_on_ready(PyObject *op, unsigned events)
         result = accept_one(self);
     }
     return result < 0 ? -1 : 0;
+}
+
+/* Has the program closed our socket object? */
+static bool
+accept_is_stale(PyObject *op)
+{
+    TwAccept *self = (TwAccept *)op;
+    int fd = PyObject_AsFileDescriptor(self->sock);
+
+    PyErr_Clear();
+    return self->watcher == NULL || fd != self->watcher->fd;
+}
+
+static tw_status
+accept_step(PyObject *op)
+{
+    TwAccept *self = (TwAccept *)op;
+
+    self->queued = false;
+    self->turn = self->loop->stats.turns;
+    return accept_is_stale(op) ? 0 : accept_batch(self);
+}
+
+static const TwStepOps accept_step_ops = {accept_step};
+
+static tw_status
+accept_on_ready(PyObject *op, unsigned events)
+{
+    TwAccept *self = (TwAccept *)op;
+
+    if (events & TW_EV_BAD) {
+        tw_watcher_close(TW_TAKE(self->watcher));
+        tw_errno_raise(-EBADF);
+        return tw_call_report(self->loop, "socket.accept() failed", NULL,
+                              NULL);
+    }
+    if (self->ssl != NULL) {
+        return accept_batch(self);
+    }
+    /* What the poll saw before this turn's step is accepted by now. */
+    if (self->queued || self->turn == self->loop->stats.turns) {
+        return 0;
+    }
+    self->queued = tw_loop_push_step(self->loop, op) == 0;
+    return self->queued ? 0
+                        : tw_call_report(self->loop, "socket.accept() failed",
+                                         NULL, NULL);
 }
 
 /* -- serving -------------------------------------------------------------- */
@@ -242,17 +288,6 @@ accept_of_sock(TwLoop *loop, PyObject *sock)
         }
     }
     return NULL;
-}
-
-/* Has the program closed our socket object? */
-static bool
-accept_is_stale(PyObject *op)
-{
-    TwAccept *self = (TwAccept *)op;
-    int fd = PyObject_AsFileDescriptor(self->sock);
-
-    PyErr_Clear();
-    return self->watcher == NULL || fd != self->watcher->fd;
 }
 
 static TwAccept *
@@ -273,6 +308,7 @@ accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
     self->ssl = ssl && ssl != Py_None ? Py_NewRef(ssl) : NULL;
     self->server = Py_NewRef(server);
     self->ssl_times = Py_NewRef(ssl_times);
+    self->ops = &accept_step_ops;
     self->backlog = backlog;
     self->context = PyContext_CopyCurrent();
     if (self->context != NULL) {

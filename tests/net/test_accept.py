@@ -356,3 +356,68 @@ def test_accept_with_sock_accept(loop, run):
             await protocol.saw("lost")
 
     run(main())
+
+
+def test_made_in_the_turn_after_the_poll(loop, run):
+    """asyncio has a task for each: others that are ready come before it."""
+    seen = []
+
+    def tick(n=1):
+        seen.append(n)
+        if "made" not in seen and n < 50:
+            loop.call_soon(tick, n + 1)
+
+    def factory():
+        seen.append("factory")
+        return Recorder({"made": lambda protocol: seen.append("made")})
+
+    async def main():
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        await support.io_turns()
+        socks = connect(server.sockets[0].getsockname(), 2)
+        loop.call_soon(tick)
+        while seen.count("made") < 2:
+            await asyncio.sleep(0)
+        close(socks)
+        await support.io_turns()
+        server.close()
+
+    run(main())
+    assert seen[:7] == [1, 2, "factory", "factory", 3, "made", "made"]
+
+
+@pytest.mark.tidewire        # asyncio's server.close() raises then
+def test_listener_closed_between_the_poll_and_the_turn(loop, run):
+    """Its number belongs to another by then."""
+    made = []
+
+    async def main():
+        listener = socket.create_server(("127.0.0.1", 0))
+        number = listener.fileno()
+        server = await loop.create_server(
+            lambda: made.append(Recorder()) or made[-1], sock=listener)
+        await support.io_turns()
+        others = socket.create_server(("127.0.0.1", 0))
+        client, = connect(listener.getsockname())
+        theirs, = connect(others.getsockname())
+
+        def replace():
+            loop.remove_reader(listener)
+            listener.close()
+            with others:
+                moved.append(others.dup())
+
+        moved = []
+        loop.call_soon(loop.call_soon, replace)
+        await support.io_turns()
+        assert moved[0].fileno() == number
+        moved[0].setblocking(False)
+        conn, address = moved[0].accept()
+        assert address == theirs.getsockname()
+        close([conn, moved[0], client, theirs])
+        for protocol in made:
+            protocol.transport.abort()
+        await support.io_turns()
+        server.close()
+
+    run(main())
