@@ -149,6 +149,61 @@ def test_errors_of_datagrams_that_left_together(run):
     run(main())
 
 
+# -- connections --------------------------------------------------------------
+
+def turns_to_connect(factory, address):
+    """How many turns before create_connection() returned, or failed."""
+    turns = [0]
+
+    def tick():
+        turns[0] += 1
+        loop.call_soon(tick)
+
+    async def main():
+        loop.call_soon(tick)
+        try:
+            transport, _ = await loop.create_connection(Recorder, *address)
+        except ConnectionRefusedError:
+            return turns[0]
+        count = turns[0]
+        transport.abort()
+        await support.io_turns()
+        return count
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        loop = runner.get_loop()
+        return runner.run(main())
+
+
+def test_connection_within_this_machine(loop_factory):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        theirs = turns_to_connect(asyncio.SelectorEventLoop, address)
+        assert theirs > turns_to_connect(loop_factory, address) > 0
+    assert turns_to_connect(loop_factory, address) == 0
+
+
+async def times_eof_is_told():
+    transport, protocol, peer = await support.connected(
+        "unix", lambda: Recorder({"eof": lambda protocol: True}))
+    peer.shutdown(socket.SHUT_WR)
+    await protocol.saw("eof")
+    transport.pause_reading()
+    transport.resume_reading()
+    await support.io_turns(5)
+    await support.close(protocol)
+    peer.close()
+    return protocol.names.count("eof")
+
+
+def test_end_of_the_stream_is_told_once(loop_factory):
+    counts = []
+    for factory in asyncio.SelectorEventLoop, loop_factory:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            counts.append(runner.run(times_eof_is_told()))
+    assert counts == [2, 1]
+
+
 # -- contexts ---------------------------------------------------------------
 
 var = contextvars.ContextVar("var", default="none")

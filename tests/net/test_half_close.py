@@ -116,7 +116,7 @@ def test_half_open_hears_eof_once(run, kind):
         peer.close()
         return names
 
-    # Reading that was resumed may hear it again, in asyncio as well.
+    # asyncio tells it again when reading is resumed: docs/differences.rst.
     assert run(main())[:2] == ["made", "eof"]
 
 
