@@ -85,8 +85,12 @@ tw_state_init(tw_state *state, PyObject *module)
         < 0) {
         return -1;
     }
-    return state_ask_seam(state, "sendfile_always_moves",
-                          &state->sendfile_always_moves);
+    if (state_ask_seam(state, "sendfile_always_moves",
+                       &state->sendfile_always_moves)
+        < 0) {
+        return -1;
+    }
+    return state_ask_seam(state, "accepts_one_more", &state->accepts_one_more);
 }
 
 /* Every strong reference of the state but the names, once each. */

@@ -130,6 +130,7 @@ typedef struct tw_state {
     PyObject *dns;                  /* tuple or NULL: ops/dns.c */
     int server_takes_transport;     /* Server._attach(transport): 3.13+ */
     int sendfile_always_moves;      /* the file, also if nothing was sent */
+    int accepts_one_more;           /* than the backlog, in a turn */
 
     PyObject *empty_tuple;
     PyObject *kw_loop; /* ("loop",) */

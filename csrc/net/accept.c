@@ -25,7 +25,7 @@ typedef struct {
     PyObject *ssl_times; /* strong: (handshake, shutdown) timeouts */
     PyObject *context;   /* strong: copied for each connection */
     uint64_t turn;       /* of the last step */
-    int backlog;         /* connections per turn */
+    int64_t batch;       /* connections per turn */
     bool queued;         /* stands in the ready queue */
 } TwAccept;
 
@@ -211,13 +211,13 @@ accept_one(TwAccept *self)
     return tw_call_report(self->loop, "socket.accept() failed", NULL, NULL);
 }
 
-/* At most `backlog`, so that nobody else starves. */
+/* Not too many, so that nobody else starves. */
 static tw_status
 accept_batch(TwAccept *self)
 {
     int result = 1;
 
-    for (int i = 0; i < self->backlog && result > 0; i++) {
+    for (int64_t i = 0; i < self->batch && result > 0; i++) {
         if (self->watcher == NULL || !self->watcher->want) {
             return 0;
         }
@@ -309,7 +309,7 @@ accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
     self->server = Py_NewRef(server);
     self->ssl_times = Py_NewRef(ssl_times);
     self->ops = &accept_step_ops;
-    self->backlog = backlog;
+    self->batch = (int64_t)backlog + loop->state->accepts_one_more;
     self->context = PyContext_CopyCurrent();
     if (self->context != NULL) {
         self->watcher = tw_watcher_open(loop, fd, (PyObject *)self,

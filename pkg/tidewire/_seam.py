@@ -80,6 +80,11 @@ sendfile_always_moves = (
     unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos
     .__code__.co_argcount == 3)
 
+#: A server accepts a connection more than its backlog in a turn: late in 3.13.
+accepts_one_more = PY >= (3, 15) or any(
+    type(const) is int for const in
+    selector_events.BaseSelectorEventLoop._accept_connection.__code__.co_consts)
+
 
 # -- streams -----------------------------------------------------------------
 

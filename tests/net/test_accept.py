@@ -1,5 +1,7 @@
 """Accepting connections: bursts, EMFILE, factories that raise."""
 import asyncio
+import importlib
+import inspect
 import resource
 import socket
 
@@ -419,5 +421,22 @@ def test_listener_closed_between_the_poll_and_the_turn(loop, run):
             protocol.transport.abort()
         await support.io_turns()
         server.close()
+
+    run(main())
+
+
+def test_backlog_of_nothing(loop, run):
+    """listen(0) takes a connection, and newer asyncio accepts it."""
+    selector_events = importlib.import_module("asyncio.selector_events")
+    source = inspect.getsource(selector_events.BaseSelectorEventLoop._accept_connection)
+    if "backlog + 1" not in source:
+        pytest.skip("this version's asyncio accepts nothing then")
+
+    async def main():
+        async with Server(loop, backlog=0) as server:
+            for n in range(1, 4):
+                socks = connect(server.address)
+                await server.accepted(n)
+                close(socks)
 
     run(main())
