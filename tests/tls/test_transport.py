@@ -1,6 +1,7 @@
 """TLS transports from the program's side: data, flow control, callbacks, extra info."""
 import asyncio
 import gc
+import os
 import random
 import ssl
 
@@ -355,6 +356,25 @@ def test_questions_to_a_closed_transport(run):
         assert one.transport.is_reading() in (True, False)
         assert one.transport.get_write_buffer_size() == 0
         assert one.transport.is_closing()
+    run(main())
+
+
+@pytest.mark.tidewire       # asyncio has closed it by then, and answers None
+def test_connection_lost_can_ask_about_the_connection(run):
+    seen = []
+
+    def lost(protocol, exc):
+        ask = protocol.transport.get_extra_info
+        seen.append((ask("peername"), ask("socket").fileno()))
+
+    async def main():
+        one, peer = await tlskit.with_peer(lambda: Recorder({"lost": lost}))
+        there = one.transport.get_extra_info("peername")
+        number = one.transport.get_extra_info("socket").fileno()
+        await tlskit.finish(one, peer)
+        assert seen == [(there, number)]
+        with pytest.raises(OSError):
+            os.fstat(number)
     run(main())
 
 
