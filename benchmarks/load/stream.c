@@ -120,9 +120,9 @@ conn_answered(struct conn *c)
     }
 }
 
-/* TLS is read until it would block: it keeps bytes that epoll cannot see. A
- * server that only sends may never let it block; that is left when it has none
- * of these. */
+/* TLS keeps bytes that epoll cannot see: it is read until it has none. Not
+ * until it would block: a server as fast as we are may never let it, and the
+ * other connections would wait. */
 static void
 conn_readable(struct conn *c)
 {
@@ -143,8 +143,7 @@ conn_readable(struct conn *c)
             c->got += (size_t)n;
             conn_answered(c);
         }
-        if (!c->link.ssl
-            || (opt.mode == LOAD_RECV && !SSL_has_pending(c->link.ssl))) {
+        if (!c->link.ssl || !SSL_has_pending(c->link.ssl)) {
             break;
         }
     }
