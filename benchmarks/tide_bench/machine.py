@@ -48,13 +48,20 @@ def moment():
             "load": os.getloadavg(), "stolen": _stolen()}
 
 
+# What a figure depends on: a change of the documentation makes no run another.
+MEASURED = ("csrc", "pkg", "benchmarks", "setup.py", "pyproject.toml")
+
+
 def commit():
     """Of this tree; TIDE_BENCH_COMMIT says it for a copy without git."""
     if told := os.environ.get("TIDE_BENCH_COMMIT"):
         return told
-    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
-                          capture_output=True, text=True)
-    return done.stdout.strip()
+    def git(*words):
+        return subprocess.run(["git", "-C", str(ROOT), *words],
+                              capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED)
+    return git("describe", "--always") + ("-dirty" if changed else "")
 
 
 def command(argv, json_path):
