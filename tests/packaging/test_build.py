@@ -146,7 +146,9 @@ def test_install_in_a_clean_environment(sdist, tmp_path, source):
     where = sdist
     if source == "folder":
         with tarfile.open(sdist) as archive:
-            archive.extractall(tmp_path, filter="data")
+            if hasattr(tarfile, "data_filter"):     # 3.11.4
+                archive.extraction_filter = tarfile.data_filter
+            archive.extractall(tmp_path)
         where = tmp_path / sdist.name.removesuffix(".tar.gz")
         env["TIDEWIRE_DEBUG"] = "1"     # the same, and quickly compiled
     process = subprocess.run([*pip, "install", "-q", where], env=env,

@@ -1,9 +1,15 @@
 """The same program on asyncio's loop and on ours sees the same."""
 import asyncio
+import sys
 
 import pytest
 
 from parity import harness, programs
+
+# Debian 12 has 3.11.2: its pipe transports have no is_reading(), nor what else
+# was mended since.
+of_today = pytest.mark.skipif(
+    sys.version_info < (3, 11, 7), reason="later releases of this asyncio differ from it")
 
 
 def check(stock_factory, factory, program, *args):
@@ -18,6 +24,7 @@ def check(stock_factory, factory, program, *args):
     assert not differences, "\n".join(differences)
 
 
+@of_today
 @pytest.mark.parametrize("name", programs.PROGRAMS)
 def test_program(name, loop_factory, monkeypatch):
     if name in programs.WITHOUT_CORK:
