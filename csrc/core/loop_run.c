@@ -8,7 +8,6 @@
    The GIL is given away and taken back in loop_poll(), and nowhere else. */
 #include <errno.h>
 #include <math.h>
-#include <time.h>
 
 #include "base/compat.h"
 #include "base/errno.h"
