@@ -6,8 +6,6 @@ import support
 import tlskit
 from support import BufferedRecorder, Recorder
 
-TOLD_BELOW = "Fatal error: protocol.buffer_updated() call failed."
-
 
 def gappy():
     return memoryview(b"abcdef")[::2]
@@ -81,7 +79,7 @@ def test_a_cancelled_callback_is_told_of(run, errors, hook):
         assert isinstance(protocol.lost, asyncio.CancelledError)
         peer.close()
         (context,) = errors.take()
-        assert context["message"] == TOLD_BELOW
+        assert context["message"] == tlskit.TOLD_BELOW
         assert context["exception"] is protocol.lost
     run(main())
 

@@ -473,9 +473,6 @@ def test_set_protocol_in_get_buffer(run, kind):
 
 # -- callbacks that raise or close ------------------------------------------
 
-TOLD_BELOW = "Fatal error: protocol.buffer_updated() call failed."
-
-
 @pytest.mark.parametrize("exc", [ZeroDivisionError, OSError, asyncio.CancelledError])
 def test_data_received_raises(run, errors, exc):
     def fail(protocol, data):
@@ -493,7 +490,7 @@ def test_data_received_raises(run, errors, exc):
         elif exc is OSError:
             assert contexts == []
         else:
-            assert [c["message"] for c in contexts] == [TOLD_BELOW]
+            assert [c["message"] for c in contexts] == [tlskit.TOLD_BELOW]
             assert contexts[0]["exception"] is one.lost
     run(main())
 

@@ -12,6 +12,8 @@ import ssl
 import support
 
 NAME = "localhost"
+# What asyncio's transport below reports of a CancelledError in a callback.
+TOLD_BELOW = "Fatal error: protocol.buffer_updated() call failed."
 
 
 @functools.cache
