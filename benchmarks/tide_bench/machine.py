@@ -56,6 +56,7 @@ def commit():
     """Of this tree; TIDE_BENCH_COMMIT says it for a copy without git."""
     if told := os.environ.get("TIDE_BENCH_COMMIT"):
         return told
+
     def git(*words):
         return subprocess.run(["git", "-C", str(ROOT), *words],
                               capture_output=True, text=True).stdout.strip()
