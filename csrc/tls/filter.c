@@ -14,6 +14,12 @@ filter_stream(const TwTls *tls)
     return (TwStream *)tls->lower;
 }
 
+static inline bool
+filter_is_gone(const TwTls *tls)
+{
+    return tls->lower == NULL || tw_tls_is_lost(tls);
+}
+
 static tw_status
 sink_on_data(TwStream *stream, PyObject *owner, char *p, size_t n)
 {
@@ -181,7 +187,7 @@ adapter_get_transport(PyObject *op, void *unused)
 {
     TwTls *tls = ((TwAdapter *)op)->tls;
 
-    return Py_NewRef(tls->lower && !tls->is_lost ? tls->lower : Py_None);
+    return Py_NewRef(filter_is_gone(tls) ? Py_None : tls->lower);
 }
 
 static PyObject *
@@ -316,7 +322,7 @@ tw_filter_tell_when_drained(TwTls *tls)
 {
     TwStream *stream = filter_stream(tls);
 
-    if (tls->is_stream && !tls->is_lost && stream != NULL
+    if (tls->is_stream && !tw_tls_is_lost(tls) && stream != NULL
         && stream->queue.bytes > stream->base.low) {
         stream->base.flags |= TW_F_WRITE_PAUSED;
         tls->lower_full = 1;
@@ -356,7 +362,7 @@ filter_call(TwTls *tls, PyObject *name, PyObject *arg)
 static tw_status
 filter_tell(TwTls *tls, PyObject *name, PyObject *arg)
 {
-    if (tls->lower == NULL || tls->is_lost) {
+    if (filter_is_gone(tls)) {
         return 0;
     }
     if (filter_call(tls, name, arg) < 0) {
@@ -440,7 +446,7 @@ tw_filter_send(TwTls *tls, bool late)
     if (n == 0 || tw_engine_is_busy(tls->engine)) {
         return 0;
     }
-    if (tls->lower == NULL || tls->is_lost) {
+    if (filter_is_gone(tls)) {
         tw_engine_out_clear(tls->engine);
         return 0;
     }
@@ -462,7 +468,7 @@ tw_filter_send(TwTls *tls, bool late)
 tw_status
 tw_filter_uncork(TwTls *tls)
 {
-    if (tls->lower == NULL || tls->is_lost) {
+    if (filter_is_gone(tls)) {
         return 0;
     }
     if (tls->in_read && tw_filter_send(tls, false) < 0) {
@@ -474,7 +480,7 @@ tw_filter_uncork(TwTls *tls)
 size_t
 tw_filter_waiting(TwTls *tls)
 {
-    return tls->is_stream && !tls->is_lost
+    return tls->is_stream && !tw_tls_is_lost(tls)
                ? tw_stream_buffer_size((TwTransport *)tls->lower)
                : 0;
 }
@@ -504,7 +510,7 @@ tw_filter_close_soon(TwTls *tls)
     PyObject *method;
     tw_status status;
 
-    if (tls->lower == NULL || tls->is_lost) {
+    if (filter_is_gone(tls)) {
         return 0;
     }
     /* allow: the transport's close(), bound */
@@ -522,7 +528,7 @@ tw_filter_force_close(TwTls *tls, PyObject *exc)
 {
     tw_state *state = tls->base.loop->state;
 
-    if (tls->lower == NULL || tls->is_lost) {
+    if (filter_is_gone(tls)) {
         return 0;
     }
     if (tls->is_stream) {
@@ -550,7 +556,7 @@ tw_filter_is_closing(TwTls *tls)
     PyObject *argv[] = {tls->lower}, *result;
     int closing;
 
-    if (tls->lower == NULL || tls->is_lost) {
+    if (filter_is_gone(tls)) {
         return 0;
     }
     if (tls->is_stream) {

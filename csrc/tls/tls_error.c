@@ -79,6 +79,19 @@ tw_tls_wake_waiter(TwTls *self, PyObject *exc)
     Py_DECREF(waiter);
 }
 
+/* asyncio sends at once what the program writes: it leaves before the end. */
+tw_status
+tw_tls_cut_off(TwTls *self, TwTlsState state, PyObject *exc)
+{
+    bool was_open = self->state != TW_TLS_UNWRAPPED;
+
+    self->state = state;
+    if (was_open && tw_filter_uncork(self) < 0) {
+        return -1;
+    }
+    return tw_filter_force_close(self, exc);
+}
+
 /* Close with `exc`, report it. */
 tw_status
 tw_tls_fail(TwTls *self, PyObject *exc, const char *message)
@@ -89,10 +102,11 @@ tw_tls_fail(TwTls *self, PyObject *exc, const char *message)
     if (text == NULL) {
         return -1;
     }
-    if (self->state != TW_TLS_HANDSHAKE) {
-        self->state = TW_TLS_UNWRAPPED;
-    }
-    status = tw_filter_force_close(self, exc);
+    status = tw_tls_cut_off(self,
+                            self->state == TW_TLS_HANDSHAKE
+                                ? TW_TLS_HANDSHAKE
+                                : TW_TLS_UNWRAPPED,
+                            exc);
     if (status == 0) {
         status = tw_tls_tell(self, self->base.loop->state->str.report_fatal,
                            text, exc);
@@ -117,26 +131,11 @@ tw_tls_fatal(TwTls *self, const char *message)
 }
 
 tw_status
-tw_tls_callback_failed(TwTls *self, const char *message)
+tw_tls_read_failed(TwTls *self)
 {
-    PyObject *exc;
-
-    if (tw_call_must_leave()) {
-        return -1;
-    }
-    /* What the callback wrote before it raised leaves, as without TLS. */
-    exc = tw_err_take();
-    if (tw_filter_uncork(self) < 0) {
-        Py_DECREF(exc);
-        return -1;
-    }
-    tw_err_restore_steal(exc);
-    if (message == NULL) {
-        message = PyErr_ExceptionMatches(PyExc_Exception)
-                      ? TW_TLS_FATAL_SSL
-                      : TW_TLS_FATAL_CALLBACK;
-    }
-    return tw_tls_fatal(self, message);
+    return tw_tls_fatal(self, PyErr_ExceptionMatches(PyExc_Exception)
+                                  ? TW_TLS_FATAL_SSL
+                                  : TW_TLS_FATAL_CALLBACK);
 }
 
 /* Is the exception that is set an ssl.SSLError? */
@@ -204,7 +203,7 @@ error_handshake_timeout(TwTls *self)
         return -1;
     }
     status = tw_tls_fail(self, exc, TW_TLS_FATAL_TRANSPORT);
-    if (self->is_lost) {
+    if (tw_tls_is_lost(self)) {
         tw_tls_wake_waiter(self, exc); /* nobody else would */
     }
     Py_DECREF(exc);

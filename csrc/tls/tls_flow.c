@@ -123,7 +123,7 @@ flow_drive(TwTls *self, tw_status (*drive)(TwTls *self))
 tw_status
 tw_tls_made(TwTls *self)
 {
-    if (self->state != TW_TLS_UNWRAPPED || self->is_closed) {
+    if (self->state != TW_TLS_UNWRAPPED || self->base.flags & TW_F_CLOSING) {
         return 0;
     }
     if (self->base.loop->debug) {
@@ -149,7 +149,7 @@ flow_shutdown(TwTls *self)
     if (tw_engine_is_busy(self->engine)) {
         return 0; /* comes again with the next ciphertext, or the timeout */
     }
-    if (!self->eof_got) {
+    if (!(self->base.flags & TW_F_EOF_GOT)) {
         result = tw_engine_unwrap(self->engine);
         if (self->state != TW_TLS_SHUTDOWN && result != -1) {
             return 0;
@@ -172,7 +172,7 @@ flow_shutdown(TwTls *self)
     }
     /* The lower transport first sends what it has, which a peer that does
        not read can delay for ever: the timeout holds until it is lost. */
-    if (self->timer == NULL && !self->is_lost
+    if (self->timer == NULL && !tw_tls_is_lost(self)
         && tw_tls_start_timer(self, self->shutdown_timeout) < 0) {
         return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
     }
@@ -186,7 +186,8 @@ flow_flushed(TwTls *self)
     if (self->state != TW_TLS_FLUSHING) {
         return 0;
     }
-    if (self->eof_got && self->paused && !self->is_closed
+    if ((self->base.flags & (TW_F_EOF_GOT | TW_F_READ_PAUSED | TW_F_CLOSING))
+            == (TW_F_EOF_GOT | TW_F_READ_PAUSED)
         && tw_engine_bound(self->engine) > 0) {
         return 0; /* paused again with data left: resume_reading() goes on */
     }
@@ -233,13 +234,13 @@ static tw_status
 flow_start_shutdown(TwTls *self)
 {
     if (self->state == TW_TLS_HANDSHAKE) {
-        self->is_closed = 1;
+        self->base.flags |= TW_F_CLOSING;
         return tw_tls_abort(self, NULL);
     }
     if (self->state != TW_TLS_WRAPPED) {
         return 0;
     }
-    self->is_closed = 1;
+    self->base.flags |= TW_F_CLOSING;
     self->state = TW_TLS_FLUSHING;
     if (tw_tls_start_timer(self, self->shutdown_timeout) < 0) {
         return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
@@ -254,7 +255,7 @@ tw_tls_close(TwTls *self)
 
     Py_INCREF(self);
     status = flow_start_shutdown(self);
-    self->is_closed = 1;
+    self->base.flags |= TW_F_CLOSING;
     Py_DECREF(self);
     return status;
 }
@@ -265,12 +266,8 @@ tw_tls_abort(TwTls *self, PyObject *exc)
     tw_status status;
 
     Py_INCREF(self);
-    self->is_closed = 1;
-    self->state = TW_TLS_UNWRAPPED;
-    status = tw_filter_uncork(self);
-    if (status == 0) {
-        status = tw_filter_force_close(self, exc);
-    }
+    self->base.flags |= TW_F_CLOSING;
+    status = tw_tls_cut_off(self, TW_TLS_UNWRAPPED, exc);
     Py_DECREF(self);
     return status;
 }
@@ -298,7 +295,7 @@ flow_advance(TwTls *self)
 tw_status
 tw_tls_data(TwTls *self, const char *p, size_t n)
 {
-    if (self->state == TW_TLS_UNWRAPPED && self->is_closed) {
+    if (self->state == TW_TLS_UNWRAPPED && self->base.flags & TW_F_CLOSING) {
         return 0;
     }
     if (tw_engine_lend(self->engine, p, n) < 0) {
@@ -324,11 +321,12 @@ flow_eof(TwTls *self)
         return handshake_failed(self);
     case TW_TLS_WRAPPED:
         self->state = TW_TLS_FLUSHING;
-        if (self->paused) {
+        if (self->base.flags & TW_F_READ_PAUSED) {
             return 1;
         }
         return flow_flush(self) < 0 ? -1
-               : self->state == TW_TLS_FLUSHING && !self->is_closed;
+               : self->state == TW_TLS_FLUSHING
+                     && !(self->base.flags & TW_F_CLOSING);
     case TW_TLS_FLUSHING:
     case TW_TLS_SHUTDOWN:
         return flow_advance(self);
@@ -344,7 +342,7 @@ tw_tls_eof(TwTls *self)
     int keep_open;
 
     Py_INCREF(self);
-    self->eof_got = 1;
+    self->base.flags |= TW_F_EOF_GOT;
     keep_open = tw_tls_log(self, "%r received EOF");
     if (keep_open == 0) {
         keep_open = flow_eof(self);
@@ -360,14 +358,14 @@ tw_tls_lost(TwTls *self, PyObject *exc)
                 && (self->app == TW_APP_MADE || self->app == TW_APP_EOF);
     tw_status status = 0;
 
-    if (self->is_lost) {
+    if (tw_tls_is_lost(self)) {
         return 0;
     }
     Py_INCREF(self);
-    self->is_lost = 1;
-    self->is_closed = 1;
+    self->base.flags |= TW_F_LOST_SCHEDULED | TW_F_CLOSING;
     self->state = TW_TLS_UNWRAPPED;
     tw_bufq_clear(&self->backlog);
+    Py_CLEAR(self->read_error);
     if (!tw_engine_is_busy(self->engine)) {
         tw_engine_out_clear(self->engine);
     }
@@ -383,7 +381,7 @@ tw_tls_lost(TwTls *self, PyObject *exc)
         status = tw_transport_call_lost(&self->base);
     }
     else {
-        self->base.flags |= TW_F_LOST | TW_F_CLOSING;
+        self->base.flags |= TW_F_LOST;
         Py_CLEAR(self->base.protocol);
     }
     Py_DECREF(self);

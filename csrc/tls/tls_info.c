@@ -54,7 +54,7 @@ tw_tls_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
         return NULL;
     }
     size = PyLong_FromSize_t(tw_tls_buffer_size(self));
-    if (size == NULL || self->is_stream || self->is_lost
+    if (size == NULL || self->is_stream || tw_tls_is_lost(self)
         || self->lower == NULL) {
         return size;
     }

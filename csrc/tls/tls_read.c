@@ -10,11 +10,8 @@
    Bigger blocks would be mapped afresh each time, and paid in page faults. */
 #define READ_MOST (112 * 1024)
 
-/* How a stretch of reading ended. */
-typedef struct {
-    Py_ssize_t last;  /* what the engine said last: > 0, 0, WANT, -1 */
-    PyObject *exc;    /* strong or NULL: the exception of a -1 */
-} TwReadEnd;
+/* In this file `last` is what the engine's read() returned last: bytes, 0 for
+   close_notify, TW_ENGINE_WANT, or -1: then the exception is in read_error. */
 
 /* -- end of file ---------------------------------------------------------- */
 
@@ -34,7 +31,7 @@ tw_tls_tell_eof(TwTls *self)
     keep_open = result ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open < 0) {
-        return tw_tls_callback_failed(self, "Error calling eof_received()");
+        return tw_tls_fatal(self, "Error calling eof_received()");
     }
     if (keep_open) {
         PyObject *argv[] = {tw_engine_name(state, TW_TLS_HELPERS)};
@@ -59,9 +56,9 @@ read_eof(TwTls *self)
 
 /* What the engine said last, now that the data was delivered. */
 static tw_status
-read_ended(TwTls *self, TwReadEnd *end)
+read_ended(TwTls *self, Py_ssize_t last)
 {
-    PyObject *exc = TW_TAKE(end->exc);
+    PyObject *exc = TW_TAKE(self->read_error);
 
     if (exc != NULL) {
         if (!tw_tls_is_readable(self)) {
@@ -69,26 +66,26 @@ read_ended(TwTls *self, TwReadEnd *end)
             return 0;
         }
         tw_err_restore_steal(exc);
-        return tw_tls_callback_failed(self, NULL);
+        return tw_tls_read_failed(self);
     }
-    return end->last == 0 ? read_eof(self) : 0;
+    return last == 0 ? read_eof(self) : 0;
 }
 
 /* Fill p[0:n] as far as the data goes; notes how it ended. */
 static size_t
-read_fill(TwTls *self, char *p, size_t n, TwReadEnd *end)
+read_fill(TwTls *self, char *p, size_t n, Py_ssize_t *last)
 {
     size_t off = 0;
 
     do {
-        end->last = tw_engine_read(self->engine, p + off, n - off);
-        if (end->last <= 0) {
-            if (end->last == -1) {
-                end->exc = tw_err_take();
+        *last = tw_engine_read(self->engine, p + off, n - off);
+        if (*last <= 0) {
+            if (*last == -1) {
+                self->read_error = tw_err_take();
             }
             break;
         }
-        off += (size_t)end->last;
+        off += (size_t)*last;
     } while (off < n && tw_engine_bound(self->engine) > 0);
     return off;
 }
@@ -106,7 +103,7 @@ read_make_room(TwTls *self, TwSpare *data, size_t n)
 /* How many bytes are in `data`; none: it is NULL.  Or -1 with an exception,
    and it is NULL. */
 static Py_ssize_t
-read_bytes(TwTls *self, TwSpare *data, TwReadEnd *end)
+read_bytes(TwTls *self, TwSpare *data, Py_ssize_t *last)
 {
     size_t size = 0, bound = tw_engine_bound(self->engine);
 
@@ -115,18 +112,16 @@ read_bytes(TwTls *self, TwSpare *data, TwReadEnd *end)
             bound = READ_MOST - size;
         }
         if (read_make_room(self, data, size + bound) < 0) {
-            Py_CLEAR(end->exc);
             return -1;
         }
         size += read_fill(self, PyBytes_AS_STRING(data->bytes) + size, bound,
-                          end);
-        if (end->last <= 0) {
+                          last);
+        if (*last <= 0) {
             break;
         }
         bound = tw_engine_bound(self->engine);
     }
     if (data->bytes != NULL && tw_spare_resize(data, size) < 0) {
-        Py_CLEAR(end->exc);
         return -1;
     }
     return (Py_ssize_t)size;
@@ -136,13 +131,13 @@ read_bytes(TwTls *self, TwSpare *data, TwReadEnd *end)
 static int
 read_copied(TwTls *self)
 {
-    TwReadEnd end = {.last = TW_ENGINE_WANT};
+    Py_ssize_t last = TW_ENGINE_WANT;
     TwSpare data = {0};
-    Py_ssize_t n = read_bytes(self, &data, &end);
+    Py_ssize_t n = read_bytes(self, &data, &last);
     PyObject *result;
 
     if (n < 0) {
-        return tw_tls_callback_failed(self, NULL);
+        return tw_tls_read_failed(self);
     }
     if (n > 0 && self->base.protocol != NULL && tw_tls_is_readable(self)) {
         result = tw_transport_call_protocol(
@@ -150,18 +145,17 @@ read_copied(TwTls *self)
             data.bytes);
         tw_spare_give(self->base.loop, &data);
         if (TW_UNLIKELY(result == NULL)) {
-            Py_XDECREF(end.exc);
-            return tw_tls_callback_failed(self, NULL);
+            return tw_tls_read_failed(self);
         }
         Py_DECREF(result);
     }
     else if (data.bytes != NULL) {
         tw_spare_give(self->base.loop, &data);
     }
-    if (read_ended(self, &end) < 0) {
+    if (read_ended(self, last) < 0) {
         return -1;
     }
-    return end.last > 0;
+    return last > 0;
 }
 
 /* -- asyncio's StreamReader: into its buffer ------------------------------ */
@@ -171,7 +165,7 @@ read_copied(TwTls *self)
    gives the GIL away, must not resize it. */
 static Py_ssize_t
 read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
-               TwReadEnd *end)
+               Py_ssize_t *last)
 {
     char *p = tw_reader_room(reader, at + n);
     Py_buffer view;
@@ -179,10 +173,9 @@ read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
 
     if (p == NULL
         || PyObject_GetBuffer(reader->buffer, &view, PyBUF_SIMPLE) < 0) {
-        Py_CLEAR(end->exc);
         return -1;
     }
-    got = read_fill(self, p + at, n, end);
+    got = read_fill(self, p + at, n, last);
     PyBuffer_Release(&view);
     return (Py_ssize_t)got;
 }
@@ -190,7 +183,7 @@ read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
 /* Bytes that are in the reader's buffer now, behind what it had; or -1 with
    an exception. */
 static Py_ssize_t
-read_into_reader(TwTls *self, TwReader *reader, TwReadEnd *end)
+read_into_reader(TwTls *self, TwReader *reader, Py_ssize_t *last)
 {
     size_t size = 0, bound = tw_engine_bound(self->engine);
 
@@ -198,12 +191,12 @@ read_into_reader(TwTls *self, TwReader *reader, TwReadEnd *end)
         if (bound > READ_MOST - size) {
             bound = READ_MOST - size;
         }
-        Py_ssize_t got = read_fill_room(self, reader, size, bound, end);
+        Py_ssize_t got = read_fill_room(self, reader, size, bound, last);
         if (got < 0) {
             return -1;
         }
         size += (size_t)got;
-        if (end->last <= 0) {
+        if (*last <= 0) {
             break;
         }
         bound = tw_engine_bound(self->engine);
@@ -215,8 +208,8 @@ read_into_reader(TwTls *self, TwReader *reader, TwReadEnd *end)
 static int
 read_to_reader(TwTls *self, TwReader *reader)
 {
-    TwReadEnd end = {.last = TW_ENGINE_WANT};
-    Py_ssize_t size = read_into_reader(self, reader, &end);
+    Py_ssize_t last = TW_ENGINE_WANT;
+    Py_ssize_t size = read_into_reader(self, reader, &last);
     tw_status status = -1;
 
     if (size >= 0) {
@@ -225,13 +218,12 @@ read_to_reader(TwTls *self, TwReader *reader)
     }
     tw_reader_release(reader);
     if (status < 0) {
-        Py_XDECREF(end.exc);
-        return tw_tls_callback_failed(self, NULL);
+        return tw_tls_read_failed(self);
     }
-    if (read_ended(self, &end) < 0) {
+    if (read_ended(self, last) < 0) {
         return -1;
     }
-    return end.last > 0;
+    return last > 0;
 }
 
 /* -- BufferedProtocol: into the protocol's own memory --------------------- */
@@ -292,27 +284,26 @@ read_updated(TwTls *self, PyObject *giver, size_t n)
 static int
 read_one_buffer(TwTls *self, PyObject *giver)
 {
-    TwReadEnd end = {.last = TW_ENGINE_WANT};
+    Py_ssize_t last = TW_ENGINE_WANT;
     Py_buffer view;
     size_t n = 0;
 
     if (read_get_buffer(self, &view) < 0) {
-        return tw_tls_callback_failed(self, NULL);
+        return tw_tls_read_failed(self);
     }
     if (tw_tls_is_readable(self)) {
-        n = read_fill(self, view.buf, (size_t)view.len, &end);
+        n = read_fill(self, view.buf, (size_t)view.len, &last);
     }
     /* Released first: the callback may resize it. */
     PyBuffer_Release(&view);
     if (n > 0 && self->base.protocol != NULL && tw_tls_is_readable(self)
         && read_updated(self, giver, n) < 0) {
-        Py_XDECREF(end.exc);
-        return tw_tls_callback_failed(self, NULL);
+        return tw_tls_read_failed(self);
     }
-    if (read_ended(self, &end) < 0) {
+    if (read_ended(self, last) < 0) {
         return -1;
     }
-    return end.last > 0;
+    return last > 0;
 }
 
 static int
@@ -328,7 +319,7 @@ read_buffered(TwTls *self)
 static bool
 read_may_go_on(TwTls *self)
 {
-    return tw_tls_is_readable(self) && !self->paused
+    return tw_tls_is_readable(self) && !(self->base.flags & TW_F_READ_PAUSED)
            && self->base.protocol != NULL
            && tw_engine_bound(self->engine) > 0;
 }

@@ -28,17 +28,15 @@ tls_after_lost(TwTransport *base, PyObject *exc)
 {
 }
 
-/* A turn of ours in the ready queue: resume_reading(), connection_lost(). */
+/* resume_reading(), in its turn.  connection_made() and connection_lost()
+   are called by the handshake and by the lower transport's loss. */
 static tw_status
 tls_step(PyObject *op)
 {
     TwTls *self = (TwTls *)op;
 
-    if (self->resuming) {
-        self->resuming = 0;
-        return self->paused ? 0 : tw_tls_resumed(self);
-    }
-    return tw_transport_step(op);
+    self->resuming = 0;
+    return self->base.flags & TW_F_READ_PAUSED ? 0 : tw_tls_resumed(self);
 }
 
 static const TwTransportOps tls_ops = {
@@ -62,16 +60,16 @@ tls_new(TwLoop *loop, const TwTlsArgs *args)
     PyTypeObject *type = loop->state->tls_type;
     TwTls *self = (TwTls *)type->tp_alloc(type, 0);
 
-    if (self == NULL
-        || tw_transport_init(&self->base, loop, &tls_ops, args->protocol,
-                             NULL, NULL, args->waiter)
-               < 0) {
-        Py_XDECREF(self);
+    if (self == NULL) {
         return NULL;
     }
-    /* connection_made is called by the handshake, not by a step. */
-    self->base.flags |= TW_F_MADE;
-    self->is_closed = 1; /* nothing to warn of yet */
+    self->base.flags = TW_F_MADE | TW_F_CLOSING; /* nothing to warn of yet */
+    if (tw_transport_init(&self->base, loop, &tls_ops, args->protocol, NULL,
+                          NULL, args->waiter)
+        < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
     self->base.high = TW_TLS_WRITE_HIGH;
     self->base.low = TW_TLS_WRITE_HIGH / 4;
     self->read_high = TW_TLS_READ_HIGH;
@@ -86,7 +84,7 @@ tls_new(TwLoop *loop, const TwTlsArgs *args)
         Py_DECREF(self);
         return NULL;
     }
-    self->is_closed = 0;
+    self->base.flags &= ~TW_F_CLOSING;
     return self;
 }
 
@@ -117,7 +115,7 @@ tls_open(PyObject *module, PyObject *args)
     }
     self = tls_new((TwLoop *)loop, &a);
     if (self != NULL && tw_filter_open(self, fd, sock, extra, server) < 0) {
-        self->is_closed = 1;
+        self->base.flags |= TW_F_CLOSING;
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -208,7 +206,10 @@ tls_meth_close(PyObject *op, PyObject *unused)
 {
     TwTls *self = (TwTls *)op;
 
-    return self->is_closed ? tls_result(0) : tls_result(tw_tls_close(self));
+    if (self->base.flags & TW_F_CLOSING) {
+        Py_RETURN_NONE;
+    }
+    return tls_result(tw_tls_close(self));
 }
 
 static PyObject *
@@ -227,7 +228,7 @@ static PyObject *
 tls_meth_is_closing(PyObject *op, PyObject *unused)
 {
     TwTls *self = (TwTls *)op;
-    int closing = self->is_closed;
+    int closing = (self->base.flags & TW_F_CLOSING) != 0;
 
     if (tw_filter_uncork(self) < 0) {
         return NULL;
@@ -243,13 +244,14 @@ tls_meth_is_closing(PyObject *op, PyObject *unused)
 static PyObject *
 tls_meth_is_reading(PyObject *op, PyObject *unused)
 {
-    return PyBool_FromLong(!((TwTls *)op)->paused);
+    return PyBool_FromLong(!(((TwTls *)op)->base.flags
+                             & TW_F_READ_PAUSED));
 }
 
 static PyObject *
 tls_meth_pause_reading(PyObject *op, PyObject *unused)
 {
-    ((TwTls *)op)->paused = 1;
+    ((TwTls *)op)->base.flags |= TW_F_READ_PAUSED;
     Py_RETURN_NONE;
 }
 
@@ -258,10 +260,10 @@ tls_meth_resume_reading(PyObject *op, PyObject *unused)
 {
     TwTls *self = (TwTls *)op;
 
-    if (!self->paused) {
+    if (!(self->base.flags & TW_F_READ_PAUSED)) {
         Py_RETURN_NONE;
     }
-    self->paused = 0;
+    self->base.flags &= ~TW_F_READ_PAUSED;
     if (self->resuming) {
         Py_RETURN_NONE;
     }
@@ -293,7 +295,7 @@ tls_get_protocol_paused(PyObject *op, void *unused)
 static PyObject *
 tls_get_closed(PyObject *op, void *unused)
 {
-    return PyBool_FromLong(((TwTls *)op)->is_closed);
+    return PyBool_FromLong(((TwTls *)op)->base.flags & TW_F_CLOSING);
 }
 
 static PyObject *
@@ -318,7 +320,7 @@ tls_repr(PyObject *op)
     return PyUnicode_FromFormat("<%s %s over %R>",
                                 Py_TYPE(op)->tp_name
                                     + sizeof("tidewire._core.") - 1,
-                                self->is_lost ? "closed"
+                                tw_tls_is_lost(self) ? "closed"
                                               : states[self->state],
                                 self->lower ? self->lower : Py_None);
 }
@@ -329,17 +331,18 @@ static int
 tls_traverse(PyObject *op, visitproc visit, void *arg)
 {
     TwTls *self = (TwTls *)op;
+    int status;
 
     Py_VISIT(self->lower);
     Py_VISIT(self->adapter);
     Py_VISIT(self->sslcontext);
     Py_VISIT(self->timer);
+    Py_VISIT(self->read_error);
     Py_VISIT(self->handshake_timeout);
     Py_VISIT(self->shutdown_timeout);
-    if (tw_engine_traverse(self->engine, visit, arg) != 0) {
-        return 1;
-    }
-    return tw_transport_traverse(&self->base, visit, arg);
+    status = tw_engine_traverse(self->engine, visit, arg);
+    return status != 0 ? status
+                       : tw_transport_traverse(&self->base, visit, arg);
 }
 
 /* The engine stays until the end: methods of a cleared object still ask it. */
@@ -348,13 +351,13 @@ tls_clear(PyObject *op)
 {
     TwTls *self = (TwTls *)op;
 
-    self->is_lost = 1;
-    self->is_closed = 1;
+    self->base.flags |= TW_F_LOST | TW_F_CLOSING;
     self->state = TW_TLS_UNWRAPPED;
     self->is_stream = 0;
     Py_CLEAR(self->lower);
     Py_CLEAR(self->adapter);
     Py_CLEAR(self->timer);
+    Py_CLEAR(self->read_error);
     return tw_transport_clear(&self->base);
 }
 
@@ -364,10 +367,10 @@ tls_finalize(PyObject *op)
     TwTls *self = (TwTls *)op;
     PyObject *exc;
 
-    if (self->is_closed || self->base.loop == NULL) {
+    if (self->base.flags & TW_F_CLOSING || self->base.loop == NULL) {
         return;
     }
-    self->is_closed = 1;
+    self->base.flags |= TW_F_CLOSING;
     exc = tw_err_take();
     if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
         PyErr_WriteUnraisable(op);

@@ -54,6 +54,8 @@ typedef struct TwTls {
     PyObject *timer;       /* strong or NULL: handle of a timeout */
     PyObject *handshake_timeout; /* strong: seconds, as given */
     PyObject *shutdown_timeout;  /* strong */
+    PyObject *read_error;  /* strong or NULL: what reading failed with, until
+                              the data in front of it is delivered */
     TwBufq backlog;        /* plaintext, encrypted later */
     size_t read_high;      /* ciphertext kept for a paused reader: above */
     size_t read_low;       /* this the lower transport is paused */
@@ -61,11 +63,7 @@ typedef struct TwTls {
     uint8_t state;         /* TwTlsState */
     uint8_t app;           /* TwAppState */
     unsigned is_stream : 1;     /* lower is a TwStream, we are its sink */
-    unsigned is_lost : 1;       /* the lower connection is lost */
-    unsigned is_closed : 1;     /* close() or abort(), or lost */
     unsigned is_done : 1;       /* the handshake was completed */
-    unsigned eof_got : 1;       /* the lower transport's end of file */
-    unsigned paused : 1;        /* pause_reading() by the program */
     unsigned lower_paused : 1;  /* we paused the lower transport */
     unsigned lower_full : 1;    /* the lower transport paused our writing */
     unsigned resuming : 1;      /* resume_reading() stands in the queue */
@@ -102,15 +100,16 @@ TW_MUSTCHECK tw_status tw_tls_pump(TwTls *self);
 #define TW_TLS_FATAL_CALLBACK                                                 \
     "Fatal error: protocol.buffer_updated() call failed."
 
+/* Send what was written, go to `state`, and close the lower transport with
+   exc (borrowed, NULL or None for none). */
+TW_MUSTCHECK tw_status tw_tls_cut_off(TwTls *self, TwTlsState state,
+                                      PyObject *exc);
 /* asyncio's _fatal_error() for the exception that is set: closes the lower
    transport with it, and reports it (OSErrors in debug mode only).
    KeyboardInterrupt and SystemExit only come back as -1. */
 TW_MUSTCHECK tw_status tw_tls_fatal(TwTls *self, const char *message);
-/* A callback of the protocol raised, or a write() in it: what was written
-   before is sent, then the same.  `message` NULL: asyncio's for a callback in
-   the middle of a read. */
-TW_MUSTCHECK tw_status tw_tls_callback_failed(TwTls *self,
-                                              const char *message);
+/* The same in the middle of a read, with asyncio's message for it. */
+TW_MUSTCHECK tw_status tw_tls_read_failed(TwTls *self);
 /* The same for an exception that was taken (borrowed here). */
 TW_MUSTCHECK tw_status tw_tls_fail(TwTls *self, PyObject *exc,
                                    const char *message);
@@ -184,6 +183,13 @@ PyObject *tw_tls_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                      Py_ssize_t nargs, PyObject *kwnames);
 
 /* -- tls_transport.c ------------------------------------------------------ */
+
+/* Is the lower connection lost?  Its transport stays for extra info. */
+static inline bool
+tw_tls_is_lost(const TwTls *self)
+{
+    return self->base.flags & (TW_F_LOST_SCHEDULED | TW_F_LOST);
+}
 
 /* Is `state` one in which data still comes out of the cipher? */
 static inline bool

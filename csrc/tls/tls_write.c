@@ -125,12 +125,13 @@ write_encrypt(TwTls *self, const char *p, size_t n, bool all)
     return (Py_ssize_t)done;
 }
 
-/* May plaintext go through the cipher now? */
+/* May plaintext go through the cipher now?  After an error of reading it
+   fails with another error, which would be the one that is reported. */
 static inline bool
 write_is_free(const TwTls *self)
 {
     return tw_tls_is_readable(self) && !self->in_write
-           && !tw_engine_is_busy(self->engine);
+           && self->read_error == NULL && !tw_engine_is_busy(self->engine);
 }
 
 tw_status
@@ -224,7 +225,7 @@ write_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
         done = write_encrypt(self, p, n, bytes == NULL);
         self->in_write = 0;
         if (done < 0) {
-            return tw_tls_callback_failed(self, TW_TLS_FATAL_SSL);
+            return tw_tls_fatal(self, TW_TLS_FATAL_SSL);
         }
     }
     if ((size_t)done < n && self->state != TW_TLS_UNWRAPPED
@@ -284,7 +285,7 @@ write_buffer(TwTls *self, PyObject *data)
 
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return write_is_open(self)
-                   ? tw_tls_callback_failed(self, TW_TLS_FATAL_SSL)
+                   ? tw_tls_fatal(self, TW_TLS_FATAL_SSL)
                    : -1;
     }
     if (view.len > 0) {
