@@ -12,9 +12,19 @@ Any of these puts a program on tidewire; nothing else in it changes::
 import sys as _sys
 import typing as _typing
 
-from tidewire._loop import Loop, new_event_loop
-from tidewire._runners import run
+from tidewire import _absent
 from tidewire._version import __version__
+
+_absent.check_python()
+try:
+    from tidewire._loop import Loop, new_event_loop
+    from tidewire._runners import run
+except ImportError as _error:
+    _absent.reason = _absent.explain(_error)
+    if not _absent.reason:
+        raise
+    if not _absent.is_command():    # "python -m tidewire info" tells it
+        raise ImportError(_absent.reason, name="tidewire._core") from None
 
 if _typing.TYPE_CHECKING:
     from tidewire._policy import EventLoopPolicy

@@ -2,25 +2,47 @@
 
 import argparse
 import json
+import os
 import platform
-import ssl
 import sys
 from typing import Any
 
 import tidewire
-from tidewire import _core
+from tidewire import _absent
+
+
+def openssl() -> str:
+    """OpenSSL's version, or why Python has none."""
+    try:
+        import ssl
+    except ImportError as error:
+        return f"none, since Python's ssl module is missing ({error})"
+    return ssl.OPENSSL_VERSION
+
+
+def extension() -> dict[str, Any]:
+    """What the C extension says of itself, or why it is not there."""
+    if _absent.reason:
+        return {"extension": f"none: {_absent.reason}"}
+    from tidewire import _core
+
+    return {
+        "tls": ": ".join(_core.tls_backend()),
+        **_core.build_info(),
+        "extension": _core.__file__,
+    }
 
 
 def collect() -> dict[str, Any]:
     """Versions and flags, in the order in which they are shown."""
     return {
         "tidewire": tidewire.__version__,
+        "package": os.path.dirname(os.path.abspath(tidewire.__file__)),
         "python": f"{platform.python_implementation()} {sys.version}".replace("\n", ""),
         "platform": platform.platform(),
-        "openssl": ssl.OPENSSL_VERSION,
-        "tls": ": ".join(_core.tls_backend()),
-        **_core.build_info(),
-        "extension": _core.__file__,
+        "libc": " ".join(platform.libc_ver()).strip() or "unknown",
+        "openssl": openssl(),
+        **extension(),
     }
 
 
