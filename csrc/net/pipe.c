@@ -297,30 +297,6 @@ tw_pipe_dealloc(PyObject *op)
 
 /* -- Python's side -------------------------------------------------------- */
 
-/* asyncio's: what stands in the dict, no socket and no addresses. */
-PyObject *
-tw_pipe_meth_get_extra_info(PyObject *op, PyObject *const *args,
-                            Py_ssize_t nargs, PyObject *kwnames)
-{
-    static const char *const names[] = {"name", "default"};
-    static const TwArgs spec = {"get_extra_info", names, 1, 2};
-    TwTransport *base = (TwTransport *)op;
-    PyObject *argv[2], *value;
-
-    if (tw_args_bind(&spec, args, nargs, kwnames, argv) < 0
-        || tw_pipe_uncork((TwPipe *)op) < 0) {
-        return NULL;
-    }
-    value = PyDict_GetItemWithError(base->extra, argv[0]);
-    if (value == NULL && PyErr_Occurred()) {
-        return NULL;
-    }
-    if (value == NULL) {
-        value = argv[1] == NULL ? Py_None : argv[1];
-    }
-    return Py_NewRef(value);
-}
-
 static PyObject *
 pipe_or_none(PyObject *value)
 {
@@ -347,34 +323,12 @@ pipe_get_protocol(PyObject *op, void *Py_UNUSED(closure))
     return pipe_or_none(((TwTransport *)op)->protocol);
 }
 
-/* asyncio's transports forget their loop when they are closed. */
-static PyObject *
-pipe_get_loop(PyObject *op, void *Py_UNUSED(closure))
-{
-    TwTransport *base = (TwTransport *)op;
-
-    return pipe_or_none(base->flags & TW_F_LOST ? NULL
-                                                : (PyObject *)base->loop);
-}
-
 static PyObject *
 pipe_get_conn_lost(PyObject *op, void *Py_UNUSED(closure))
 {
     TwPipe *self = (TwPipe *)op;
 
     return PyLong_FromLong(self->base.conn_lost + self->refused);
-}
-
-static PyObject *
-pipe_get_high(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromSize_t(((TwTransport *)op)->high);
-}
-
-static PyObject *
-pipe_get_low(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromSize_t(((TwTransport *)op)->low);
 }
 
 /* `closure` is the flag itself. */
@@ -390,10 +344,11 @@ pipe_get_flag(PyObject *op, void *closure)
     {name, pipe_get_flag, NULL, NULL, (void *)(uintptr_t)(flag)}
 #define PIPE_COMMON_GETSET                                                    \
     {"_pipe", pipe_get_pipe}, {"_fileno", pipe_get_fileno},                   \
-        {"_protocol", pipe_get_protocol}, {"_loop", pipe_get_loop},           \
+        {"_protocol", pipe_get_protocol},                                     \
         PIPE_FLAG("_closing", TW_F_CLOSING)
 
 PyGetSetDef tw_pipe_read_getset[] = {
+    TW_PLAIN_SLOTS(TW_SLOT_LOOP),
     PIPE_COMMON_GETSET,
     PIPE_FLAG("_paused", TW_F_READ_PAUSED),
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
@@ -401,11 +356,9 @@ PyGetSetDef tw_pipe_read_getset[] = {
 };
 
 PyGetSetDef tw_pipe_write_getset[] = {
+    TW_FLOW_SLOTS(TW_SLOT_LOOP),
     PIPE_COMMON_GETSET,
-    PIPE_FLAG("_protocol_paused", TW_F_WRITE_PAUSED),
     {"_conn_lost", pipe_get_conn_lost},
-    {"_high_water", pipe_get_high},
-    {"_low_water", pipe_get_low},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {NULL},
 };

@@ -74,8 +74,6 @@ const char *tw_pipe_state(const TwPipe *self);
 int tw_pipe_traverse(PyObject *self, visitproc visit, void *arg);
 int tw_pipe_clear(PyObject *self);
 void tw_pipe_dealloc(PyObject *self);
-PyObject *tw_pipe_meth_get_extra_info(PyObject *self, PyObject *const *args,
-                                      Py_ssize_t nargs, PyObject *kwnames);
 extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
 
 #define TW_PIPE_METHODS                                                       \
@@ -88,7 +86,7 @@ extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
          METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_protocol},       \
     {                                                                         \
         "get_extra_info",                                                     \
-            (PyCFunction)(void (*)(void))tw_pipe_meth_get_extra_info,         \
+            (PyCFunction)(void (*)(void))tw_transport_meth_get_extra_info,    \
             METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info    \
     }
 

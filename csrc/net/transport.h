@@ -191,6 +191,10 @@ TW_MUSTCHECK tw_status tw_transport_limits(PyObject *const given[2],
 TW_MUSTCHECK tw_status tw_transport_keep_addrs(TwTransport *self,
                                                const TwAddr *peer);
 
+/* What stands in the extra dict: a new reference; NULL without an exception
+   if nothing does. */
+PyObject *tw_transport_extra_known(TwTransport *self, PyObject *name);
+
 /* "socket", "sockname", "peername", else the extra dict; borrowed default. */
 PyObject *tw_transport_extra_info(TwTransport *self, PyObject *name,
                                   PyObject *dflt);
@@ -258,8 +262,32 @@ extern const char tw_transport_doc_get_write_buffer_size[];
 extern const char tw_transport_doc_get_write_buffer_limits[];
 extern const char tw_transport_doc_set_write_buffer_limits[];
 
-/* Getters that all types share: _loop, _protocol, _sock, _server, _closing,
-   _extra, _conn_lost, _protocol_paused, _high_water, _low_water, __dict__. */
+/* asyncio's slots: every type of transport shadows those of its bases in its
+   table, with TW_FLOW_SLOTS if it has flow control, else TW_PLAIN_SLOTS.
+   asyncio's own descriptors would read and write our fields as objects. */
+typedef enum {
+    TW_SLOT_EXTRA,     /* a dict */
+    TW_SLOT_LOOP,      /* None once closed, as a socket's; fixed */
+    TW_SLOT_LOOP_KEPT, /* the loop, closed or not; fixed */
+    TW_SLOT_HIGH,
+    TW_SLOT_LOW,
+    TW_SLOT_PAUSED
+} TwTransportSlot;
+PyObject *tw_transport_get_slot(PyObject *self, void *slot);
+int tw_transport_set_slot(PyObject *self, PyObject *value, void *slot);
+
+#define TW_SLOT(name, slot)                                                   \
+    {name, tw_transport_get_slot, tw_transport_set_slot, NULL,                \
+     (void *)(uintptr_t)(slot)}
+#define TW_PLAIN_SLOTS(loop_slot)                                             \
+    TW_SLOT("_extra", TW_SLOT_EXTRA), TW_SLOT("_loop", loop_slot)
+#define TW_FLOW_SLOTS(loop_slot)                                              \
+    TW_PLAIN_SLOTS(loop_slot), TW_SLOT("_high_water", TW_SLOT_HIGH),          \
+        TW_SLOT("_low_water", TW_SLOT_LOW),                                   \
+        TW_SLOT("_protocol_paused", TW_SLOT_PAUSED)
+
+/* What sockets' transports share: the slots, _protocol, _sock, _server,
+   _closing, _conn_lost, __dict__. */
 extern PyGetSetDef tw_transport_getset[];
 /* __dictoffset__ and __weaklistoffset__. */
 extern PyMemberDef tw_transport_members[];

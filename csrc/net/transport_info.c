@@ -137,18 +137,27 @@ transport_info_make(TwTransport *self, PyObject *name)
 }
 
 PyObject *
-tw_transport_extra_info(TwTransport *self, PyObject *name, PyObject *dflt)
+tw_transport_extra_known(TwTransport *self, PyObject *name)
 {
-    PyObject *value = NULL;
+    PyObject *dict = Py_XNewRef(self->extra), *value = NULL;
 
-    if (self->extra != NULL) {
-        value = PyDict_GetItemWithError(self->extra, name);
-        if (value != NULL || PyErr_Occurred()) {
-            return Py_XNewRef(value);
-        }
+    if (dict != NULL) {
+        value = Py_XNewRef(PyDict_GetItemWithError(dict, name));
+        Py_DECREF(dict);
     }
     else if (PyObject_Hash(name) == -1) {
         return NULL; /* as asyncio, which has a dict in any case */
+    }
+    return value;
+}
+
+PyObject *
+tw_transport_extra_info(TwTransport *self, PyObject *name, PyObject *dflt)
+{
+    PyObject *value = tw_transport_extra_known(self, name);
+
+    if (value != NULL || PyErr_Occurred()) {
+        return value;
     }
     value = transport_info_make(self, name);
     if (value == NULL) {
@@ -166,10 +175,9 @@ tw_transport_extra_info(TwTransport *self, PyObject *name, PyObject *dflt)
 
 /* `_extra`, complete. */
 static PyObject *
-transport_get_extra(PyObject *op, void *unused)
+transport_whole_extra(TwTransport *self)
 {
     static const char *const names[] = {"socket", "sockname", "peername"};
-    TwTransport *self = (TwTransport *)op;
 
     for (size_t i = 0; self->addrs && i < Py_ARRAY_LENGTH(names); i++) {
         PyObject *name = PyUnicode_InternFromString(names[i]);
@@ -296,40 +304,16 @@ PyObject *
 tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                  Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *name = NULL, *dflt = Py_None;
-    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    static const char *const names[] = {"name", "default"};
+    static const TwArgs spec = {"get_extra_info", names, 1, 2};
+    PyObject *given[2];
 
-    for (Py_ssize_t i = 0; i < nkw; i++) {
-        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-        if (PyUnicode_CompareWithASCIIString(key, "default") == 0) {
-            dflt = args[nargs + i];
-        }
-        else if (PyUnicode_CompareWithASCIIString(key, "name") == 0) {
-            name = args[nargs + i];
-        }
-        else {
-            PyErr_Format(PyExc_TypeError,
-                         "get_extra_info() got an unexpected keyword argument"
-                         " '%U'",
-                         key);
-            return NULL;
-        }
-    }
-    if (nargs > 0) {
-        name = args[0];
-    }
-    if (nargs > 1) {
-        dflt = args[1];
-    }
-    if (name == NULL || nargs > 2) {
-        PyErr_SetString(PyExc_TypeError,
-                        "get_extra_info() takes a name and a default");
+    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0
+        || transport_uncork(self) < 0) {
         return NULL;
     }
-    if (transport_uncork(self) < 0) {
-        return NULL;
-    }
-    return tw_transport_extra_info((TwTransport *)self, name, dflt);
+    return tw_transport_extra_info((TwTransport *)self, given[0],
+                                   given[1] ? given[1] : Py_None);
 }
 
 /* -- write limits --------------------------------------------------------- */
@@ -482,15 +466,6 @@ transport_get_object(PyObject *self, void *offset)
 }
 
 static PyObject *
-transport_get_loop(PyObject *op, void *unused)
-{
-    TwTransport *self = (TwTransport *)op;
-
-    return Py_NewRef(self->flags & TW_F_LOST ? Py_None
-                                             : (PyObject *)self->loop);
-}
-
-static PyObject *
 transport_get_flag(PyObject *op, void *flag)
 {
     return PyBool_FromLong(((TwTransport *)op)->flags
@@ -515,17 +490,93 @@ transport_get_int(PyObject *self, void *offset)
     return PyLong_FromLong(*(int *)((char *)self + (size_t)offset));
 }
 
-static PyObject *
-transport_get_size(PyObject *self, void *offset)
+PyObject *
+tw_transport_get_slot(PyObject *op, void *slot)
 {
-    return PyLong_FromSize_t(*(size_t *)((char *)self + (size_t)offset));
+    TwTransport *self = (TwTransport *)op;
+
+    switch ((TwTransportSlot)(uintptr_t)slot) {
+    case TW_SLOT_EXTRA:
+        return transport_whole_extra(self);
+    case TW_SLOT_LOOP:
+        if (self->flags & TW_F_LOST) {
+            Py_RETURN_NONE;
+        }
+        /* fall through */
+    case TW_SLOT_LOOP_KEPT:
+        return Py_NewRef((PyObject *)self->loop);
+    case TW_SLOT_HIGH:
+        return PyLong_FromSize_t(self->high);
+    case TW_SLOT_LOW:
+        return PyLong_FromSize_t(self->low);
+    case TW_SLOT_PAUSED:
+        break;
+    }
+    return PyBool_FromLong(self->flags & TW_F_WRITE_PAUSED);
+}
+
+/* 0, or -1 with TypeError or OverflowError. */
+static int
+transport_set_mark(size_t *mark, PyObject *value)
+{
+    size_t n = PyLong_AsSize_t(value);
+
+    if (n == (size_t)-1 && PyErr_Occurred()) {
+        return -1;
+    }
+    *mark = n;
+    return 0;
+}
+
+static int
+transport_set_paused(TwTransport *self, PyObject *value)
+{
+    int paused = PyObject_IsTrue(value);
+
+    if (paused < 0) {
+        return -1;
+    }
+    self->flags = paused ? self->flags | TW_F_WRITE_PAUSED
+                         : self->flags & ~TW_F_WRITE_PAUSED;
+    return 0;
+}
+
+/* What asyncio would not work with is refused here. */
+int
+tw_transport_set_slot(PyObject *op, PyObject *value, void *slot)
+{
+    TwTransport *self = (TwTransport *)op;
+    TwTransportSlot which = (TwTransportSlot)(uintptr_t)slot;
+
+    if (which == TW_SLOT_EXTRA && value != NULL && PyDict_Check(value)) {
+        Py_XSETREF(self->extra, Py_NewRef(value));
+        return 0;
+    }
+    if (which == TW_SLOT_HIGH && value != NULL) {
+        return transport_set_mark(&self->high, value);
+    }
+    if (which == TW_SLOT_LOW && value != NULL) {
+        return transport_set_mark(&self->low, value);
+    }
+    if (which == TW_SLOT_PAUSED && value != NULL) {
+        return transport_set_paused(self, value);
+    }
+    if (value == (PyObject *)self->loop) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_AttributeError,
+                    value == NULL ? "a transport needs this attribute"
+                    : which == TW_SLOT_EXTRA
+                        ? "_extra of a transport is a dict"
+                        : "a transport cannot change its loop");
+    return -1;
 }
 
 #define AT(field) ((void *)offsetof(TwTransport, field))
 #define FLAG(flag) ((void *)(uintptr_t)(flag))
 
 PyGetSetDef tw_transport_getset[] = {
-    {"_loop", transport_get_loop, NULL, NULL, NULL},
+    TW_FLOW_SLOTS(TW_SLOT_LOOP),
     {"_protocol", transport_get_object, NULL, NULL, AT(protocol)},
     {"_server", transport_get_object, NULL, NULL, AT(server)},
     {"_sock", transport_get_sock, NULL, NULL, NULL},
@@ -534,11 +585,6 @@ PyGetSetDef tw_transport_getset[] = {
     {"_closing", transport_get_flag, NULL, NULL, FLAG(TW_F_CLOSING)},
     {"_paused", transport_get_flag, NULL, NULL, FLAG(TW_F_READ_PAUSED)},
     {"_eof", transport_get_flag, NULL, NULL, FLAG(TW_F_EOF_SENT)},
-    {"_protocol_paused", transport_get_flag, NULL, NULL,
-     FLAG(TW_F_WRITE_PAUSED)},
-    {"_high_water", transport_get_size, NULL, NULL, AT(high)},
-    {"_low_water", transport_get_size, NULL, NULL, AT(low)},
-    {"_extra", transport_get_extra, NULL, NULL, NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,
      NULL},
     {NULL},

@@ -130,13 +130,10 @@ tls_info_make(TwTls *self, PyObject *name)
 static PyObject *
 tls_extra_info(TwTls *self, PyObject *name, PyObject *dflt)
 {
-    PyObject *value = NULL;
+    PyObject *value = tw_transport_extra_known(&self->base, name);
 
-    if (self->base.extra != NULL) {
-        value = PyDict_GetItemWithError(self->base.extra, name);
-        if (value != NULL || PyErr_Occurred()) {
-            return Py_XNewRef(value);
-        }
+    if (value != NULL || PyErr_Occurred()) {
+        return value;
     }
     if (PyUnicode_Check(name)) {
         value = tls_info_make(self, name);

@@ -287,12 +287,6 @@ tls_meth_can_write_eof(PyObject *op, PyObject *unused)
 /* -- attributes ----------------------------------------------------------- */
 
 static PyObject *
-tls_get_protocol_paused(PyObject *op, void *unused)
-{
-    return PyBool_FromLong(((TwTls *)op)->base.flags & TW_F_WRITE_PAUSED);
-}
-
-static PyObject *
 tls_get_closed(PyObject *op, void *unused)
 {
     return PyBool_FromLong(((TwTls *)op)->base.flags & TW_F_CLOSING);
@@ -471,7 +465,7 @@ PyDoc_STRVAR(tls_doc,
 "hand.  See library/asyncio-protocol.");
 
 static PyGetSetDef tls_getset[] = {
-    {"_protocol_paused", tls_get_protocol_paused, NULL, NULL, NULL},
+    TW_FLOW_SLOTS(TW_SLOT_LOOP_KEPT),
     {"_closed", tls_get_closed, NULL, NULL, NULL},
     {"_sslcontext", tls_get_sslcontext, NULL, NULL, NULL},
     {"_ssl_protocol", tls_get_ssl_protocol, NULL, NULL, NULL},

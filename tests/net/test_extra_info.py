@@ -242,3 +242,45 @@ def test_accepted_descriptors_are_not_inherited(loop, run):
         return seen
 
     assert run(main()) == [False, False]
+
+
+# -- asyncio's slots --------------------------------------------------------
+
+def test_the_dict_itself_can_be_replaced(run):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        transport._extra = {"peername": "somebody", "more": 5}
+        assert transport.get_extra_info("peername") == "somebody"
+        assert transport.get_extra_info("more") == 5
+        await support.close(protocol)
+        peer.close()
+    run(main())
+
+
+def test_marks_can_be_assigned(run):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        support.fill(transport)
+        transport._low_water = transport._high_water = 1 << 30
+        assert transport.get_write_buffer_limits() == (1 << 30, 1 << 30)
+        await support.close(protocol)
+        peer.close()
+    run(main())
+
+
+@pytest.mark.tidewire        # the stock loop breaks in a later method
+def test_the_loop_stays(run):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        transport._loop = asyncio.get_running_loop()
+        for value in None, 5, object():
+            with pytest.raises(AttributeError):
+                transport._loop = value
+        for name in "_loop", "_extra", "_high_water":
+            with pytest.raises(AttributeError):
+                delattr(transport, name)
+        with pytest.raises(AttributeError):
+            transport._extra = None
+        await support.close(protocol)
+        peer.close()
+    run(main())
