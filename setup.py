@@ -4,6 +4,7 @@ Environment:
     TIDEWIRE_DEBUG=1                       -O0 -g3, assertions and debug counters on
     TIDEWIRE_SANITIZE=address,undefined    sanitizers
     TIDEWIRE_WERROR=1                      warnings are errors
+    TIDEWIRE_PORTABLE=1                    no system call that POSIX lacks, but for the poller's
     CC, CFLAGS, LDFLAGS, PKG_CONFIG, PKG_CONFIG_PATH      as everywhere
     LIBUV_CFLAGS, LIBUV_LIBS, OPENSSL_CFLAGS              instead of pkg-config
 """
@@ -22,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("TIDEWIRE_DEBUG", "0") not in ("", "0")
 WERROR = os.environ.get("TIDEWIRE_WERROR", "0") not in ("", "0")
+PORTABLE = os.environ.get("TIDEWIRE_PORTABLE", "0") not in ("", "0")
 SANITIZE = os.environ.get("TIDEWIRE_SANITIZE", "")
 
 WARNINGS = shlex.split("""
@@ -148,6 +150,8 @@ class BuildExt(build_ext):
 
     def set_flags(self, extension):
         cflags, ldflags = ["-std=gnu11", "-D_GNU_SOURCE", "-fvisibility=hidden"], []
+        if PORTABLE:
+            cflags += ["-DTW_PORTABLE=1"]
         if DEBUG:
             cflags += ["-O0", "-g3", "-UNDEBUG", "-DTW_DEBUG=1"]
         elif SANITIZE:

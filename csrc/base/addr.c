@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "base/sys.h"
+
 static PyObject *
 addr_inet_to_python(const struct sockaddr_in *sin)
 {
@@ -32,7 +34,7 @@ addr_unix_to_python(const struct sockaddr_un *sun, socklen_t len)
     if (len <= offsetof(struct sockaddr_un, sun_path)) {
         return PyUnicode_FromString("");
     }
-    if (sun->sun_path[0] == '\0') {
+    if (TW_HAVE_ABSTRACT_NAMES && sun->sun_path[0] == '\0') {
         return PyBytes_FromStringAndSize(sun->sun_path, (Py_ssize_t)room);
     }
     return PyUnicode_DecodeFSDefaultAndSize(
@@ -78,15 +80,18 @@ addr_item_uint(PyObject *tuple, Py_ssize_t i, int64_t max)
     return value > max ? -1 : value;
 }
 
+/* A host within which no NUL hides the rest from C; or NULL. */
 static const char *
 addr_item_host(PyObject *tuple)
 {
     PyObject *item = PyTuple_GET_ITEM(tuple, 0);
+    const char *host;
 
     if (!PyUnicode_CheckExact(item) || !PyUnicode_IS_ASCII(item)) {
         return NULL;
     }
-    return (const char *)PyUnicode_1BYTE_DATA(item);
+    host = (const char *)PyUnicode_1BYTE_DATA(item);
+    return strlen(host) == (size_t)PyUnicode_GET_LENGTH(item) ? host : NULL;
 }
 
 static int
@@ -162,7 +167,8 @@ addr_unix_from_python(PyObject *obj, TwAddr *out)
         return 0;
     }
     abstract = n > 0 && path[0] == '\0';
-    if (n == 0 || (size_t)n + (abstract ? 0 : 1) > sizeof(sun->sun_path)) {
+    if (n == 0 || (abstract && !TW_HAVE_ABSTRACT_NAMES)
+        || (size_t)n + (abstract ? 0 : 1) > sizeof(sun->sun_path)) {
         return 0;
     }
     sun->sun_family = AF_UNIX;
@@ -175,10 +181,9 @@ addr_unix_from_python(PyObject *obj, TwAddr *out)
     return 1;
 }
 
-int
-tw_addr_from_python(int family, PyObject *obj, TwAddr *out)
+static int
+addr_of_family(int family, PyObject *obj, TwAddr *out)
 {
-    memset(out, 0, sizeof(*out));
     switch (family) {
     case AF_INET:
         return addr_inet_from_python(obj, out);
@@ -189,4 +194,17 @@ tw_addr_from_python(int family, PyObject *obj, TwAddr *out)
     default:
         return 0;
     }
+}
+
+int
+tw_addr_from_python(int family, PyObject *obj, TwAddr *out)
+{
+    int known;
+
+    memset(out, 0, sizeof(*out));
+    known = addr_of_family(family, obj, out);
+    if (known == 1) {
+        tw_sys_set_addr_len(&out->u.any, out->len);
+    }
+    return known;
 }

@@ -13,6 +13,7 @@
 
 #include "base/heap.h"
 #include "base/ring.h"
+#include "base/sys.h"
 #include "base/vec.h"
 #include "core/gil.h"
 #include "core/state.h"
@@ -103,6 +104,7 @@ struct TwLoop {
     void *dgram_batch;      /* net/udp_read.c's, raw memory or NULL */
     char *chunks;           /* free ones of room tls: tls/chunk.h */
     int chunk_count;
+    TwSys sys;              /* the calls that a sandbox refused */
     TwGil gil;
     TwStats stats;
 };

@@ -195,8 +195,8 @@ accept_one(TwAccept *self)
     int fd, err;
 
     peer.len = sizeof(peer.u);
-    fd = accept4(self->watcher->fd, &peer.u.any, &peer.len,
-                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+    fd = tw_sys_accept(&self->loop->sys, self->watcher->fd, &peer.u.any,
+                       &peer.len);
     if (fd >= 0) {
         return accept_connection(self, fd, &peer) < 0 ? -1 : 1;
     }

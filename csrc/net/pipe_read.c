@@ -50,14 +50,9 @@ static Py_ssize_t
 pipe_chunk(TwPipe *self)
 {
     if (self->chunk == 0) {
-        int size = 64 * 1024;
-#ifdef F_GETPIPE_SZ
-        int capacity = fcntl(self->base.fd, F_GETPIPE_SZ);
-        if (capacity > 0) {
-            size = capacity;
-        }
-#endif
-        self->chunk = (uint32_t)Py_MIN(size, TW_READ_BUFFER_SIZE);
+        int size = tw_sys_pipe_size(self->base.fd);
+        self->chunk = (uint32_t)Py_MIN(size ? size : 64 * 1024,
+                                       TW_READ_BUFFER_SIZE);
     }
     return self->chunk;
 }

@@ -1,48 +1,16 @@
 #include "net/process.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-/* P_PIDFD of waitid(2), which glibc names since 2.36. */
-#define CHILD_P_PIDFD ((idtype_t)3)
+#include "base/sys.h"
 
 /* -- open ----------------------------------------------------------------- */
-
-static int
-child_open_pidfd(pid_t pid)
-{
-#ifdef SYS_pidfd_open
-    return (int)syscall(SYS_pidfd_open, pid, 0);
-#else
-    (void)pid;
-    errno = ENOSYS;
-    return -1;
-#endif
-}
-
-/* waitid(2) takes pidfds since Linux 5.4, pidfd_open(2) came in 5.3. */
-static bool
-child_can_wait(int pidfd)
-{
-    siginfo_t info;
-
-    if (waitid(CHILD_P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT)
-            == 0
-        || errno != EINVAL) {
-        return true;
-    }
-    close(pidfd);
-    return false;
-}
 
 static tw_status child_on_ready(PyObject *op, unsigned events);
 
 /* Takes over `pidfd`, also when it fails. */
 static TwChild *
-child_new_steal(TwLoop *loop, int pidfd, PyObject *callback)
+child_new_steal(TwLoop *loop, pid_t pid, int pidfd, PyObject *callback)
 {
     PyTypeObject *type = loop->state->process_type;
     TwChild *self = (TwChild *)type->tp_alloc(type, 0);
@@ -51,6 +19,7 @@ child_new_steal(TwLoop *loop, int pidfd, PyObject *callback)
         close(pidfd);
         return NULL;
     }
+    self->pid = pid;
     self->pidfd = pidfd;
     self->loop = (TwLoop *)Py_NewRef(loop);
     self->callback = Py_NewRef(callback);
@@ -91,11 +60,11 @@ tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
         || tw_loop_check_open((TwLoop *)loop) < 0) {
         return NULL;
     }
-    pidfd = child_open_pidfd((pid_t)pid);
-    if (pidfd < 0 || !child_can_wait(pidfd)) {
+    pidfd = tw_sys_pidfd_open((pid_t)pid);
+    if (pidfd < 0) {
         Py_RETURN_FALSE;
     }
-    self = child_new_steal((TwLoop *)loop, pidfd, args[1]);
+    self = child_new_steal((TwLoop *)loop, (pid_t)pid, pidfd, args[1]);
     if (self == NULL) {
         return NULL;
     }
@@ -119,29 +88,6 @@ child_release(TwChild *self)
     }
 }
 
-/* Take the child's status: 1; 0 if it still runs; -1 if somebody else took
-   it.  By the descriptor, since the number may belong to another child by
-   now.  asyncio's return codes: negative for a signal. */
-static int
-child_wait(TwChild *self, int *code)
-{
-    siginfo_t info = {0};
-    int got;
-
-    do {
-        got = waitid(CHILD_P_PIDFD, (id_t)self->pidfd, &info,
-                     WEXITED | WNOHANG);
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) {
-        return errno == EAGAIN ? 0 : -1;
-    }
-    if (info.si_pid == 0) {
-        return 0;
-    }
-    *code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
-    return 1;
-}
-
 static PyObject *
 child_code(int waited, int code)
 {
@@ -154,7 +100,7 @@ child_on_ready(PyObject *op, unsigned Py_UNUSED(events))
     TwChild *self = (TwChild *)op;
     TwLoop *loop = self->loop;
     PyObject *argv[2] = {NULL, NULL}, *done = NULL;
-    int code = 0, waited = child_wait(self, &code);
+    int code = 0, waited = tw_sys_wait_child(self->pidfd, self->pid, &code);
 
     if (waited == 0) {
         return 0;

@@ -19,6 +19,7 @@ typedef struct {
     TwWatcher *watcher; /* ours; NULL once the child has ended */
     PyObject *callback; /* strong */
     PyObject *context;  /* strong: the one of the call that spawned */
+    pid_t pid;
     int pidfd;          /* ours; -1 once closed */
 } TwChild;
 

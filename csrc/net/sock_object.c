@@ -1,9 +1,10 @@
 #include "net/sock_object.h"
 
-#include <errno.h>
 #include <sys/socket.h>
 
 #include "base/errno.h"
+#include "base/sys.h"
+#include "core/call.h"
 
 /* What socket.__init__() sets beside the descriptor. */
 static tw_status
@@ -23,7 +24,21 @@ object_set_slots(tw_state *state, PyObject *sock)
     return status;
 }
 
-/* SOCK_NONBLOCK in the type tells the object so without a system call. */
+/* The flag in the type makes the object non-blocking without a system call;
+   where there is none, its method does. */
+static tw_status
+object_set_nonblocking(tw_state *state, PyObject *sock)
+{
+    PyObject *argv[] = {sock, Py_False}, *none;
+
+    if (TW_SOCK_NONBLOCK) {
+        return 0;
+    }
+    none = tw_call_plain_method(state->str.setblocking, argv, 2);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
 PyObject *
 tw_sock_object_new(tw_state *state, int family, int type, int proto, int fd)
 {
@@ -31,38 +46,26 @@ tw_sock_object_new(tw_state *state, int family, int type, int proto, int fd)
     PyObject *sock = kind->tp_new(kind, state->empty_tuple, NULL);
     PyObject *args = sock == NULL ? NULL
                                   : Py_BuildValue("(iiii)", family,
-                                                  type | SOCK_NONBLOCK, proto,
-                                                  fd);
+                                                  type | TW_SOCK_NONBLOCK,
+                                                  proto, fd);
 
     if (args == NULL || object_set_slots(state, sock) < 0
-        || kind->tp_base->tp_init(sock, args, NULL) < 0) {
+        || kind->tp_base->tp_init(sock, args, NULL) < 0
+        || object_set_nonblocking(state, sock) < 0) {
         Py_CLEAR(sock);
     }
     Py_XDECREF(args);
     return sock;
 }
 
-static tw_status
-object_option(int fd, int option, int *value)
-{
-    socklen_t len = sizeof(*value);
-
-    if (getsockopt(fd, SOL_SOCKET, option, value, &len) < 0) {
-        tw_errno_raise(-errno);
-        return -1;
-    }
-    return 0;
-}
-
 PyObject *
 tw_sock_object_of_fd(tw_state *state, int fd)
 {
     int family, type, proto;
+    tw_uverr err = tw_sys_socket_kind(fd, &family, &type, &proto);
 
-    if (object_option(fd, SO_DOMAIN, &family) < 0
-        || object_option(fd, SO_TYPE, &type) < 0
-        || object_option(fd, SO_PROTOCOL, &proto) < 0) {
-        return NULL;
+    if (err < 0) {
+        return tw_errno_raise(err);
     }
     return tw_sock_object_new(state, family, type, proto, fd);
 }

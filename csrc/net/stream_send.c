@@ -2,7 +2,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
+
+#include "base/sys.h"
 
 /* So much, in pieces, is copied together: sendmsg() costs more than that. */
 #define SEND_JOIN 4096
@@ -22,7 +23,7 @@ send_one(int fd, const void *p, size_t n)
     ssize_t sent;
 
     do {
-        sent = send(fd, p, n, MSG_NOSIGNAL);
+        sent = send(fd, p, n, TW_MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     return send_result(sent);
 }
@@ -56,7 +57,7 @@ tw_stream_send(int fd, struct iovec *iov, int n)
         return send_joined(fd, iov, n);
     }
     do {
-        sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+        sent = sendmsg(fd, &msg, TW_MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     return send_result(sent);
 }

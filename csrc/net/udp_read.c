@@ -26,7 +26,7 @@
 #define ASK_AGAIN 8
 
 typedef struct {
-    struct mmsghdr msgs[TW_UDP_BATCH];
+    TwMmsg msgs[TW_UDP_BATCH];
     struct iovec iov[TW_UDP_BATCH];
     struct sockaddr_storage from[TW_UDP_BATCH];
     char data[];
@@ -100,6 +100,24 @@ batch_receive_one(TwUdp *self, TwBatch *batch)
     return 1;
 }
 
+/* recvmmsg(2), or one datagram where a sandbox refuses it. */
+static int
+batch_receive_many(TwUdp *self, TwBatch *batch, int ask)
+{
+    TwSys *sys = &self->base.loop->sys;
+    int n = tw_sys_recvmmsg(sys, self->base.fd, batch->msgs, (unsigned)ask,
+                            MSG_DONTWAIT);
+
+    if (n < 0 && tw_sys_is_refusal(errno)) {
+        n = batch_receive_one(self, batch);
+        if (n > 0) {
+            sys->refused |= TW_SYS_RECVMMSG;
+        }
+    }
+    self->asked = n > 1 ? (uint8_t)ask : 1;
+    return n;
+}
+
 static int
 batch_size_next(TwUdp *self)
 {
@@ -124,9 +142,7 @@ batch_receive(TwUdp *self, TwBatch *batch)
         n = batch_receive_one(self, batch);
     }
     else {
-        n = recvmmsg(self->base.fd, batch->msgs, (unsigned)ask, MSG_DONTWAIT,
-                     NULL);
-        self->asked = n > 1 ? (uint8_t)ask : 1;
+        n = batch_receive_many(self, batch, ask);
     }
     if (n >= 0) {
         return n;

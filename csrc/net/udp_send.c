@@ -9,18 +9,13 @@
 #include "net/udp.h"
 
 #include <errno.h>
-#include <netinet/udp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "base/errno.h"
 
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-
-#define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
+#define SEND_FLAGS (MSG_DONTWAIT | TW_MSG_NOSIGNAL)
 
 /* self->segment: not asked yet (0), impossible, or the longest. */
 #define SEGMENT_NEVER (-1)
@@ -89,11 +84,11 @@ tw_udp_send_python(TwUdp *self, PyObject *data, PyObject *addr)
 
 typedef union {
     struct cmsghdr align;
-    char room[CMSG_SPACE(sizeof(uint16_t))];
+    char room[TW_SEGMENT_ROOM];
 } TwSegment;
 
 typedef struct {
-    struct mmsghdr msgs[TW_UDP_BATCH];
+    TwMmsg msgs[TW_UDP_BATCH];
     struct iovec iov[TW_UDP_BATCH];
     uint8_t cars[TW_UDP_BATCH]; /* datagrams in each message */
     union {
@@ -103,22 +98,14 @@ typedef struct {
     int count; /* messages */
 } TwTrain;
 
-/* Does the kernel know UDP_SEGMENT for this socket?  (One that does not
-   would ignore it, and send one long datagram.) */
 static int32_t
 train_longest(TwUdp *self)
 {
-    int size;
-    socklen_t len = sizeof(size);
-
     if (self->segment == 0) {
-        self->segment = SEGMENT_NEVER;
-        if ((self->family == AF_INET || self->family == AF_INET6)
-            && getsockopt(self->base.fd, IPPROTO_UDP, UDP_SEGMENT, &size,
-                          &len)
-                   == 0) {
-            self->segment = SEGMENT_MAX;
-        }
+        bool inet = self->family == AF_INET || self->family == AF_INET6;
+        self->segment = inet && tw_sys_can_segment(self->base.fd)
+                            ? SEGMENT_MAX
+                            : SEGMENT_NEVER;
     }
     return self->segment;
 }
@@ -155,22 +142,6 @@ train_couple(const TwUdp *self, int i, int n, int32_t longest)
         }
     }
     return end - i;
-}
-
-static void
-train_set_segment(struct msghdr *hdr, TwSegment *room, size_t size)
-{
-    uint16_t value = (uint16_t)size;
-    struct cmsghdr *cmsg;
-
-    memset(room, 0, sizeof(*room));
-    hdr->msg_control = room;
-    hdr->msg_controllen = sizeof(room->room);
-    cmsg = CMSG_FIRSTHDR(hdr);
-    cmsg->cmsg_level = IPPROTO_UDP;
-    cmsg->cmsg_type = UDP_SEGMENT;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(value));
-    memcpy(CMSG_DATA(cmsg), &value, sizeof(value));
 }
 
 static void
@@ -213,8 +184,8 @@ train_make(TwUdp *self, TwTrain *train, int n)
         }
         train_set_target(hdr, first, &train->extra[at].path);
         if (cars > 1) {
-            train_set_segment(hdr, &train->extra[at].segment,
-                              hdr->msg_iov->iov_len);
+            tw_sys_set_segment(hdr, &train->extra[at].segment,
+                               (uint16_t)hdr->msg_iov->iov_len);
         }
     }
 }
@@ -245,6 +216,21 @@ train_uncouple(TwUdp *self, const TwTrain *train)
     return true;
 }
 
+/* A sandbox refuses sendmmsg(2), or the first datagram is refused with an
+   errno of a sandbox's: the datagram by itself shows which. */
+static int
+send_refused(TwUdp *self)
+{
+    TwDgram *d = tw_dgramq_at(&self->out, 0);
+    int sent = tw_udp_send_one(self, d, PyBytes_AS_STRING(d->data),
+                               (size_t)PyBytes_GET_SIZE(d->data));
+
+    if (sent == 1) {
+        self->base.loop->sys.refused |= TW_SYS_SENDMMSG;
+    }
+    return sent;
+}
+
 static int
 send_many(TwUdp *self, int n)
 {
@@ -254,12 +240,15 @@ send_many(TwUdp *self, int n)
 
     train_make(self, &train, n);
     do {
-        sent = sendmmsg(self->base.fd, train.msgs, (unsigned)train.count,
-                        SEND_FLAGS);
+        sent = tw_sys_sendmmsg(&self->base.loop->sys, self->base.fd,
+                               train.msgs, (unsigned)train.count, SEND_FLAGS);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) {
-        return train_uncouple(self, &train) ? send_many(self, n)
-                                            : send_result(sent);
+        if (train_uncouple(self, &train)) {
+            return send_many(self, n);
+        }
+        return tw_sys_is_refusal(errno) ? send_refused(self)
+                                        : send_result(sent);
     }
     for (int i = 0; i < sent; i++) {
         bytes += train.msgs[i].msg_len;
@@ -273,10 +262,13 @@ send_many(TwUdp *self, int n)
 static int
 queue_run(const TwUdp *self)
 {
-    uint32_t n = self->out.count;
+    uint32_t n = self->out.count, most = TW_UDP_BATCH;
 
-    if (n > TW_UDP_BATCH) {
-        n = TW_UDP_BATCH;
+    if (self->base.loop->sys.refused & TW_SYS_SENDMMSG) {
+        most = 1;
+    }
+    if (n > most) {
+        n = most;
     }
     for (uint32_t i = 0; i < n; i++) {
         if (tw_dgramq_at(&self->out, i)->how == TW_TO_PYTHON) {

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include "base/addr.h"
+#include "base/sys.h"
 
 /* They change nothing for an address and a number. */
 #define DNS_FLAGS (AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV)
@@ -151,11 +152,9 @@ dns_choose(const DnsQuestion *q)
             chosen |= 1u << i;
         }
     }
-#ifdef __GLIBC__
-    if (chosen == 7) {
+    if (TW_HAVE_GLIBC_ORDER && chosen == 7) {
         return chosen;
     }
-#endif
     return chosen == 1 || chosen == 2 ? chosen : 0;
 }
 

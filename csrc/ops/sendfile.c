@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "base/args.h"
@@ -80,7 +79,6 @@ file_try(TwSockOp *op, PyObject **result)
     TwSockFile *file = &op->file;
     size_t block = file_block(file);
     int err, fd = tw_sock_op_fileno(op);
-    off_t offset = (off_t)file->offset;
     ssize_t n;
 
     if (block == 0) {
@@ -88,7 +86,7 @@ file_try(TwSockOp *op, PyObject **result)
     }
     /* The file may have to come from a disk. */
     Py_BEGIN_ALLOW_THREADS
-    n = sendfile(fd, file->file, &offset, block);
+    n = tw_sys_sendfile(fd, file->file, (off_t)file->offset, block);
     err = errno;
     Py_END_ALLOW_THREADS
     if (n < 0) {

@@ -196,8 +196,8 @@ conn_accept_fast(TwSockOp *op, int family, PyObject **result)
 {
     TwAddr addr = {.len = sizeof(addr.u)};
     PyObject *conn, *address;
-    int fd = accept4(tw_sock_op_fileno(op), &addr.u.any, &addr.len,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = tw_sys_accept(&op->loop->sys, tw_sock_op_fileno(op),
+                           &addr.u.any, &addr.len);
 
     if (fd < 0) {
         return tw_sock_io_errno(errno);

@@ -437,7 +437,7 @@ io_send_some(TwSockOp *op)
     if (op->plain) {
         n = send(tw_sock_op_fileno(op), (char *)op->view.buf + op->pos,
                  (size_t)(op->view.len - op->pos),
-                 MSG_DONTWAIT | MSG_NOSIGNAL);
+                 MSG_DONTWAIT | TW_MSG_NOSIGNAL);
         if (n < 0) {
             return tw_sock_io_errno(errno);
         }
@@ -530,7 +530,7 @@ io_sendto(TwSockOp *op, PyObject **result)
         return TW_TRY_AGAIN;
     }
     n = sendto(tw_sock_op_fileno(op), view.buf, (size_t)view.len,
-               MSG_DONTWAIT | MSG_NOSIGNAL, &addr.u.any, addr.len);
+               MSG_DONTWAIT | TW_MSG_NOSIGNAL, &addr.u.any, addr.len);
     err = errno;
     PyBuffer_Release(&view);
     if (n < 0) {

@@ -381,7 +381,8 @@ def test_no_address(run, errors):
 
 
 @pytest.mark.parametrize("addr", [5, ("127.0.0.1",), ("127.0.0.1", "x"),
-                                  ("127.0.0.1", 70000), [1, 2], "127.0.0.1"])
+                                  ("127.0.0.1", 70000), [1, 2], "127.0.0.1",
+                                  ("127.0.0.1\0.example", 9)])
 def test_nonsense_addresses(run, errors, addr):
     async def main():
         client = await bound()

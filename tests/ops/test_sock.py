@@ -331,7 +331,8 @@ def test_connect_refused(loop, run):
 
 @pytest.mark.parametrize("address", [
     None, "text", 5, ("127.0.0.1",), ("127.0.0.1", "x"),
-    ("127.0.0.1", 70000), (5, 5), ("127.0.0.1", 80, 5)], ids=repr)
+    ("127.0.0.1", 70000), (5, 5), ("127.0.0.1", 80, 5),
+    ("127.0.0.1\0.example", 80)], ids=repr)
 def test_connect_wrong_addresses(loop, address):
     def attempt(loop):
         with socket.socket() as sock:
@@ -342,6 +343,20 @@ def test_connect_wrong_addresses(loop, address):
                 loop.run_until_complete(loop.shutdown_default_executor())
 
     as_asyncio(loop, attempt)
+
+
+@pytest.mark.parametrize("family, host", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+@pytest.mark.parametrize("method", ["sock_connect", "sock_sendto"])
+def test_no_host_is_cut_at_a_nul(loop, family, host, method):
+    def attempt(loop):
+        address = (host + "\0.example", 9)
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            if method == "sock_connect":
+                return outcome(loop, loop.sock_connect(sock, address))
+            return outcome(loop, loop.sock_sendto(sock, b"x", address))
+
+    assert as_asyncio(loop, attempt) in (ValueError, TypeError)
 
 
 def test_connect_unix(loop, run):
