@@ -35,7 +35,7 @@ SOCK_METHOD(sock_recvfrom_into, tw_sock_io_recvfrom_into, 2, "sock", "buf",
 SOCK_METHOD(sock_sendall, tw_sock_io_sendall, 2, "sock", "data")
 SOCK_METHOD(sock_sendto, tw_sock_io_sendto, 3, "sock", "data", "address")
 SOCK_METHOD(sock_connect, tw_sock_conn_connect, 2, "sock", "address")
-SOCK_METHOD(_sock_connect_twice, tw_sock_conn_connect_twice, 2, "sock",
+SOCK_METHOD(_sock_connect_at_once, tw_sock_conn_connect_at_once, 2, "sock",
             "address")
 SOCK_METHOD(sock_accept, tw_sock_conn_accept, 1, "sock")
 

@@ -15,7 +15,7 @@ TW_SOCK_FUNCTION(sock_recvfrom_into);
 TW_SOCK_FUNCTION(sock_sendall);
 TW_SOCK_FUNCTION(sock_sendto);
 TW_SOCK_FUNCTION(sock_connect);
-TW_SOCK_FUNCTION(_sock_connect_twice);
+TW_SOCK_FUNCTION(_sock_connect_at_once);
 TW_SOCK_FUNCTION(sock_accept);
 
 extern const char tw_sock_doc_sock_recv[];
@@ -41,4 +41,4 @@ extern const char tw_sock_doc_sock_accept[];
         TW_SOCK_METHOD(sock_recvfrom), TW_SOCK_METHOD(sock_recvfrom_into),    \
         TW_SOCK_METHOD(sock_sendall), TW_SOCK_METHOD(sock_sendto),            \
         TW_SOCK_METHOD(sock_connect), TW_SOCK_METHOD(sock_accept),            \
-        TW_SOCK_PRIVATE(_sock_connect_twice)
+        TW_SOCK_PRIVATE(_sock_connect_at_once)

@@ -2,6 +2,7 @@
 #include "ops/sock_io.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -95,6 +96,16 @@ conn_later_errno(TwSockOp *op, int err, PyObject **result)
     return TW_TRY_ERROR;
 }
 
+/* Has the connection that connect() began been made already?  One that has
+   failed has not: its error stays in the socket, for conn_connect_again(). */
+static bool
+conn_is_made(int fd)
+{
+    struct pollfd ask = {.fd = fd, .events = POLLOUT};
+
+    return poll(&ask, 1, 0) == 1 && ask.revents == POLLOUT;
+}
+
 static TwTry
 conn_connect_literal(TwSockOp *op, const TwAddr *addr, PyObject **result)
 {
@@ -106,14 +117,11 @@ conn_connect_literal(TwSockOp *op, const TwAddr *addr, PyObject **result)
     if (connect(fd, &addr->u.any, addr->len) == 0) {
         return conn_errno(0, result);
     }
-    if (op->kind != &tw_sock_conn_connect_twice || errno != EINPROGRESS
-        || op->loop->closed) {
-        return conn_errno(errno, result);
+    if (op->kind == &tw_sock_conn_connect_at_once && errno == EINPROGRESS
+        && !op->loop->closed) {
+        return conn_errno(conn_is_made(fd) ? 0 : EINPROGRESS, result);
     }
-    if (connect(fd, &addr->u.any, addr->len) == 0) {
-        return conn_errno(0, result);
-    }
-    return conn_later_errno(op, errno == EISCONN ? 0 : errno, result);
+    return conn_errno(errno, result);
 }
 
 static TwTry
@@ -165,10 +173,12 @@ const TwSockKind tw_sock_conn_connect = {
     .inner_done = conn_connect_resolved,
 };
 
-/* On the loopback a connection is there when connect() says that it is in
-   progress: asking again costs less than waiting for it.  Not for programs:
-   asyncio's sock_connect() gives way to the loop there. */
-const TwSockKind tw_sock_conn_connect_twice = {
+/* For create_connection().  On the loopback a connection is already made when
+   connect() says that it is in progress: asking costs less than waiting.  Only
+   a success ends at once: the transport's set-up suspends behind it.  A
+   refusal waits for the loop as in asyncio, or a program that tries again at
+   once would stop all other tasks. */
+const TwSockKind tw_sock_conn_connect_at_once = {
     .name = "sock_connect",
     .event = TW_EV_WRITE,
     .begin = conn_connect_begin,

@@ -15,7 +15,7 @@ extern const TwSockKind tw_sock_io_recvfrom_into;
 extern const TwSockKind tw_sock_io_sendall;
 extern const TwSockKind tw_sock_io_sendto;
 extern const TwSockKind tw_sock_conn_connect;
-extern const TwSockKind tw_sock_conn_connect_twice; /* create_connection() */
+extern const TwSockKind tw_sock_conn_connect_at_once; /* create_connection() */
 extern const TwSockKind tw_sock_conn_accept;
 
 /* sock.<name>(argv[1], ...), argv[0] being the socket: TW_TRY_AGAIN for

@@ -39,12 +39,18 @@ async def _connect(loop, protocol_factory, info):
     sock = socket.socket(family, type, proto)
     try:
         sock.setblocking(False)
-        await loop._sock_connect_twice(sock, address)
+        await loop._sock_connect_at_once(sock, address)
     except BaseException:
         sock.close()
         raise
-    return await loop._create_connection_transport(
-        sock, protocol_factory, None, None)
+    try:
+        return await loop._create_connection_transport(
+            sock, protocol_factory, None, None)
+    except Exception:
+        # The factory raised.  Nothing has suspended yet: without this a program that
+        # tries again and again would stop every other task.
+        await _seam.give_way()
+        raise
 
 
 if 'all_errors' in (_base.create_connection.__kwdefaults__ or ()):

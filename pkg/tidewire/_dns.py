@@ -3,13 +3,16 @@
 The usual questions about a literal address are answered in C (ops/dns.c).
 What else is answered here is answered by the same function of the socket
 module, with the same arguments, hence with the same result or the same
-exception.  Names are looked up by threads in C (ops/resolver.c); what is not
-usual goes to asyncio's own methods, and by them to the executor.
+exception.  Both suspend for one turn of the loop, as asyncio's methods do while a thread
+works.  Names are looked up by threads in C (ops/resolver.c); what is not usual goes to
+asyncio's own methods, and by them to the executor.
 """
 import _socket
 import asyncio
 import socket
 from types import BuiltinFunctionType
+
+from . import _seam
 
 _base = asyncio.BaseEventLoop
 _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
@@ -85,6 +88,7 @@ async def getaddrinfo(self, host, port, *,
     if known:
         found = self._literal_addresses(host, port, family, type, proto, flags)
         if found is not None:
+            await _seam.give_way()
             return found
     # With AI_CANONNAME some C libraries look for the name of an address.
     if (_is_number(port) and _is_address(host)
@@ -92,6 +96,7 @@ async def getaddrinfo(self, host, port, *,
         self._check_closed()
         lookup = (self._getaddrinfo_debug if self.get_debug()
                   else socket.getaddrinfo)
+        await _seam.give_way()
         return lookup(host, port, family, type, proto, flags)
     if known and _socket.getaddrinfo is _known_below and _has_plain_executor(self):
         future = self._look_up_name(host, port, family, type, proto, flags)
@@ -109,6 +114,7 @@ async def getnameinfo(self, sockaddr, flags=0):
     """
     if isinstance(flags, int) and flags & _NUMERIC == _NUMERIC:
         self._check_closed()
+        await _seam.give_way()
         return socket.getnameinfo(sockaddr, flags)
     if socket.getnameinfo is _known_names and _has_plain_executor(self):
         future = self._look_up_address(sockaddr, flags)

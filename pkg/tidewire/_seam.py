@@ -22,12 +22,16 @@ from asyncio import (
     futures,
     selector_events,
     streams,
+    tasks,
     trsock,
     unix_events,
 )
 from asyncio.log import logger
 
 PY = sys.version_info[:2]
+
+#: Suspends a coroutine for one turn of the loop, like sleep(0), which tests replace.
+give_way = tasks.__sleep0
 
 #: Taken over as functions: cold, and right for the running Python.
 create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connection
