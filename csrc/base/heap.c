@@ -1,5 +1,7 @@
 #include "base/heap.h"
 
+#include <math.h>
+
 static inline bool
 entry_before(const TwHeapEntry *a, const TwHeapEntry *b)
 {
@@ -60,8 +62,11 @@ tw_heap_push(TwHeap *heap, double when, void *item)
         heap->entries = entries;
         heap->cap = cap;
     }
-    heap->entries[heap->count] =
-        (TwHeapEntry){.when = when, .seq = heap->next_seq++, .item = item};
+    heap->entries[heap->count] = (TwHeapEntry){
+        .when = isnan(when) ? -INFINITY : when,
+        .seq = heap->next_seq++,
+        .item = item,
+    };
     heap_sift_up(heap, heap->count++);
     return 0;
 }

@@ -1,15 +1,16 @@
 /* A binary min-heap of timers.
 
-   Order: by `when`, and timers of one moment in the order of their making.
-   Cancelled timers stay until they reach the top, or until the owner throws
-   them out with tw_heap_filter(); the last one in the array can be taken
-   back at once (the common "schedule, then cancel").  Never runs Python. */
+   Order: by `when`, and timers of the same moment in the order in which they
+   were made.  NaN is before every number, so that the order is total.
+   Cancelled timers stay until they reach the top, or until the owner removes
+   them with tw_heap_filter(); the last one in the array can be removed at
+   once (the common "schedule, then cancel").  Never runs Python. */
 #pragma once
 
 #include "base/common.h"
 
 typedef struct {
-    double when;  /* seconds of time.monotonic() */
+    double when;  /* seconds of time.monotonic(); NaN is kept as -inf */
     uint64_t seq; /* breaks ties */
     void *item;   /* the owner's reference */
 } TwHeapEntry;

@@ -92,7 +92,9 @@ run_collect_timers(TwLoop *loop)
         return -1;
     }
     limit += run_clock_step(limit);
-    while (loop->timers.count > 0 && loop->timers.entries[0].when < limit) {
+    /* Not "when < limit": to a clock that says NaN every timer is due. */
+    while (loop->timers.count > 0
+           && !(loop->timers.entries[0].when >= limit)) {
         TwHandle *handle = loop->timers.entries[0].item;
         if (tw_ring_push(&loop->ready, handle) < 0) {
             return -1;

@@ -1,5 +1,7 @@
 """call_soon, call_later, call_at: order, time, arguments, errors."""
 import asyncio
+import decimal
+import fractions
 import math
 import sys
 import threading
@@ -376,9 +378,116 @@ def test_timer_under_a_chain_of_call_soon(loop):
     assert seen == [1]
 
 
-def test_nan(loop):
-    timer = loop.call_at(math.nan, noop)
-    timer.cancel()
+@pytest.mark.asyncio_defect("a NaN that is not the first in the heap waits, or makes others wait")
+@pytest.mark.parametrize("at", [False, True], ids=["call_later", "call_at"])
+@pytest.mark.parametrize("others", [0, 1, 7])
+def test_nan(loop, at, others):
+    """A time that is no number is due at once, and no other timer suffers."""
+    seen = []
+    for _ in range(others):
+        loop.call_later(3600, seen.append, "an hour").cancel()
+        loop.call_later(0, seen.append, "now")
+    timer = (loop.call_at if at else loop.call_later)(math.nan, seen.append, "nan")
+    loop.call_later(0.001, seen.append, "later")
+    loop.call_later(0.002, loop.stop)
+    loop.run_forever()
+    assert math.isnan(timer.when())
+    assert seen.count("nan") == 1
+    assert seen.count("now") == others
+    assert seen[-1] == "later"
+
+
+@pytest.mark.asyncio_defect("a NaN that is not the first in the heap waits, or makes others wait")
+def test_nan_is_before_every_number(loop):
+    """Not only in an empty heap: whatever is pushed before and behind it."""
+    seen = []
+    times = [3600, math.inf, 1e300, math.nan, -math.inf, 7200, -1e300, math.nan, 0, math.inf]
+    timers = [loop.call_later(delay, seen.append, delay) for delay in times]
+    loop.call_later(0.001, loop.stop)
+    loop.run_forever()
+    assert len(seen) == 5
+    assert {repr(delay) for delay in seen} == {"nan", "-inf", "-1e+300", "0"}
+    for timer in timers:
+        timer.cancel()
+
+
+@pytest.mark.tidewire
+def test_nan_leaves_the_poll_its_wait(loop, run):
+    """The loop sleeps behind a timer of NaN, and does not turn and turn."""
+    async def main():
+        loop.call_later(math.nan, noop).cancel()
+        loop.call_later(math.nan, noop)
+        before = loop.stats()["turns"]
+        await asyncio.sleep(0.2)
+        return loop.stats()["turns"] - before
+
+    assert run(main()) < 10
+
+
+@pytest.mark.asyncio_defect("a NaN that is not the first in the heap waits, or makes others wait")
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="sleep(nan) is a ValueError")
+def test_sleep_nan(run):
+    run(asyncio.wait_for(asyncio.sleep(math.nan), 10))
+
+
+@pytest.mark.asyncio_defect("a NaN that is not the first in the heap waits, or makes others wait")
+def test_timeout_nan(run):
+    async def main():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(math.nan):
+                await asyncio.sleep(10)
+
+    run(main())
+
+
+def test_clock_that_says_nan(loop_factory):
+    """Every timer is due then."""
+    first = loop_factory()
+    first.close()
+
+    class Loop(type(first)):
+        nan = False
+
+        def time(self):
+            return math.nan if self.nan else super().time()
+
+    loop = Loop()
+    seen = []
+    timer = loop.call_later(3600, seen.append, "an hour")
+    loop.call_later(math.inf, seen.append, "never")
+    loop.nan = True
+    loop.call_soon(loop.stop)
+    try:
+        loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(0))
+    finally:
+        loop.close()
+    assert seen == ["an hour", "never"]
+    assert timer.when() > 3600
+
+
+@pytest.mark.parametrize("delay, error", [
+    (10 ** 400, OverflowError), ("1", TypeError), (decimal.Decimal(1), TypeError),
+    (object(), TypeError)])
+def test_delay_that_is_no_float(loop, delay, error):
+    with pytest.raises(error):
+        loop.call_later(delay, noop)
+
+
+@pytest.mark.parametrize("delay", [fractions.Fraction(1, 1000), True, -5, -10 ** 300, 0])
+def test_delay_of_another_kind(loop, delay):
+    loop.call_later(delay, loop.stop)
+    loop.run_forever()
+
+
+def test_timers_compare_by_their_time(loop):
+    early, late, nan = (loop.call_at(when, noop) for when in (1, 2, math.nan))
+    assert early < late and early <= late and late > early and late >= early
+    assert not nan < early and not early < nan and nan != early
+    assert sorted([late, early]) == [early, late]
+    assert hash(early) == hash(1.0)
+    for timer in early, late, nan:
+        timer.cancel()
 
 
 def test_short_waits_end(loop):
