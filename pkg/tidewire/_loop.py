@@ -126,9 +126,16 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     # -- signals -------------------------------------------------------------
 
-    add_signal_handler = _seam.add_signal_handler
     _handle_signal = _seam._handle_signal
     _check_signal = _seam._check_signal
+
+    def add_signal_handler(self, sig, callback, *args):
+        """Call callback(*args) in the loop when a signal comes.
+
+        ValueError or RuntimeError if it cannot be caught.  See library/asyncio-eventloop.
+        """
+        _seam.add_signal_handler(self, sig, callback, *args)
+        self._set_wakeup()
 
     def remove_signal_handler(self, sig):
         """Remove the handler of a signal: True if there was one.
@@ -140,13 +147,18 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             self._install_wakeup()
         return removed
 
+    def _set_wakeup(self):
+        # A full buffer wakes the loop as well: no line on stderr for each signal of a
+        # profiler's timer while a callback computes.
+        return signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+
     def _install_wakeup(self):
         # Signals end a blocked poll through Python's wakeup descriptor, unless
         # the program has set one: asyncio leaves it alone, too, until a handler
         # is added.
         self._has_wakeup = True     # said first: a signal may come in between
         try:
-            previous = signal.set_wakeup_fd(self._csock.fileno())
+            previous = self._set_wakeup()
         except ValueError:
             self._has_wakeup = False
             return      # not the main thread: signals are not for us

@@ -191,6 +191,34 @@ def test_many_signals(loop):
         loop.remove_signal_handler(number)
 
 
+@pytest.mark.parametrize("how", [
+    "python", "removed",
+    pytest.param("loop", marks=pytest.mark.asyncio_defect("a line on stderr for each signal"))])
+def test_signals_of_a_profiler(loop, run, how):
+    """More of them during one callback than the wakeup descriptor takes bytes: no report of it."""
+    seen = []
+    signal.signal(signal.SIGUSR2, lambda *args: seen.append("python"))
+
+    async def main():
+        if how != "python":
+            loop.add_signal_handler(signal.SIGUSR1, seen.append, "loop")
+        if how == "removed":
+            loop.remove_signal_handler(signal.SIGUSR1)
+        for _ in range(1500):
+            signal.raise_signal(signal.SIGUSR2)
+        if how == "loop":
+            await asyncio.sleep(0.001)
+            signal.raise_signal(signal.SIGUSR1)
+            while "loop" not in seen:
+                await asyncio.sleep(0.001)
+
+    run(main())
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    if how == "loop":
+        loop.remove_signal_handler(signal.SIGUSR1)
+    assert seen.count("python") == 1500
+
+
 def test_handler_that_raises(loop, errors):
     def handler():
         raise ZeroDivisionError
