@@ -73,6 +73,7 @@ struct TwLoop {
     bool own_time;          /* a subclass overrides time() */
     bool own_sched;         /* a subclass overrides call_soon or call_at */
     bool own_call_at;       /* a subclass overrides call_at */
+    bool select_patched;    /* wait by run_wait_patched() */
     int depth;              /* > 0: inside a callback of this loop */
     unsigned long owner;    /* thread that runs it (valid while running) */
 

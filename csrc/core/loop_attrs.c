@@ -80,6 +80,8 @@ PyGetSetDef tw_loop_getset[] = {
     {"_stopping", attr_get_bool, attr_set_bool, NULL, AT(stopping)},
     {"_debug", attr_get_bool, attr_set_bool, NULL, AT(debug)},
     {"_cork_off", attr_get_bool, attr_set_bool, NULL, AT(cork_off)},
+    {"_select_patched", attr_get_bool, attr_set_bool, NULL,
+     AT(select_patched)},
     {"_thread_id", attr_get_object, attr_set_object, NULL, AT(thread_id)},
     {"_task_factory", attr_get_object, attr_set_object, NULL,
      AT(task_factory)},

@@ -164,6 +164,25 @@ run_poll_ms(double bound)
     return bound < 0 ? -1 : (int)ceil(fmin(bound, 86400.0) * 1e3);
 }
 
+/* Wait by the select() that the program has put in the place of Python's
+   (gevent, eventlet): its other greenlets run meanwhile, those that it takes
+   for threads too.  Sets an exception if that raised one. */
+static void
+run_wait_patched(TwLoop *loop, double bound)
+{
+    PyObject *fd = PyLong_FromLong(loop->set_fd), *result = NULL;
+    PyObject *seconds = bound < 0 ? Py_NewRef(Py_None)
+                                  : PyFloat_FromDouble(fmin(bound, 86400.0));
+    PyObject *argv[] = {fd, seconds};
+
+    if (fd != NULL && seconds != NULL) {
+        result = tw_seam_call(loop->state, "wait_patched", argv, 2);
+    }
+    Py_XDECREF(fd);
+    Py_XDECREF(seconds);
+    Py_XDECREF(result);
+}
+
 /* Wait for descriptors, without the GIL; `bound` as above, not 0. */
 static void
 run_poll_wait(TwLoop *loop, TwNews *news, double bound)
@@ -171,6 +190,10 @@ run_poll_wait(TwLoop *loop, TwNews *news, double bound)
     uint64_t start = uv_hrtime(), waited;
 
     loop->sleeping = true;
+    if (TW_UNLIKELY(loop->select_patched)) {
+        run_wait_patched(loop, bound);
+        bound = 0;
+    }
     Py_BEGIN_ALLOW_THREADS
     tw_watcher_ask(loop, news, run_poll_ms(bound));
     Py_END_ALLOW_THREADS
@@ -213,7 +236,8 @@ loop_poll(TwLoop *loop)
     run_share_gil(loop);
     tw_watcher_apply_changes(loop);
     run_poll(loop, &news, run_poll_bound(loop));
-    if (TW_UNLIKELY(loop->own_time) && PyErr_Occurred()) {
+    if (TW_UNLIKELY(loop->own_time || loop->select_patched)
+        && PyErr_Occurred()) {
         return -1;
     }
     if (TW_UNLIKELY(news.count < 0 && news.count != -EINTR)) {

@@ -61,6 +61,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._old_agen_hooks = None     # nothing to restore yet
         try:
             self._install_wakeup()
+            self._select_patched = _seam.is_select_patched()
             self._run_forever_setup()
             self._run_turns()
         finally:

@@ -9,6 +9,7 @@ import concurrent.futures
 import errno
 import io
 import os
+import select
 import socket
 import sys
 import threading
@@ -116,6 +117,18 @@ def _find_stream_parts():
 
 
 stream_parts = _find_stream_parts()
+
+
+# -- other people's greenlets --------------------------------------------------
+
+def is_select_patched():
+    """Has gevent, eventlet or the like put a function of its own in select()'s place?"""
+    return type(select.select) is types.FunctionType
+
+
+def wait_patched(fd, timeout):
+    """Wait for the loop's set by that function: other greenlets run meanwhile."""
+    select.select([fd], [], [], timeout)
 
 
 # -- handles -----------------------------------------------------------------
