@@ -134,8 +134,11 @@ def wait_patched(fd, timeout):
 # -- handles -----------------------------------------------------------------
 
 def extract_stack():
-    """The stack of the code that makes a handle (debug mode)."""
-    return format_helpers.extract_stack(sys._getframe(1))
+    """The stack of the code that makes a handle (debug mode).
+
+    A thread of a native library may have no frame but this one, which is then shown.
+    """
+    return format_helpers.extract_stack(sys._getframe().f_back)
 
 
 # call_soon(), add_reader() and the like with arguments by name: sorted out

@@ -1,5 +1,7 @@
 """Debug mode: what it refuses, records and reports."""
+import _thread
 import asyncio
+import functools
 import threading
 import time
 
@@ -45,6 +47,22 @@ def test_threadsafe_from_another_thread_is_fine(debug_loop):
     thread.start()
     loop.run_forever()
     thread.join()
+
+
+def test_thread_without_a_python_frame(debug_loop):
+    """A native library's thread calls the loop itself, and not a function of Python's that does."""
+    made = []
+
+    async def main():
+        done = debug_loop.create_future()
+        _thread.start_new_thread(debug_loop.call_soon_threadsafe, (done.set_result, "told"))
+        assert await asyncio.wait_for(done, 10) == "told"
+        call = functools.partial(debug_loop.call_soon_threadsafe, made.append, 1, context=None)
+        _thread.start_new_thread(call, ())
+        while not made:
+            await asyncio.sleep(0)
+
+    debug_loop.run_until_complete(main())
 
 
 @pytest.mark.parametrize("method", [
