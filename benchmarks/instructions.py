@@ -35,7 +35,7 @@ def run(this, spec, count):
     server, load = rounds.cores()
     with tempfile.TemporaryDirectory(prefix="tide-bench-") as directory:
         options = {"seconds": 0, "warm": 0, "batches": count // FEW, "core": server,
-                   "malloc": "natural", "cores": (server, load), "directory": directory}
+                   "malloc": "settled", "cores": (server, load), "directory": directory}
         command = [*VALGRIND, sys.executable, "-m", "tide_bench.child", this.name, spec.factory,
                    json.dumps(options)]
         process = subprocess.Popen(command, env=spec.environ(), text=True,

@@ -78,11 +78,11 @@ def main(name, factory, options):
     env = Env(this.args, options, factory)
     env.loop = loops.make(factory)
     asyncio.set_event_loop(env.loop)
-    malloc = heap.prepare(options["malloc"])
+    heap.prepare(options["malloc"])
     said = env.loop.run_until_complete(this.body(env)) if this.server else this.body(env)
     if not this.server:
         said["peak_kib"] = proc.peak_kib()
-    print(json.dumps(dict(said, malloc_natural=malloc)), flush=True)
+    print(json.dumps(said), flush=True)
     if this.server:
         env.loop.run_forever()
     os._exit(0)     # what is left open is the kernel's to close

@@ -28,8 +28,8 @@ def parser():
                    "cases that are within 15 %% of what is wanted")
     p.add_argument("--seconds", type=float, default=0.3, help="of each sample")
     p.add_argument("--warm", type=float, default=0.1, help="seconds before it is counted")
-    p.add_argument("--malloc", choices=["fresh", "settled", "natural"], default="fresh",
-                   help="glibc's state: as in a new small program, or as after a large free")
+    p.add_argument("--malloc", choices=["settled", "fresh"], default="settled",
+                   help="glibc's state: as in a service, or as in a new small program")
     p.add_argument("--json", metavar="FILE", help="write the results here after every case")
     p.add_argument("--table", choices=["plain", "rst"], default="plain")
     p.add_argument("--details", action="store_true", help="throughput, latency, spread, memory")

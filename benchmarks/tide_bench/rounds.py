@@ -100,7 +100,6 @@ def _server_sample(case, process, options):
     if case.conns >= MANY and got.get("resident_kib"):
         got["conn_bytes"] = (got["resident_kib"] - before) * 1024 / case.conns
     got["peak_kib"] = proc.peak_kib(process.pid)
-    got["malloc_natural"] = where.get("malloc_natural")
     return got
 
 
