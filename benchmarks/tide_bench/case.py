@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-FAMILIES = ("tcp", "tls", "udp", "pipes", "sched", "tasks", "ops", "process", "http", "gil",
-            "memory", "size")
+FAMILIES = ("tcp", "tls", "udp", "pipes", "sched", "tasks", "ops", "process", "http",
+            "websockets", "databases", "gil", "memory", "size")
 
 KIB = 1024
 SIZES = {"64B": 64, "1KiB": KIB, "10KiB": 10 * KIB, "100KiB": 100 * KIB, "1MiB": KIB * KIB}
@@ -77,15 +77,19 @@ def load_all():
 # The rows of the table that tidewire has to reach, in its order.
 TABLE = (
     "tcp/protocol/1KiB", "tcp/protocol/10KiB", "tcp/protocol/100KiB", "tcp/protocol/1MiB",
-    "tcp/protocol/1KiB/c500", "tcp/protocol/1KiB/x16", "tcp/three-writes", "tcp/buffered/1KiB",
-    "tcp/buffered/100KiB", "tcp/streams/1KiB", "tcp/streams/100KiB", "tcp/sock/1KiB",
-    "unix/protocol/1KiB", "udp/1KiB", "udp/1KiB/x16", "tls/protocol/1KiB",
-    "tls/protocol/100KiB", "tls/protocol/1MiB", "tls/buffered/100KiB", "tls/streams/1KiB",
-    "tcp/churn", "tcp/receive/protocol", "tcp/receive/buffered", "sched/call_soon/chain",
-    "sched/call_soon/batch", "sched/call_later/cancel", "sched/call_later/fire", "tasks/sleep0",
-    "tasks/gather", "tasks/wait_for", "sched/threadsafe/thread", "sched/threadsafe/own",
-    "sched/executor/many", "ops/add_reader", "ops/ping-pong", "ops/connect",
-    "process/spawn", "memory/pair",
+    "tcp/protocol/1KiB/c500", "tcp/protocol/1KiB/x16", "tcp/two-writes", "tcp/three-writes",
+    "tcp/ten-writes", "tcp/relay/1KiB", "tcp/relay/100KiB", "tcp/buffered/1KiB",
+    "tcp/buffered/100KiB", "tcp/streams/1KiB", "tcp/streams/100KiB", "tcp/streams/1KiB/x16",
+    "tcp/sock/1KiB", "unix/protocol/1KiB", "udp/1KiB", "udp/1KiB/x16", "udp/bulk",
+    "tls/protocol/1KiB", "tls/protocol/100KiB", "tls/protocol/1MiB", "tls/buffered/100KiB",
+    "tls/streams/1KiB", "tcp/churn", "unix/churn", "tcp/receive/protocol",
+    "tcp/receive/buffered", "tcp/receive/streams", "sched/call_soon/chain",
+    "sched/call_soon/chain/idle250", "sched/call_soon/batch", "sched/call_later/cancel",
+    "sched/call_later/fire", "tasks/sleep0", "tasks/sleep0/idle250", "tasks/gather",
+    "tasks/wait_for", "sched/threadsafe/thread", "sched/threadsafe/own", "sched/executor/many",
+    "ops/add_reader", "ops/ping-pong", "ops/connect", "process/spawn", "http/uvicorn",
+    "http/uvicorn/100KiB", "http/uvicorn/tls", "http/aiohttp", "http/aiohttp/client",
+    "db/asyncpg/one", "db/redis/pipeline", "websockets/echo", "memory/pair", "memory/tls",
 )
 # Connections of the plots; handshakes of more would take longer than the measurement.
 SWEEP = {"tcp": (1, 10, 100, 500, 1000, 2000, 5000, 10000),

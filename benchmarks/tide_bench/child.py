@@ -7,7 +7,9 @@ import gc
 import json
 import os
 import resource
+import socket
 import ssl
+import subprocess
 import sys
 import time
 
@@ -26,10 +28,20 @@ class Env:
         self.cores = options["cores"]
         self.directory = options["directory"]
         self.loop = None
+        self.kept = []
 
     @property
     def load_program(self):
         return str(build.BUILD / "load")
+
+    def beside(self, command, *options, end="KILL"):
+        """A process on the load's core, which gets the signal ``end`` when this one ends."""
+        pinned = [] if self.cores[1] is None else ["taskset", "-c", self.cores[1]]
+        command = ["setpriv", *options, "--pdeathsig", end, *pinned, *command]
+        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, text=True)
+        self.kept.append(process)
+        return process
 
     def server_context(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -46,6 +58,16 @@ class Env:
         server = await self.loop.create_server(factory, "127.0.0.1", 0, backlog=1024,
                                                ssl=context)
         return {"port": server.sockets[0].getsockname()[1]}
+
+    def idle_connections(self):
+        """As many connections as the case wants, on which nothing happens."""
+        async def connect():
+            for _ in range(self.args.get("idle", 0)):
+                here, there = socket.socketpair()
+                self.kept.append(there)
+                await self.loop.create_connection(asyncio.Protocol, sock=here)
+
+        self.loop.run_until_complete(connect())
 
     def measure(self, batch, n, children=False):
         """Run ``await batch(n)`` for the time that is due; counts n each."""
@@ -65,6 +87,7 @@ class Env:
                 ops += n
             return {"ops": ops, "cpu": cpu() - spent, "wall": time.perf_counter() - began}
 
+        self.idle_connections()
         return self.loop.run_until_complete(main())
 
 

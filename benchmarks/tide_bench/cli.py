@@ -9,7 +9,7 @@ import time
 from . import build, loops, machine, rounds, table, verdict
 from . import case as cases
 
-DEFAULT_LOOPS = "stock,uvloop,tidewire,aiofastnet,rloop,zuvloop,floor"
+DEFAULT_LOOPS = "stock,uvloop,tidewire,aiofastnet,rloop,rsloop,zuvloop,floor"
 TOLD = ("title", "clock", "unit", "main", "targets", "limit", "conns")
 
 

@@ -47,6 +47,7 @@ KNOWN = {spec.name: spec for spec in (
     LoopSpec("aiofastnet", "tide_bench.loops:aiofastnet_on_uvloop", package="aiofastnet",
              only=("tcp/*", "unix/*", "tls/*", "http/*", "memory/tls")),
     LoopSpec("rloop", "rloop:new_event_loop", package="rloop"),
+    LoopSpec("rsloop", "rsloop:new_event_loop", package="rsloop"),
     LoopSpec("zuvloop", "zuvloop:new_event_loop", package="zuvloop"),
     LoopSpec("floor", ""),
 )}

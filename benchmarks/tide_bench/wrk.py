@@ -24,7 +24,7 @@ def available():
 def command(where, seconds, arguments):
     """wrk counts in whole seconds."""
     return ["wrk", "-t1", f"-d{max(1, round(seconds))}s", "--latency", *map(str, arguments),
-            f"http://127.0.0.1:{where['port']}/"]
+            f"{where.get('scheme', 'http')}://127.0.0.1:{where['port']}/"]
 
 
 def run(command, pid, timeout):

@@ -137,6 +137,8 @@ def executor_many(env):
 
 
 process("sched/call_soon/chain", "call_soon, a chain", call_soon_chain, target=5)
+process("sched/call_soon/chain/idle250", "call_soon, a chain, 250 idle connections",
+        call_soon_chain, target=3.5, args={"idle": 250})
 process("sched/call_soon/batch", "call_soon, in batches", call_soon_batch, target=2)
 process("sched/call_later/cancel", "call_later and cancel", timer_cancel, target=5)
 process("sched/call_later/fire", "call_later, firing", timer_fire, target=3.5)

@@ -80,6 +80,8 @@ def queue(env):
 
 
 process("tasks/sleep0", "sleep(0)", sleep_zero, target=2.0)
+process("tasks/sleep0/idle250", "sleep(0), 250 idle connections", sleep_zero, target=1.9,
+        args={"idle": 250})
 process("tasks/sleep0/x100", "sleep(0), 100 tasks", sleep_zero_many)
 process("tasks/gather", "tasks by gather", gather, target=1.5)
 process("tasks/create", "create_task and await", create_task)

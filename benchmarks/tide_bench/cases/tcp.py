@@ -1,8 +1,10 @@
 """Streams: echoes over TCP and Unix sockets, bulk both ways, churn."""
 import asyncio
+import json
 import os
 import socket
 
+from .. import build
 from ..case import SIZES, SWEEP, server
 
 
@@ -32,6 +34,12 @@ class ViewEcho(BufferedEcho):
 
     def get_buffer(self, sizehint):
         return self.view
+
+
+class TwoWrites(Echo):
+    def data_received(self, data):
+        self.transport.write(data[:200])
+        self.transport.write(data[200:])
 
 
 class ThreeWrites(Echo):
@@ -90,6 +98,46 @@ class Source(asyncio.Protocol):
     def resume_writing(self):
         self.paused = False
         self.pump()
+
+
+class RelayEnd(asyncio.Protocol):
+    """One side of a proxy: what comes goes to the other side, which may pause us."""
+
+    def __init__(self, other=None, where=None):
+        self.other, self.where, self.early = other, where, []
+
+    def connection_made(self, transport):
+        self.transport = transport
+        if self.other:
+            self.other.other = self
+            transport.writelines(self.other.early)
+        else:
+            loop = asyncio.get_running_loop()
+            self.task = loop.create_task(
+                loop.create_connection(lambda: RelayEnd(self), *self.where))
+
+    def data_received(self, data):
+        if self.other:
+            self.other.transport.write(data)
+        else:
+            self.early.append(data)
+
+    def pause_writing(self):
+        self.other.transport.pause_reading()
+
+    def resume_writing(self):
+        self.other.transport.resume_reading()
+
+    def connection_lost(self, exc):
+        if self.other:
+            self.other.transport.close()
+
+
+async def relay(env):
+    """In front of the floor's echo server, which runs beside the load."""
+    backend = env.beside([build.program("floor-echo"), "tcp"])
+    port = json.loads(backend.stdout.readline())["port"]
+    return await env.listen(lambda: RelayEnd(where=("127.0.0.1", port)))
 
 
 async def protocol(env):
@@ -212,12 +260,13 @@ echo("tcp", "protocol", "1KiB", depth=16, target=1.05)
 echo("tcp", "streams", "1KiB", depth=16, target=None)
 
 for _name, _title, _cls, _target in (
-        ("three-writes", "answer in three writes", ThreeWrites, 2.4),
-        ("ten-writes", "answer in ten writes", TenWrites, None),
+        ("two-writes", "answer in two writes", TwoWrites, 1.6),
+        ("three-writes", "answer in three writes", ThreeWrites, 2.2),
+        ("ten-writes", "answer in ten writes", TenWrites, 4),
         ("writelines", "answer by writelines of three", WriteLines, None)):
     server(f"tcp/{_name}", f"TCP 1KiB, {_title}", protocol,
            ("echo", "--size", 1023, "--conns", 10), args={"protocol": _cls},
-           floor=FLOORS["tcp"], target=_target, main=_name != "ten-writes")
+           floor=FLOORS["tcp"], target=_target)
 
 for _name, _title, _cls, _target in (
         ("protocol", "Protocol", Sink, 1.15),
@@ -241,3 +290,6 @@ server("tcp/churn", "TCP connect, one message, close", protocol,
 server("unix/churn", "Unix connect, one message, close", protocol,
        ("churn", "--size", 1024, "--conns", 10), args={"over": "unix", "protocol": Echo},
        floor=FLOORS["unix"], unit="connection")
+for _size in ("1KiB", "100KiB"):
+    server(f"tcp/relay/{_size}", f"TCP relay {_size}", relay,
+           ("echo", "--size", SIZES[_size], "--conns", 10))
