@@ -10,12 +10,24 @@ from tidewire import _bench
 
 
 def test_table_has_a_ratio_for_each_other_loop():
-    text = _bench.table({"sleep0": {"stock": [3.0, 5.0, 4.0], "tidewire": [2.0]},
+    text = _bench.table({"sleep0": {"stock": [4.0, 5.0, 3.5], "tidewire": [2.0] * 3},
                          "tcp-1k": {"stock": [3.0], "tidewire": []}}, ["stock", "tidewire"])
     head, first, second = text.splitlines()
-    assert head.split()[-4:] == ["stock", "tidewire", "vs", "stock"]
-    assert first.split()[-3:] == ["4.00", "2.00", "2.00x"]
-    assert second.split()[-3:] == ["3.00", "-", "-"]
+    assert head.split()[-5:] == ["stock", "tidewire", "vs", "stock", "spread"]
+    assert first.split()[-4:] == ["4.00", "2.00", "2.00x", "9%"]
+    assert second.split()[-4:] == ["3.00", "-", "-", "-"]
+
+
+def test_busy_machine_is_named():
+    quiet = {"tcp-1k": {"stock": [2.0, 2.1, 2.0, 1.9], "tidewire": [1.0] * 4}}
+    busy = {"tcp-1k": {"stock": [2.0, 4.0, 1.0, 3.0], "tidewire": [1.0] * 4}}
+    assert not _bench.is_busy(quiet)
+    assert _bench.is_busy(busy)
+
+
+def test_what_is_installed_is_not_installed_again(tmp_path):
+    assert _bench.fetch(["asyncio"], str(tmp_path), _bench.Progress()) == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_order_is_fair():
@@ -29,13 +41,16 @@ def test_unknown_case_is_refused():
         _bench.parse(["--cases", "nothing"])
 
 
-def test_command_measures_and_prints_json():
+@pytest.mark.parametrize("cases", ["tcp-1k,call_soon", "tls-1k,udp-1k", "uvicorn,aiohttp"])
+def test_command_measures_and_prints_json(cases):
+    for name in set(cases.split(",")) & set(_bench.HTTP):
+        pytest.importorskip(name)
     done = subprocess.run(
-        [sys.executable, "-m", "tidewire", "bench", "--cases", "tcp-1k,call_soon", "--rounds",
-         "1", "--seconds", "0.05", "--json"],
+        [sys.executable, "-m", "tidewire", "bench", "--cases", cases, "--rounds", "1",
+         "--seconds", "0.05", "--json"],
         check=True, capture_output=True, text=True, timeout=50)
     got = json.loads(done.stdout)["microseconds"]
-    for case in ("tcp-1k", "call_soon"):
+    for case in cases.split(","):
         for loop in ("stock", "tidewire"):
             assert len(got[case][loop]) == 1 and got[case][loop][0] > 0
 

@@ -124,7 +124,7 @@ def test_loops_are_named_or_given():
 def test_loops_stay_out_of_what_is_not_theirs():
     takes = {name for name, spec in loops.KNOWN.items()
              if rounds.takes(case.load_all()["sched/call_soon/chain"], spec)}
-    assert takes == {"stock", "uvloop", "tidewire", "rloop", "zuvloop"}
+    assert takes == {"stock", "uvloop", "tidewire", "rloop", "rsloop", "zuvloop"}
 
 
 # A loop of the given name makes so many operations a second; "broken" never can.
@@ -242,7 +242,8 @@ def test_instructions_are_counted_for_close_cases(made, monkeypatch):
               for name, result in json.loads(path.read_text())["cases"].items()}
     both = {"uvloop": 6, "tidewire": 8}
     assert counts == {"tasks/timeout": both, "sched/call_soon/batch": both,
-                      "sched/call_soon/chain": None, "process/spawn": None}
+                      "sched/call_soon/chain/idle250": both, "sched/call_soon/chain": None,
+                      "process/spawn": None}
 
 
 def test_compare_is_of_two_trees(monkeypatch):

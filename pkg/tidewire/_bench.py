@@ -1,18 +1,24 @@
 """``python -m tidewire bench``: a short comparison of event loops on this machine.
 
-Each loop lives in a process of its own, on one core; the load, in Python, is
-this process, on another. In each round every loop does every case once. What
-is shown is CPU time of the loop's process per operation, the median of the
-rounds. The project's own suite (``benchmarks/`` in its sources) has many more
-cases and a load generator in C.
+Each loop has a process of its own, on one core. The load is this process, on
+another core. In each round every loop does every case once; the order changes
+from round to round. The table shows the CPU time of the loop's process per
+operation: the median of the rounds, and its spread.
+
+The load is in Python and may be slower than the server. So it sends in
+bursts: it prepares one message for each connection (over TLS it encrypts all
+of them), then sends them right after one another. The server finds many
+connections ready, as a busy one does, and does not sleep between messages.
+The project's own suite (``benchmarks/`` in its sources) has many more cases
+and a load generator in C.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
 import select
-import selectors
 import shutil
 import socket
 import ssl
@@ -34,9 +40,14 @@ CASES = {
 }
 QUICK = ["tcp-1k", "split-1k", "streams-1k", "udp-1k", "tls-1k", "call_soon", "call_later",
          "tasks"]
+HTTP = {"uvicorn": "HTTP, uvicorn", "aiohttp": "HTTP, aiohttp"}    # if they are installed
 IN_PROCESS = {"call_soon", "call_later", "threadsafe", "sleep0", "tasks"}
 SIZES = {"1k": 1024, "64k": 64 * 1024}
-PEERS = 8
+PEERS = 32
+UDP_PEERS = 10      # datagrams share one queue: its length is what is compared
+BUSY = 0.15         # a spread above this says that something else uses the machine
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+WARM = 0.05         # seconds of load before it is measured
 PATIENCE = 10.0     # seconds until a loop that answers nothing is given up
 
 Samples = dict[str, dict[str, list[float]]]     # case -> loop -> microseconds
@@ -49,10 +60,12 @@ class Failed(Exception):
 class Child:
     """A loop's process."""
 
-    def __init__(self, factory: str, core: int | None) -> None:
+    def __init__(self, factory: str, core: int | None, extra: str = "") -> None:
+        """``extra``: a folder of packages that are not installed."""
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), extra]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tidewire._bench_child", factory,
-             "" if core is None else str(core)],
+             "" if core is None else str(core)], env=dict(os.environ, PYTHONPATH=path),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.version = str(self.answer()["version"])
 
@@ -91,50 +104,114 @@ class Child:
         self.process.communicate()
 
 
-def connect(case: str, port: int) -> socket.socket:
-    kind = socket.SOCK_DGRAM if case.startswith("udp") else socket.SOCK_STREAM
-    peer = socket.socket(socket.AF_INET, kind)
-    peer.settimeout(PATIENCE)
-    peer.connect(("127.0.0.1", port))
-    if kind == socket.SOCK_STREAM:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if case.startswith("tls"):
+class Peer:
+    """One connection of the load, which has at most one message in flight."""
+
+    def __init__(self, case: str, port: int) -> None:
+        kind = socket.SOCK_DGRAM if case.startswith("udp") else socket.SOCK_STREAM
+        self.sock = socket.socket(socket.AF_INET, kind)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(("127.0.0.1", port))
+        if kind == socket.SOCK_STREAM:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def prepare(self, message: bytes) -> bytes:
+        """What has to be sent for the message."""
+        return message
+
+    def read(self, buffer: bytearray) -> int:
+        """How many bytes of the answer came."""
+        return self.sock.recv_into(buffer)
+
+
+class TLSPeer(Peer):
+    """The same over TLS, in memory, so that a message can be encrypted ahead."""
+
+    def __init__(self, case: str, port: int) -> None:
+        super().__init__(case, port)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        return context.wrap_socket(peer)
-    return peer
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing)
+        while True:
+            try:
+                self.tls.do_handshake()
+                self.sock.sendall(self.outgoing.read())
+                return
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.outgoing.read())
+                self.incoming.write(self.sock.recv(65536))
+
+    def prepare(self, message: bytes) -> bytes:
+        self.tls.write(message)
+        return self.outgoing.read()
+
+    def read(self, buffer: bytearray) -> int:
+        self.incoming.write(memoryview(buffer)[:self.sock.recv_into(buffer)])
+        total = 0
+        try:
+            while n := self.tls.read(len(buffer), buffer):
+                total += n      # type: ignore[operator]
+        except ssl.SSLWantReadError:
+            pass
+        return total
 
 
-def exchange(peers: list[socket.socket], message: bytes, seconds: float) -> int:
-    """One message at a time on each peer; how many were answered."""
-    answered, due = 0, dict.fromkeys(peers, len(message))
-    buffer = bytearray(256 * 1024)
-    with selectors.DefaultSelector() as selector:
-        for peer in peers:
-            selector.register(peer, selectors.EVENT_READ)
-            peer.sendall(message)
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            ready = selector.select(PATIENCE)
-            if not ready:
-                raise Failed("no answer")
-            for key, _ in ready:
-                peer = key.fileobj      # type: ignore[assignment]
-                due[peer] -= peer.recv_into(buffer)
-                if due[peer] <= 0:
-                    due[peer] = len(message)
-                    answered += 1
-                    peer.sendall(message)
+class HTTPPeer(Peer):
+    """An answer is as long as the first one."""
+
+    def __init__(self, case: str, port: int) -> None:
+        super().__init__(case, port)
+        self.sock.sendall(REQUEST)
+        time.sleep(0.05)    # not timed: all of the first answer
+        self.length = len(self.sock.recv(65536))
+
+
+def connect(case: str, port: int) -> Peer:
+    if case in HTTP:
+        return HTTPPeer(case, port)
+    return (TLSPeer if case.startswith("tls") else Peer)(case, port)
+
+
+def burst(peers: list[Peer], poll: select.poll, message: bytes, buffer: bytearray) -> None:
+    """One message on each peer, at once, until all are answered."""
+    by_fd = {peer.sock.fileno(): peer for peer in peers}
+    prepared = [(peer.sock, peer.prepare(message)) for peer in peers]
+    due = {fd: getattr(peer, "length", len(message)) for fd, peer in by_fd.items()}
+    for sock, data in prepared:
+        sock.sendall(data)
+    while due:
+        ready = poll.poll(PATIENCE * 1000)
+        if not ready:
+            raise Failed("no answer")
+        for fd, _ in ready:
+            due[fd] -= by_fd[fd].read(buffer)
+            if due[fd] <= 0:
+                del due[fd]
+
+
+def exchange(peers: list[Peer], message: bytes, seconds: float) -> int:
+    """Bursts for so long; how many messages were answered."""
+    answered, buffer = 0, bytearray(256 * 1024)
+    poll = select.poll()
+    for peer in peers:
+        poll.register(peer.sock, select.POLLIN)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        burst(peers, poll, message, buffer)
+        answered += len(peers)
     return answered
 
 
 def echo_cost(child: Child, case: str, seconds: float, certificate: str) -> float:
-    message = bytes(SIZES[case.rpartition("-")[2]])
+    message = REQUEST if case in HTTP else bytes(SIZES[case.rpartition("-")[2]])
     port = child.ask({"serve": case, "certificate": certificate})["port"]
-    peers: list[socket.socket] = []
+    peers: list[Peer] = []
     try:
-        peers += [connect(case, port) for _ in range(PEERS)]
+        for _ in range(UDP_PEERS if case.startswith("udp") else PEERS):
+            peers.append(connect(case, port))
+        exchange(peers, message, max(seconds / 4, WARM))
         before = child.ask("mark")["cpu"]
         answered = exchange(peers, message, seconds)
         spent = float(child.ask("mark")["cpu"] - before)
@@ -142,7 +219,7 @@ def echo_cost(child: Child, case: str, seconds: float, certificate: str) -> floa
         raise Failed(str(exc)) from None
     finally:
         for peer in peers:
-            peer.close()
+            peer.sock.close()
         child.tell("stop")
     return spent / max(answered, 1) * 1e6
 
@@ -204,28 +281,46 @@ def run(children: dict[str, Child], cases: list[str], options: argparse.Namespac
             for name in order:
                 if (case, name) in failed:
                     continue
-                progress.show(f"round {turn + 1} of {options.rounds}: {CASES[case]}, {name}")
+                title = (CASES | HTTP)[case]
+                progress.show(f"round {turn + 1} of {options.rounds}: {title}, {name}")
                 try:
                     took = cost(children[name], case, options.seconds, certificate)
                     samples[case][name].append(took)
                 except Failed as exc:
                     failed.add((case, name))
-                    progress.note(f"{CASES[case]} on {name}: {exc}")
+                    progress.note(f"{title} on {name}: {exc}")
     progress.show("")
     return samples
+
+
+def ratios(by_loop: dict[str, list[float]], other: str) -> list[float]:
+    """How many times faster tidewire was, round by round."""
+    return [theirs / ours for theirs, ours in zip(
+        by_loop.get(other, []), by_loop.get("tidewire", []), strict=False)]
+
+
+def spread(values: list[float]) -> float:
+    """Half the distance of the quartiles, as a share of the median."""
+    if len(values) < 3:
+        return 0.0
+    quartiles = statistics.quantiles(values, n=4, method="inclusive")
+    return (quartiles[2] - quartiles[0]) / 2 / statistics.median(values)
 
 
 def table(samples: Samples, names: list[str]) -> str:
     """Microseconds of each loop; then how many times faster tidewire is."""
     others = [name for name in names if name != "tidewire"]
-    rows = [["CPU time per operation, us", *names, *[f"vs {name}" for name in others]]]
+    rows = [["CPU time per operation, us", *names, *[f"vs {name}" for name in others], "spread"]]
     for case, by_loop in samples.items():
-        middle = {name: statistics.median(got) for name, got in by_loop.items() if got}
-        row = [CASES[case]]
-        row += [f"{middle[name]:.2f}" if name in middle else "-" for name in names]
+        row = [(CASES | HTTP)[case]]
+        row += [f"{statistics.median(by_loop[name]):.2f}" if by_loop.get(name) else "-"
+                for name in names]
+        wide = 0.0
         for name in others:
-            both = name in middle and "tidewire" in middle
-            row.append(f"{middle[name] / middle['tidewire']:.2f}x" if both else "-")
+            got = ratios(by_loop, name)
+            row.append(f"{statistics.median(got):.2f}x" if got else "-")
+            wide = max(wide, spread(got))
+        row.append(f"{wide:.0%}" if wide else "-")
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -234,52 +329,87 @@ def table(samples: Samples, names: list[str]) -> str:
         for row in rows)
 
 
+def is_busy(samples: Samples) -> bool:
+    """Do the rounds differ so much that something else uses the machine?"""
+    wide = [spread(ratios(by_loop, other)) for by_loop in samples.values()
+            for other in by_loop if other != "tidewire"]
+    return bool(wide) and statistics.median(wide) > BUSY
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tidewire bench", description=(
         "Compare event loops on this machine: stock asyncio, uvloop if it is installed, "
         "tidewire."))
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds")
-    parser.add_argument("--cases", help=f"comma-separated, of: {', '.join(CASES)}")
-    parser.add_argument("--rounds", type=int, help="default: 4; quick: 2")
+    parser.add_argument("--cases", help="comma-separated, of: "
+                        f"{', '.join(CASES | HTTP)} (the last {len(HTTP)} if they are installed)")
+    parser.add_argument("--with", dest="others", choices=["uvloop"], action="append", default=[],
+                        help="install it by pip for this run alone, if it is not installed")
+    parser.add_argument("--rounds", type=int, help="default: 7; quick: 3")
     parser.add_argument("--seconds", type=float, default=0.12, help="of each measurement")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)
-    options.rounds = max(options.rounds or (2 if options.quick else 4), 1)
-    chosen = options.cases.split(",") if options.cases else QUICK if options.quick else [*CASES]
-    unknown = [case for case in chosen if case not in CASES]
+    options.rounds = max(options.rounds or (3 if options.quick else 7), 1)
+    http = [name for name in HTTP if importlib.util.find_spec(name)]
+    chosen = options.cases.split(",") if options.cases else [
+        *(QUICK if options.quick else CASES), *http]
+    unknown = [case for case in chosen if case not in CASES | HTTP]
     if unknown:
         parser.error(f"unknown case: {', '.join(unknown)}")
     options.cases = chosen
     return options
 
 
-def start(cores: list[int], progress: Progress) -> dict[str, Child]:
+def fetch(names: list[str], directory: str, progress: Progress) -> str:
+    """Install what is asked for and not there; the folder, or "" if nothing was."""
+    wanted = [name for name in names if not importlib.util.find_spec(name)]
+    if not wanted:
+        return ""
+    progress.show(f"installing {', '.join(wanted)} for this run")
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", directory,
+                           *wanted], capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["pip failed"]
+        progress.note(f"without {', '.join(wanted)}: {lines[-1]}")
+        return ""
+    return directory
+
+
+def start(cores: list[int], progress: Progress, extra: str) -> dict[str, Child]:
     children = {}
     for name, factory in LOOPS.items():
         try:
-            children[name] = Child(factory, cores[0] if len(cores) > 1 else None)
+            children[name] = Child(factory, cores[0] if len(cores) > 1 else None, extra)
         except Failed:
-            progress.note(f"without {name}: it is not installed")
+            hint = " (--with uvloop installs it for this run)" if name == "uvloop" else ""
+            progress.note(f"without {name}: it is not installed{hint}")
     return children
+
+
+def versions(children: dict[str, Child]) -> str:
+    loops = [f"{name} {child.version}".strip() for name, child in children.items()]
+    return f"Python {platform.python_version()}; {', '.join(loops)}; {platform.machine()}"
 
 
 def main(argv: list[str]) -> int:
     """Run the comparison; 0 if tidewire took part in all of it."""
     options, progress = parse(argv), Progress()
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    children = start(cores, progress)
+    directory = tempfile.mkdtemp(prefix="tidewire-bench-")
+    children: dict[str, Child] = {}
     try:
+        children = start(cores, progress, fetch(options.others, directory, progress))
         if len(cores) > 1:
             os.sched_setaffinity(0, {cores[-1]})
-        with tempfile.TemporaryDirectory() as directory:
-            certificate = make_certificate(directory)
-            cases = [c for c in options.cases if certificate or not c.startswith("tls")]
-            samples = run(children, cases, options, certificate, progress)
+        certificate = make_certificate(directory)
+        cases = [c for c in options.cases if certificate or not c.startswith("tls")]
+        samples = run(children, cases, options, certificate, progress)
     finally:
         if len(cores) > 1:
             os.sched_setaffinity(0, cores)
         for child in children.values():
             child.end()
+        shutil.rmtree(directory, ignore_errors=True)
     if options.json:
         print(json.dumps({
             "python": platform.python_version(), "machine": platform.machine(),
@@ -287,4 +417,7 @@ def main(argv: list[str]) -> int:
             "microseconds": samples}, indent=1))
     else:
         print(table(samples, list(children)))
+        print(f"\n{versions(children)}; median of {options.rounds} rounds")
+        if is_busy(samples):
+            print("The machine is busy: the rounds differ much. Try again when it is quiet.")
     return 0 if all(by_loop.get("tidewire") for by_loop in samples.values()) else 1

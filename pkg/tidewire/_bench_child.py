@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import os
+import socket
 import ssl
 import sys
 import threading
@@ -66,6 +67,8 @@ async def tasks(loop: Loop, n: int) -> None:
     await asyncio.gather(*[coroutine() for _ in range(n)])
 
 
+BODY = b"Hello, world!\n" * 8
+
 BATCHES: dict[str, Batch] = {
     "call_soon": call_soon, "call_later": call_later, "threadsafe": threadsafe,
     "sleep0": sleep_zero, "tasks": tasks,
@@ -111,12 +114,47 @@ async def stream_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         writer.close()
 
 
+async def serve_uvicorn(loop: Loop) -> tuple[int, Callable[[], None]]:
+    import uvicorn
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200,
+                    "headers": [(b"content-length", b"%d" % len(BODY))]})
+        await send({"type": "http.response.body", "body": BODY})
+
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False,
+                                           lifespan="off"))
+    server.install_signal_handlers = nothing    # type: ignore[attr-defined]
+    task = loop.create_task(server.serve(sockets=[listener]))
+    return listener.getsockname()[1], task.cancel  # type: ignore[return-value]
+
+
+async def serve_aiohttp(loop: Loop) -> tuple[int, Callable[[], None]]:
+    from aiohttp import web
+
+    async def hello(request: Any) -> Any:
+        return web.Response(body=BODY)
+
+    app = web.Application()
+    app.router.add_get("/", hello)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    await web.SockSite(runner, listener).start()
+    return listener.getsockname()[1], lambda: loop.run_until_complete(runner.cleanup())
+
+
 async def serve(loop: Loop, case: str, certificate: str) -> tuple[int, Callable[[], None]]:
     """Start the case's server; its port, and what ends it."""
     where: tuple[str, int] = ("127.0.0.1", 0)
     if case.startswith("udp"):
         transport, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=where)
         return int(transport.get_extra_info("sockname")[1]), transport.abort
+    if case == "uvicorn":
+        return await serve_uvicorn(loop)
+    if case == "aiohttp":
+        return await serve_aiohttp(loop)
     if case.startswith("streams"):
         server = await asyncio.start_server(stream_echo, *where)
     else:
@@ -186,6 +224,7 @@ def main(factory: str, core: str) -> None:
     make: Callable[[], Loop] = getattr(importlib.import_module(module), name)
     if core:
         os.sched_setaffinity(0, {int(core)})
+    bytes(4 << 20)  # freed at once: from here on malloc is as in a service that runs for long
     say(version=getattr(sys.modules[module], "__version__", ""))
     for line in sys.stdin:
         try:

@@ -172,7 +172,7 @@ def import_time(env):
     return {"ops": ops, "cpu": spent, "wall": time.perf_counter() - began}
 
 
-process("ops/connect", "create_connection to a literal address", connect_literal, target=1.0)
+process("ops/connect", "create_connection to a literal address", connect_literal, target=1.05)
 process("ops/add_reader", "add_reader echo", add_reader, target=1.2)
 process("ops/ping-pong", "two transports of one loop in ping-pong", ping_pong, target=1.15)
 process("ops/getaddrinfo/literal", "getaddrinfo, a literal address", getaddrinfo("127.0.0.1"))

@@ -83,7 +83,7 @@ def through_cat(env):
 
 
 # From 3.12 on the stock loop spawns without a thread, and cheaper than uvloop can.
-process("process/spawn", "spawn /bin/true", spawn, target=before((3, 12), 3.5),
+process("process/spawn", "spawn /bin/true", spawn, target=before((3, 12), 2.3),
         targets={"stock": 1.0}, unit="child")
 process("process/communicate", "spawn /bin/echo, communicate()", spawn_pipes, unit="child",
         targets={"stock": 1.0})

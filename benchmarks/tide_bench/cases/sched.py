@@ -142,8 +142,8 @@ process("sched/call_soon/chain/idle250", "call_soon, a chain, 250 idle connectio
 process("sched/call_soon/batch", "call_soon, in batches", call_soon_batch, target=2)
 process("sched/call_later/cancel", "call_later and cancel", timer_cancel, target=5)
 process("sched/call_later/fire", "call_later, firing", timer_fire, target=3.5)
-process("sched/threadsafe/thread", "call_soon_threadsafe, another thread", threadsafe, target=2.5)
-process("sched/threadsafe/own", "call_soon_threadsafe, own thread", threadsafe_own, target=2.5)
+process("sched/threadsafe/thread", "call_soon_threadsafe, another thread", threadsafe, target=2)
+process("sched/threadsafe/own", "call_soon_threadsafe, own thread", threadsafe_own, target=2)
 # One by one is two switches of threads, which are the kernel's; at once is the loop's part.
-process("sched/executor", "run_in_executor, one by one", executor)
+process("sched/executor", "run_in_executor, one by one", executor, target=1.15)
 process("sched/executor/many", "run_in_executor, 200 at once", executor_many, target=1.4)

@@ -216,10 +216,10 @@ FLOORS = {"tcp": ("floor-echo", "tcp"), "unix": ("floor-echo", "unix", "PATH")}
 
 # (over, flavour, size): at least so many times uvloop
 TARGETS = {
-    ("tcp", "protocol", "1KiB"): 1.12, ("tcp", "protocol", "10KiB"): 1.12,
-    ("tcp", "protocol", "100KiB"): 1.05, ("tcp", "protocol", "1MiB"): 1.00,
+    ("tcp", "protocol", "1KiB"): 1.17, ("tcp", "protocol", "10KiB"): 1.15,
+    ("tcp", "protocol", "100KiB"): 1.12, ("tcp", "protocol", "1MiB"): 1.05,
     ("tcp", "buffered", "1KiB"): 1.2, ("tcp", "buffered", "100KiB"): 1.1,
-    ("tcp", "streams", "1KiB"): 1.4, ("tcp", "streams", "100KiB"): 1.5,
+    ("tcp", "streams", "1KiB"): 1.25, ("tcp", "streams", "100KiB"): 1.3,
     ("tcp", "sock", "1KiB"): 2.0, ("unix", "protocol", "1KiB"): 1.1,
 }
 
@@ -257,7 +257,7 @@ for _conns in SWEEP["tcp"]:
              target=1.12 if _conns == 500 else None)
 echo("unix", "protocol", "1KiB", conns=500, main=False)
 echo("tcp", "protocol", "1KiB", depth=16, target=1.05)
-echo("tcp", "streams", "1KiB", depth=16, target=None)
+echo("tcp", "streams", "1KiB", depth=16, target=1.8)
 
 for _name, _title, _cls, _target in (
         ("two-writes", "answer in two writes", TwoWrites, 1.6),
@@ -269,16 +269,17 @@ for _name, _title, _cls, _target in (
            floor=FLOORS["tcp"], target=_target)
 
 for _name, _title, _cls, _target in (
-        ("protocol", "Protocol", Sink, 1.15),
-        ("buffered", "BufferedProtocol", BufferedSink, 1.0)):
+        ("protocol", "Protocol", Sink, 1.1),
+        ("buffered", "BufferedProtocol", BufferedSink, 1.05)):
     server(f"tcp/receive/{_name}", f"TCP receive 64KiB chunks, {_title}", protocol,
-           ("send", "--size", 64 * 1024, "--conns", 1), args={"protocol": _cls},
+           ("send", "--size", 64 * 1024, "--conns", 4), args={"protocol": _cls},
            floor=("floor-echo", "sink"), unit="64 KiB", target=_target)
 
 server("tcp/receive/streams", "TCP receive 64KiB chunks, streams", receive_stream,
-       ("send", "--size", 64 * 1024, "--conns", 1), floor=("floor-echo", "sink"), unit="64 KiB")
+       ("send", "--size", 64 * 1024, "--conns", 4), floor=("floor-echo", "sink"), unit="64 KiB",
+       target=1.3)
 server("unix/receive/protocol", "Unix receive 64KiB chunks, Protocol", protocol,
-       ("send", "--size", 64 * 1024, "--conns", 1), args={"over": "unix", "protocol": Sink},
+       ("send", "--size", 64 * 1024, "--conns", 4), args={"over": "unix", "protocol": Sink},
        unit="64 KiB", main=False)
 for _over in OVER:
     server(f"{_over}/send", f"{OVER[_over]} send 64KiB chunks", protocol,
@@ -289,7 +290,7 @@ server("tcp/churn", "TCP connect, one message, close", protocol,
        floor=FLOORS["tcp"], unit="connection", target=1.12)
 server("unix/churn", "Unix connect, one message, close", protocol,
        ("churn", "--size", 1024, "--conns", 10), args={"over": "unix", "protocol": Echo},
-       floor=FLOORS["unix"], unit="connection")
+       floor=FLOORS["unix"], unit="connection", target=1.5)
 for _size in ("1KiB", "100KiB"):
     server(f"tcp/relay/{_size}", f"TCP relay {_size}", relay,
-           ("echo", "--size", SIZES[_size], "--conns", 10))
+           ("echo", "--size", SIZES[_size], "--conns", 10), target=1.0)

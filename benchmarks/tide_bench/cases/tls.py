@@ -9,10 +9,10 @@ FLAVOURS = {
     "streams": ("streams", streams, None),
 }
 TARGETS = {
-    ("protocol", "1KiB"): 2.7, ("protocol", "16KiB"): 2.0, ("buffered", "100KiB"): 1.4,
-    ("streams", "1KiB"): 2.5,
+    ("protocol", "1KiB"): 1.0, ("protocol", "16KiB"): 1.0, ("buffered", "100KiB"): 1.0,
+    ("streams", "1KiB"): 1.7,
 }
-FLOOR_TARGETS = {("protocol", "100KiB"): 0.97, ("protocol", "1MiB"): 0.97}
+FLOOR_TARGETS = {("protocol", size): 0.97 for size in ("1KiB", "16KiB", "100KiB", "1MiB")}
 
 
 def echo(flavour, size, conns=10, depth=1, **kw):

@@ -70,6 +70,6 @@ def bulk(env):
 
 process("udp/bulk", "UDP 1,200 bytes, 32 in a callback, both ends", bulk, unit="datagram",
         target=4)
-echo("1KiB", "1KiB", 10, 1, 1.3)
-echo("1KiB/x16", "1KiB, 16 in flight", 4, 16, 1.8)    # 64 fit the receive buffer
+echo("1KiB", "1KiB", 10, 1, 1.5)
+echo("1KiB/x16", "1KiB, 16 in flight", 4, 16, 2.2)    # 64 fit the receive buffer
 echo("64B", "64B", 10, 1, None, main=False, size=64)
