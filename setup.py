@@ -15,8 +15,17 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from multiprocessing.pool import ThreadPool
+
+if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
+    import platform
+
+    raise SystemExit("tidewire needs CPython 3.11 or newer, and this is %s %s (%s)." % (
+        platform.python_implementation(), platform.python_version(), sys.executable))
+if os.name != "posix":
+    raise SystemExit("tidewire runs on Linux and other Unixes.")
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -82,6 +91,18 @@ def candidates(package, prefix):
                 yield [f"-I{where}/include"], [f"-L{lib}", f"-Wl,-rpath,{lib}", library]
 
 
+def missing_files():
+    """What is missing besides the compiler, which would know better."""
+    folders = [sysconfig.get_path("include"), "/usr/include",
+               *(os.path.join(root, "include") for root in PREFIXES)]
+    for package in ("libuv", "openssl"):
+        folders += [flag[2:] for flag in pkg_config(package, "--cflags-only-I") or []]
+    headers = {"Python.h": "Python.h", "libuv (uv.h and the library)": "uv.h",
+               "OpenSSL's headers": "openssl/ssl.h"}
+    return [what for what, header in headers.items()
+            if not any(os.path.exists(os.path.join(folder, header)) for folder in folders)]
+
+
 class BuildExt(build_ext):
     """Finds what the extension needs, says what is missing, compiles in parallel."""
 
@@ -126,7 +147,7 @@ class BuildExt(build_ext):
 
     def check_and_find(self):
         if not self.probe("#include <stddef.h>", libs=[]):
-            raise SystemExit(missing_message(["a C compiler"]))
+            raise SystemExit(missing_message(["a C compiler", *missing_files()]))
         self.libuv = self.find(
             "libuv", "LIBUV", "#include <uv.h>\nunsigned tw_uv(void) { return uv_version(); }",
             link=True)
@@ -199,9 +220,6 @@ class BuildExt(build_ext):
             pool.map(compile_one, [obj for obj in objects if obj in build], chunksize=1)
         return objects
 
-
-if os.name != "posix":
-    raise SystemExit("tidewire runs on Linux and other Unixes.")
 
 setup(
     ext_modules=[Extension(

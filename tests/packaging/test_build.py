@@ -61,6 +61,36 @@ def test_without_a_compiler(tmp_path):
          "gcc libc6-dev", "gcc glibc-devel", "gcc musl-dev", "gcc")
 
 
+def run_setup(before, *args, cwd=ROOT, **env):
+    """setup.py, after some lines that change what it finds."""
+    program = f"import os, runpy, sys, sysconfig\n{before}\nsys.argv[:] = ['setup.py', *{args}]\n" \
+              "runpy.run_path('setup.py', run_name='__main__')"
+    return subprocess.run([sys.executable, "-c", program], cwd=cwd, capture_output=True,
+                          text=True, timeout=300, env={**os.environ, **env})
+
+
+def test_without_anything(tmp_path):
+    """What is missing besides the compiler is in the same message."""
+    process = run_setup(
+        "there = os.path.exists\n"
+        "os.path.exists = lambda path: (not str(path).endswith('.h') and there(path))",
+        "-q", "build_ext", "--build-lib", str(tmp_path), "--build-temp", str(tmp_path),
+        CC="no-such-compiler")
+    says(process, "gcc libc6-dev python3-dev libuv1-dev libssl-dev",
+         "gcc glibc-devel python3-devel libuv-devel openssl-devel",
+         "gcc musl-dev python3-dev libuv-dev openssl-dev", "gcc python libuv openssl")
+
+
+@pytest.mark.parametrize("before", [
+    "sys.implementation.name = 'pypy'", "sys.version_info = (3, 10, 13)"])
+def test_a_python_that_will_not_do(before):
+    """One sentence, before anything is compiled."""
+    process = run_setup(before, "-q", "build_ext")
+    assert process.returncode == 1
+    assert process.stderr.startswith("tidewire needs CPython 3.11 or newer, and this is ")
+    assert len(process.stderr.splitlines()) == 1
+
+
 def test_without_libuv(tmp_path, limited_cc):
     says(build(tmp_path, CC=limited_cc, WITHOUT_HEADER="uv[.]h"),
          "libuv1-dev", "libuv-devel", "libuv-dev", "libuv")
