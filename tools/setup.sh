@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes .venv with tidewire built in place, installing what the machine lacks.
 #
-#     tools/setup.sh [demo|dev]      dev (the default) adds the tools for tests, lint and docs
+#     tools/setup.sh [demo|dev]      dev (the default) adds the tools for tests, lint and docs,
+#                                    and the programs that the tests talk to
 #
 # PYTHON=/path/to/python chooses the interpreter, VENV=folder the environment.
 set -eu
@@ -14,6 +15,22 @@ say() { printf '%s\n' "tidewire: $*" >&2; }
 usable() {
     "$1" -c 'import sys
 sys.exit(sys.version_info < (3, 11) or sys.implementation.name != "cpython")' 2>/dev/null
+}
+
+# A Python that was asked for and will not do gets one sentence, before anything is installed.
+check_asked_python() {
+    [ -n "${PYTHON:-}" ] || return 0
+    command -v "$PYTHON" >/dev/null || {
+        case $PYTHON in python3 | python3.*[0-9] | *dbg) return 0 ;; esac    # of a package
+        say "there is no $PYTHON here; PYTHON= names a CPython of 3.11 or newer"
+        exit 1
+    }
+    ! usable "$PYTHON" || return 0
+    what=$("$PYTHON" -c 'import platform, sys
+print("%s %s" % (platform.python_implementation(), sys.version.split()[0]))' 2>/dev/null) ||
+        what="no Python that runs"
+    say "$PYTHON is $what; tidewire needs CPython 3.11 or newer"
+    exit 1
 }
 
 find_python() {
@@ -40,6 +57,7 @@ has_header() { echo "#include <$1>" | ${CC:-cc} ${2:+"-I$2"} -E - >/dev/null 2>&
 
 # The package of a Python that is new enough: python3 itself, unless it is there and too old.
 packaged_python() {
+    case ${PYTHON:-} in python3.*[0-9]) echo "$PYTHON"; return ;; esac
     if command -v python3 >/dev/null && command -v apt-cache >/dev/null; then
         for minor in 14 13 12 11; do
             if apt-cache show "python3.$minor-venv" >/dev/null 2>&1; then
@@ -75,6 +93,40 @@ missing() {
     "$python" -c 'import venv, ensurepip' 2>/dev/null || echo "$name-venv"
 }
 
+# The same for the programs that the tests use; without one of them its tests skip.
+missing_programs() {
+    while read -r program package; do
+        PATH=$PATH:/usr/sbin:/sbin:$venv/peers/usr/sbin command -v "$program" >/dev/null ||
+            [ -e "$program" ] || echo "$package"
+    done <<END
+/etc/services netbase
+curl curl
+dig bind9-dnsutils
+dnsmasq dnsmasq-base
+git git
+ip iproute2
+nginx nginx
+openssl openssl
+readelf binutils
+ssh-keygen openssh-client
+wrk wrk
+END
+}
+
+# Packages that are there stay as they are.
+install() {
+    say "installing $*"
+    $apt update -qq || say "apt-get update failed, going on"
+    $apt install -y -qq --no-install-recommends --no-upgrade "$@" >/dev/null
+}
+
+# nginx is unpacked into the environment and not installed: its package starts a server.
+unpack_nginx() {
+    mkdir -p "$venv/peers"
+    (cd "$venv/peers" && apt-get download -qq nginx && dpkg -x nginx_*.deb . &&
+        ./usr/sbin/nginx -v) >/dev/null 2>&1
+}
+
 explain() {
     cat >&2 <<END
 
@@ -94,15 +146,14 @@ END
     exit 1
 }
 
+check_asked_python
 python=$(find_python)
 packages=$(missing | tr '\n' ' ')
+apt=$(apt_get)
 if [ -n "$packages" ]; then
-    apt=$(apt_get)
     [ -n "$apt" ] || explain "$packages"
-    say "installing $packages"
-    $apt update -qq || say "apt-get update failed, going on"
     # shellcheck disable=SC2086
-    $apt install -y -qq --no-install-recommends $packages >/dev/null || explain "$packages"
+    install $packages || explain "$packages"
     python=$(find_python)
     packages=$(missing | tr '\n' ' ')
     [ -z "$packages" ] || explain "$packages"
@@ -114,6 +165,19 @@ if ! usable "$venv/bin/python" || {
     say "making $venv with $python"
     rm -rf "$venv"
     "$python" -m venv "$venv"
+fi
+
+if [ "$level" = dev ]; then
+    programs=$(missing_programs | tr '\n' ' ')
+    if [ -n "$programs" ] && [ -n "$apt" ]; then
+        installed=$(echo "$programs" | sed 's/nginx //')
+        # shellcheck disable=SC2086
+        [ -z "$installed" ] || install $installed || true
+    fi
+    case $programs in *nginx*) unpack_nginx || rm -rf "$venv/peers" ;; esac
+    programs=$(missing_programs | tr '\n' ' ')
+    [ -z "$programs" ] ||
+        say "the tests that need them will skip: apt-get install $programs"
 fi
 
 # Requirements are installed again when their file, or what is asked for, changed.

@@ -151,7 +151,7 @@ async def executor():
 @feature(30)
 async def lookups():
     loop = asyncio.get_running_loop()
-    await loop.getaddrinfo("localhost", "http")
+    await loop.getaddrinfo("localhost", 80)
     await loop.getnameinfo(("127.0.0.1", 80))
     try:
         await loop.getaddrinfo("localhost", 80, flags=socket.AI_NUMERICHOST)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 
 import pytest
 import support
@@ -15,7 +16,9 @@ FLAGS = {V12: "-tls1_2", V13: "-tls1_3"}
 
 
 def needs(name):
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    # tools/setup.sh unpacks nginx into the environment.
+    path = shutil.which(name) or shutil.which(
+        name, path=f"/usr/sbin:/usr/local/sbin:{sys.prefix}/peers/usr/sbin")
     return path or pytest.skip(f"no {name} here")
 
 
