@@ -12,6 +12,7 @@ Environment:
 import glob
 import hashlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -191,7 +192,6 @@ class BuildExt(build_ext):
         cflags += self.accepted(WARNINGS) if DEBUG or WERROR else []
         cflags += ["-Werror"] if WERROR else []
         extension.define_macros = [
-            ("TW_VERSION", f'"{self.distribution.get_version()}"'),
             ("TW_BUILD_FLAGS", f'"{" ".join(f for f in cflags if not f.startswith("-W"))}"'),
         ]
         # Other people's headers are not ours to warn about.
@@ -221,7 +221,15 @@ class BuildExt(build_ext):
         return objects
 
 
+def readme():
+    """README.rst without its pictures, whose paths mean nothing on PyPI."""
+    with open("README.rst", encoding="utf-8") as file:
+        return re.sub(r"^\.\. (image|figure)::.*\n(?:[ \t]+.*\n)*", "", file.read(), flags=re.MULTILINE)
+
+
 setup(
+    long_description=readme(),
+    long_description_content_type="text/x-rst",
     ext_modules=[Extension(
         "tidewire._core",
         sorted(glob.glob("csrc/**/*.c", recursive=True)),

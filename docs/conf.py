@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 project = "tidewire"
-author = "The tidewire authors"
+author = "The tidewire developers"
 copyright = author
 source = Path(__file__).parent.parent / "pkg" / "tidewire" / "_version.py"
 release = version = re.search(r'"(.+)"', source.read_text().split("__version__", 1)[1])[1]

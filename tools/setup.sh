@@ -191,7 +191,9 @@ if [ ! -e "$stamp" ]; then
 fi
 
 say "building ($("$venv/bin/python" -V))"
-if "$venv/bin/python" -c 'import importlib.metadata as m; m.version("tidewire")' 2>/dev/null; then
+installed=$("$venv/bin/python" -c '
+import importlib.metadata as m; print(m.version("tidewire"))' 2>/dev/null) || installed=none
+if grep -q "\"$installed\"" pkg/tidewire/_version.py; then
     "$venv/bin/python" setup.py -q build_ext --inplace
 else
     "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation \
