@@ -79,7 +79,7 @@ leaks:  ## reference counts, descriptors and live objects, under Debian's python
 	@PYTHON=python3-dbg VENV=$(DEBUG_VENV) TIDEWIRE_DEBUG=1 tools/setup.sh dev
 	$(DEBUG_VENV)/bin/python -m pytest tests/leaks -o timeout=240 $(ARGS)
 
-lint: setup  ## ruff, mypy, and the rules of this code base
+lint: setup  ## ruff, mypy, typed programs, and the rules of this code base
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(PY) -m pytest -q tests/rules
@@ -87,8 +87,8 @@ lint: setup  ## ruff, mypy, and the rules of this code base
 fmt: setup  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 
-stubs: setup  ## compare _core.pyi with the extension
-	$(PY) -m mypy.stubtest tidewire._core --mypy-config-file pyproject.toml
+stubs: setup  ## compare the types with the extension and the loop
+	$(PY) -m mypy.stubtest tidewire._core tidewire._loop --mypy-config-file pyproject.toml
 
 docs: setup  ## the documentation, in docs/_build/html
 	$(PY) -m sphinx -q -W -n -b html docs docs/_build/html

@@ -27,7 +27,7 @@ except ImportError as _error:
         raise ImportError(_absent.reason, name="tidewire._core") from None
 
 if _typing.TYPE_CHECKING:
-    from tidewire._policy import EventLoopPolicy
+    from tidewire._policy import EventLoopPolicy as EventLoopPolicy
 
 __all__ = ["Loop", "__version__", "install", "new_event_loop", "run"]
 if _sys.version_info < (3, 14):

@@ -1,0 +1,10 @@
+"""The types of the loop: those that typeshed has for asyncio's, and what is ours."""
+
+import asyncio
+
+from . import _core
+
+class Loop(_core.Loop, asyncio.BaseEventLoop):
+    def __init__(self) -> None: ...
+
+def new_event_loop() -> Loop: ...
