@@ -1,7 +1,9 @@
 """The front door: policy, install(), new_event_loop(), run(), as asyncio's own of this Python."""
 
 import asyncio
+import gc
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -46,6 +48,69 @@ def test_new_event_loop():
         assert isinstance(loop, asyncio.BaseEventLoop)
     finally:
         loop.close()
+
+
+def test_repr():
+    """It says whose loop it is; a subclass says where it is from."""
+    loop = tidewire.new_event_loop()
+    assert repr(loop) == f"<tidewire.Loop running=False closed=False debug={loop.get_debug()}>"
+
+    class Mine(tidewire.Loop):
+        pass
+
+    async def main():
+        return repr(asyncio.get_running_loop())
+
+    loop.set_debug(False)
+    assert (loop.run_until_complete(main())
+            == "<tidewire.Loop running=True closed=False debug=False>")
+    loop.close()
+    assert repr(loop) == "<tidewire.Loop running=False closed=True debug=False>"
+    mine = Mine()
+    mine.close()
+    assert repr(mine).startswith(f"<{__name__}.test_repr.<locals>.Mine running=False closed=True")
+    assert repr(tidewire.Loop) == "<class 'tidewire.Loop'>"
+    assert pickle.loads(pickle.dumps(tidewire.Loop)) is tidewire.Loop
+
+
+def test_is_running():
+    async def main():
+        return tidewire.is_running()
+
+    assert tidewire.is_running() is False
+    assert tidewire.run(main()) is True
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        assert runner.run(main()) is False
+    assert tidewire.is_running() is False
+
+    class Mine(tidewire.Loop):
+        pass
+
+    with asyncio.Runner(loop_factory=Mine) as runner:
+        assert runner.run(main()) is True
+
+
+def test_a_loop_that_was_not_made(unraisable):
+    """An __init__() that fails raises, and that is all that is said."""
+    class Broken(tidewire.Loop):
+        def __init__(self):
+            raise ValueError("from __init__")
+
+    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
+        tidewire.Loop(1)
+    with pytest.raises(TypeError):
+        tidewire.Loop(nonsense=1)
+    with pytest.raises(ValueError, match="from __init__"):
+        Broken()
+    gc.collect()
+    assert unraisable == []
+
+
+def test_a_loop_that_was_forgotten_is_closed(catch_warnings):
+    tidewire.new_event_loop()
+    gc.collect()
+    assert [str(w.message).split(" running")[0] for w in catch_warnings
+            if "loop" in str(w.message)] == ["unclosed event loop <tidewire.Loop"]
 
 
 def test_policy_makes_our_loops(policy):
@@ -307,6 +372,20 @@ def test_install():
     python(code)
 
 
+def test_install_leaves_a_running_loop_alone():
+    """It is for loops that are made from then on."""
+    code = """
+        import asyncio, warnings
+        import tidewire
+        async def main():
+            warnings.simplefilter("ignore")
+            tidewire.install()
+            return type(asyncio.get_running_loop()).__module__
+        print(asyncio.run(main()), asyncio.run(main()))
+    """
+    assert python(code) == "asyncio.unix_events tidewire\n"
+
+
 def test_import_and_loop_factory_warn_of_nothing():
     code = """
         import asyncio, tidewire
@@ -314,11 +393,12 @@ def test_import_and_loop_factory_warn_of_nothing():
         async def main(): pass
         tidewire.run(main())
         asyncio.Runner(loop_factory=tidewire.new_event_loop).run(main())
-        print(sorted(set(dir(tidewire)) & {"EventLoopPolicy", "Loop", "install", "run"}))
+        print(sorted(set(dir(tidewire)) & {
+            "EventLoopPolicy", "Loop", "as_uvloop", "install", "is_running", "run"}))
     """
     out = python(code.replace(".run(main())\n        print", ".close()\n        print"),
                  "-X", "dev", "-W", "error")
-    assert out == "['EventLoopPolicy', 'Loop', 'install', 'run']\n"
+    assert out == "['EventLoopPolicy', 'Loop', 'as_uvloop', 'install', 'is_running', 'run']\n"
 
 
 def test_policy_class_warns_where_asyncios_does():

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import tidewire
+<<<<<<< HEAD
 from tidewire import _absent
 
 
@@ -31,10 +32,21 @@ def extension() -> dict[str, Any]:
         **_core.build_info(),
         "extension": _core.__file__,
     }
+=======
+from tidewire import _core, _settings
+
+
+def _openssl() -> str:
+    try:
+        import ssl
+    except ImportError as exc:
+        return f"none: {exc}"
+    return ssl.OPENSSL_VERSION
+>>>>>>> f77429f (pkg: children, uvloop's name, options, and the default loop's names under python -m tidewire)
 
 
 def collect() -> dict[str, Any]:
-    """Versions and flags, in the order in which they are shown."""
+    """Versions, settings and flags, in the order in which they are shown."""
     return {
         "tidewire": tidewire.__version__,
         "package": os.path.dirname(os.path.abspath(tidewire.__file__)),
@@ -43,14 +55,18 @@ def collect() -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()).strip() or "unknown",
         "openssl": openssl(),
         **extension(),
+        **{name.removeprefix("TIDEWIRE_").lower() + "_setting": _settings.describe(name)
+           for name in _settings.SETTINGS},
+        "not_read": ", ".join(_settings.others()) or "no other variable TIDEWIRE_...",
     }
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tidewire info")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args(argv)
     info = collect()
-    if parser.parse_args(argv).json:
+    if arguments.json:
         print(json.dumps(info, indent=4))
         return 0
     width = max(map(len, info)) + 2

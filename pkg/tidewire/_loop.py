@@ -11,7 +11,7 @@ import weakref
 from asyncio import constants, events
 from asyncio.log import logger
 
-from . import _conn, _core, _dns, _process, _seam, _tls
+from . import _conn, _core, _dns, _process, _seam, _settings, _tls
 
 _live = weakref.WeakSet()
 
@@ -44,13 +44,24 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._has_wakeup = False
         self._unix_server_sockets = {}
         self._made_executor = None
-        self._cork_off = os.environ.get('TIDEWIRE_CORK') == '0'
+        _settings.check(stacklevel=2)
+        self._cork_off = not _settings.is_on('TIDEWIRE_CORK')
         self._ssock, self._csock = socket.socketpair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)
         self._wakeup_fd = self._ssock.fileno()
         self._add_reader(self._wakeup_fd, self._read_from_self)
         _live.add(self)
+
+    def __repr__(self):
+        # asyncio's, with the module: tasks and warnings show which loop it is.
+        cls = type(self)
+        return (f'<{cls.__module__}.{cls.__qualname__} running={self.is_running()} '
+                f'closed={self.is_closed()} debug={self.get_debug()}>')
+
+    def __del__(self):
+        if '_csock' in vars(self):      # else __init__() failed, and nothing is open
+            super().__del__()
 
     # -- running -------------------------------------------------------------
 
@@ -244,6 +255,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     start_tls = _tls.start_tls
 
 
+Loop.__module__ = 'tidewire'        # where users find it, and where repr() says it is
 _seam.take_stop_serving(Loop)
 
 

@@ -3,6 +3,8 @@
 Everything but the loop is inherited, so get_event_loop() makes a loop, warns
 or raises as this Python's does, and 3.11 to 3.13 keep their child watchers
 (which tidewire's subprocesses do not need).
+
+Python 3.16 has no policies: there this module cannot be imported.
 """
 
 import os

@@ -65,11 +65,18 @@ def ipaddr_info(host, port, family, type, proto):
     return base_events._ipaddr_info(host, port, family, type, proto)
 
 
-#: Policies: private from 3.14 on, where the public names warn; also used are a policy's
-#: _loop_factory, _local and _Local (_policy.py), and runpy._run_module_as_main (_program.py).
-DefaultEventLoopPolicy = unix_events._UnixDefaultEventLoopPolicy
-set_event_loop_policy = getattr(events, '_set_event_loop_policy',
-                                events.set_event_loop_policy)
+#: asyncio's own loop, also where _default.py has put something else into its place.
+SelectorEventLoop = unix_events._UnixSelectorEventLoop
+
+#: Policies: private from 3.14 on, where the public names warn, and gone in 3.16; also used are a
+#: policy's _loop_factory, _local and _Local (_policy.py, _default.py), and
+#: runpy._run_module_as_main (_program.py).
+if sys.version_info < (3, 16):
+    DefaultEventLoopPolicy = unix_events._UnixDefaultEventLoopPolicy
+    set_event_loop_policy = getattr(events, '_set_event_loop_policy',
+                                    events.set_event_loop_policy)
+else:
+    DefaultEventLoopPolicy = None
 
 #: Builtins: C calls them without giving signals a chance.
 set_running_loop = events._set_running_loop

@@ -1,0 +1,1 @@
+"""Modules under other names: see tidewire.as_uvloop()."""

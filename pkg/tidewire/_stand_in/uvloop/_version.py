@@ -1,0 +1,3 @@
+"""The version of uvloop whose functions the stand-in has."""
+
+__version__ = "0.23.0"
