@@ -8,8 +8,7 @@ import sys
 from typing import Any
 
 import tidewire
-<<<<<<< HEAD
-from tidewire import _absent
+from tidewire import _absent, _settings
 
 
 def openssl() -> str:
@@ -32,17 +31,6 @@ def extension() -> dict[str, Any]:
         **_core.build_info(),
         "extension": _core.__file__,
     }
-=======
-from tidewire import _core, _settings
-
-
-def _openssl() -> str:
-    try:
-        import ssl
-    except ImportError as exc:
-        return f"none: {exc}"
-    return ssl.OPENSSL_VERSION
->>>>>>> f77429f (pkg: children, uvloop's name, options, and the default loop's names under python -m tidewire)
 
 
 def collect() -> dict[str, Any]:

@@ -200,7 +200,7 @@ def test_a_child_is_as_it_would_be_otherwise(tmp_path):
     under = script(tmp_path, CHILD + f"print(child({code!r}))\n")
     gone = set(plain.replace("'", "").replace("[", "").replace(",", "").split())
     here = set(" ".join(under).replace("'", "").replace("[", "").replace(",", "").split())
-    assert here - gone <= {"importlib.machinery", "importlib", "importlib._bootstrap",
+    assert here - gone <= {"__future__", "importlib.machinery", "importlib", "importlib._bootstrap",
                            "importlib._bootstrap_external", "_imp", "warnings", "_warnings"}
     assert "asyncio]" not in here and "asyncio" not in here and "tidewire" not in here
     out = script(tmp_path, CHILD + """

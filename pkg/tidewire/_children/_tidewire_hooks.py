@@ -3,12 +3,17 @@
 A child that imports neither pays nothing, so nothing here imports tidewire before.
 """
 
+from __future__ import annotations
+
 import importlib.machinery
 import os
 import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+
+TYPE_CHECKING = False       # the real one is in typing, which takes long to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _STAND_IN = os.path.join(_PACKAGE, "_stand_in")
