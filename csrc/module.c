@@ -61,7 +61,7 @@ static const TwSetup module_setups[] = {
     tw_udp_setup,
     /* tls */
     tw_engine_setup,
-    tw_filter_setup,
+    tw_adapter_setup,
     tw_tls_transport_setup,
     /* ops */
     tw_sock_coro_setup,

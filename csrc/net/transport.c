@@ -31,8 +31,8 @@ tw_transport_init(TwTransport *self, TwLoop *loop, const TwTransportOps *ops,
     self->server = none_is_null(server);
     self->waiter = none_is_null(waiter);
     if (extra != NULL && extra != Py_None) {
-        self->extra = PyDict_Copy(extra);
-        if (self->extra == NULL) {
+        self->extra = PyDict_New();
+        if (self->extra == NULL || PyDict_Update(self->extra, extra) < 0) {
             return -1;
         }
     }

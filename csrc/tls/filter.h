@@ -52,8 +52,10 @@ int tw_filter_is_closing(TwTls *tls);
 /* lower.get_extra_info(name, default): new reference or NULL. */
 PyObject *tw_filter_extra_info(TwTls *tls, PyObject *name, PyObject *dflt);
 
+/* -- adapter.c ------------------------------------------------------------ */
+
 /* Our protocol on the lower transport, made when first asked for: borrowed,
    or NULL with an exception. */
-PyObject *tw_filter_adapter(TwTls *tls);
+PyObject *tw_adapter_of(TwTls *tls);
 
-TW_MUSTCHECK tw_status tw_filter_setup(tw_state *state, PyObject *module);
+TW_MUSTCHECK tw_status tw_adapter_setup(tw_state *state, PyObject *module);

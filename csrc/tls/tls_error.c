@@ -10,7 +10,7 @@
 static tw_status
 error_helper(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
 {
-    PyObject *adapter = tw_filter_adapter(self), *result;
+    PyObject *adapter = tw_adapter_of(self), *result;
 
     if (adapter == NULL) {
         return -1;

@@ -301,7 +301,7 @@ tls_get_sslcontext(PyObject *op, void *unused)
 static PyObject *
 tls_get_ssl_protocol(PyObject *op, void *unused)
 {
-    return Py_XNewRef(tw_filter_adapter((TwTls *)op));
+    return Py_XNewRef(tw_adapter_of((TwTls *)op));
 }
 
 static PyObject *

@@ -339,3 +339,57 @@ def test_connection_is_closed_meanwhile(run, how):
         assert "lost" not in one.names
         sock.close()
     run(main())
+
+
+@pytest.mark.tidewire
+def test_a_transport_has_one_below_it(run):
+    """The private door of start_tls(): neither a second one, nor a ring, nor one of another loop."""
+    import tidewire
+    from tidewire import _core
+
+    def bare(loop):
+        return _core.tls_over(
+            loop, support.Recorder(), tlskit.client_context(), None, False, tlskit.NAME, 1, 1, False)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        one, peer = await tlskit.with_peer()
+        transport, protocol, other = await support.connected("unix")
+        elsewhere = tidewire.new_event_loop()
+        first, second, foreign = bare(loop), bare(loop), bare(elsewhere)
+        for upper, lower in ((one.transport, transport), (first, first), (first, second),
+                             (foreign, transport), (foreign, one.transport)):
+            with pytest.raises(ValueError, match="no TLS transport over this"):
+                upper._slip_in(lower)
+        with pytest.raises(AttributeError):
+            first._slip_in("no transport")
+        for each in first, second, foreign:
+            each.abort()
+        assert transport.get_protocol() is protocol
+        await tlskit.finish(one, peer)
+        await support.close(protocol)
+        other.close()
+        elsewhere.close()
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_a_lower_transport_that_keeps_the_buffer(run):
+    """The memory that get_buffer() gave cannot be resized while its bytes are decrypted."""
+    async def main():
+        def resize(protocol, data):
+            try:
+                buffer.clear()
+            except BufferError:
+                protocol.note("refused")
+
+        one, peer = await tlskit.with_peer(lambda: support.Recorder({"data": resize}))
+        adapter = one.transport._ssl_protocol
+        data = peer.record(b"hello")
+        buffer = adapter.get_buffer(-1)
+        buffer[:len(data)] = data
+        adapter.buffer_updated(len(data))
+        assert one.events[1:] == [("data", b"hello"), ("refused",)]
+        buffer.clear()
+        await tlskit.finish(one, peer)
+    run(main())
