@@ -25,6 +25,9 @@
 typedef int tw_status;
 typedef Py_ssize_t tw_uverr;
 
+/* Queues shrink to no less than this many slots. */
+#define TW_KEEP_SLOTS 4096
+
 /* The object that `ptr` is the field `member` of. */
 #define TW_CONTAINER(ptr, type, member)                                       \
     ((type *)((char *)(ptr) - offsetof(type, member)))

@@ -48,19 +48,39 @@ heap_sift_down(TwHeap *heap, size_t i)
     heap->entries[i] = moving;
 }
 
+/* False: no memory, and nothing changes. */
+static bool
+heap_set_cap(TwHeap *heap, size_t cap)
+{
+    TwHeapEntry *entries =
+        PyMem_RawRealloc(heap->entries, cap * sizeof(*entries));
+
+    if (entries == NULL) {
+        return false;
+    }
+    heap->entries = entries;
+    heap->cap = cap;
+    return true;
+}
+
+void
+tw_heap_trim(TwHeap *heap)
+{
+    size_t cap = heap->count * 2;
+
+    if (TW_UNLIKELY(heap->cap > TW_KEEP_SLOTS
+                    && heap->count < heap->cap / 8)) {
+        (void)heap_set_cap(heap, cap > TW_KEEP_SLOTS ? cap : TW_KEEP_SLOTS);
+    }
+}
+
 tw_status
 tw_heap_push(TwHeap *heap, double when, void *item)
 {
-    if (heap->count == heap->cap) {
-        size_t cap = heap->cap ? heap->cap * 2 : 32;
-        TwHeapEntry *entries =
-            PyMem_RawRealloc(heap->entries, cap * sizeof(*entries));
-        if (entries == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        heap->entries = entries;
-        heap->cap = cap;
+    if (heap->count == heap->cap
+        && !heap_set_cap(heap, heap->cap ? heap->cap * 2 : 32)) {
+        PyErr_NoMemory();
+        return -1;
     }
     heap->entries[heap->count] = (TwHeapEntry){
         .when = isnan(when) ? -INFINITY : when,

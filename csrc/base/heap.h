@@ -36,4 +36,7 @@ bool tw_heap_take_last(TwHeap *heap, void *item);
 size_t tw_heap_filter(TwHeap *heap, bool (*drop)(void *item),
                       void **dropped);
 
+/* Give memory back that a burst of timers needed.  Cheap. */
+void tw_heap_trim(TwHeap *heap);
+
 void tw_heap_fini(TwHeap *heap);

@@ -17,6 +17,9 @@ typedef struct {
 /* Make room for one more.  0, or -1 with MemoryError. */
 TW_MUSTCHECK tw_status tw_ring_grow(TwRing *ring);
 
+/* Give memory back that the items do not need.  See tw_ring_trim(). */
+void tw_ring_shrink(TwRing *ring);
+
 /* Free the slots; what they still hold is the caller's business. */
 void tw_ring_fini(TwRing *ring);
 
@@ -40,6 +43,16 @@ tw_ring_pop(TwRing *ring)
     ring->head = (ring->head + 1) & (ring->cap - 1);
     ring->count--;
     return item;
+}
+
+/* After a burst: keep the memory that is in use, and some more.  Cheap. */
+static inline void
+tw_ring_trim(TwRing *ring)
+{
+    if (TW_UNLIKELY(ring->cap > TW_KEEP_SLOTS
+                    && ring->count < ring->cap / 8)) {
+        tw_ring_shrink(ring);
+    }
 }
 
 /* The i-th oldest item, borrowed: valid while it stays in the ring. */

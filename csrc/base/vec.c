@@ -23,6 +23,23 @@ tw_vec_reserve(TwVec *vec, uint32_t n)
 }
 
 void
+tw_vec_trim(TwVec *vec, uint32_t least)
+{
+    uint32_t cap = 2 * (vec->count > least ? vec->count : least);
+    void **items;
+
+    if (TW_LIKELY(vec->cap <= TW_KEEP_SLOTS || cap >= vec->cap / 4)) {
+        return;
+    }
+    cap = cap > TW_KEEP_SLOTS ? cap : TW_KEEP_SLOTS;
+    items = PyMem_RawRealloc(vec->items, cap * sizeof(void *));
+    if (items != NULL) {
+        vec->items = items;
+        vec->cap = cap;
+    }
+}
+
+void
 tw_vec_fini(TwVec *vec)
 {
     PyMem_RawFree(vec->items);

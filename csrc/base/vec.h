@@ -19,6 +19,9 @@ typedef struct {
 /* Room for `n` more.  Raw allocator: usable without the GIL.  0 or -ENOMEM. */
 TW_MUSTCHECK tw_uverr tw_vec_reserve(TwVec *vec, uint32_t n);
 
+/* Give memory back, but keep room for `least` members.  Cheap. */
+void tw_vec_trim(TwVec *vec, uint32_t least);
+
 void tw_vec_fini(TwVec *vec);
 
 static inline uint32_t *

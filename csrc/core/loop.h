@@ -99,10 +99,10 @@ struct TwLoop {
     TwCork *corks;          /* in use, oldest first */
     TwCork *cork_free;
     size_t sock_hint;       /* bytes that the last sock_recv() gave */
-    char *read_buffer;      /* TW_READ_BUFFER_SIZE, or NULL: not yet needed */
+    char *read_buffer;      /* base/pages.h; NULL: not yet needed */
     PyObject *spare;        /* strong or NULL: bytes, see core/spare.h */
     Py_ssize_t spare_room;
-    void *dgram_batch;      /* net/udp_read.c's, raw memory or NULL */
+    void *dgram_batch;      /* net/udp_read.c's (base/pages.h), or NULL */
     char *chunks;           /* free ones of room tls: tls/chunk.h */
     int chunk_count;
     TwSys sys;              /* the calls that a sandbox refused */
@@ -131,6 +131,10 @@ TW_MUSTCHECK tw_status tw_loop_run(TwLoop *loop);
    and ask for the same ones?  Then a callback that serves one may as well go
    on. */
 bool tw_loop_is_quiet(TwLoop *loop);
+
+/* Give back what a burst of handles, timers or descriptors needed: when the
+   loop waits, and every RUN_TRIM_TURNS.  (core/loop_trim.c) */
+void tw_loop_trim(TwLoop *loop);
 
 /* -- scheduling (core/loop_sched.c) --------------------------------------- */
 

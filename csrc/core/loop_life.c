@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "base/errno.h"
+#include "base/pages.h"
 #include "core/call.h"
 #include "core/handle.h"
 #include "core/loop.h"
@@ -53,10 +54,7 @@ char *
 tw_loop_read_buffer(TwLoop *loop)
 {
     if (loop->read_buffer == NULL) {
-        loop->read_buffer = PyMem_RawMalloc(TW_READ_BUFFER_SIZE);
-        if (loop->read_buffer == NULL) {
-            PyErr_NoMemory();
-        }
+        loop->read_buffer = tw_pages_new(TW_READ_BUFFER_SIZE);
     }
     return loop->read_buffer;
 }
@@ -156,8 +154,8 @@ tw_loop_shut(TwLoop *loop)
     tw_ring_fini(&loop->ready);
     tw_heap_fini(&loop->timers);
     Py_CLEAR(loop->spare);
-    PyMem_RawFree(TW_TAKE(loop->read_buffer));
-    PyMem_RawFree(TW_TAKE(loop->dgram_batch));
+    tw_pages_free(TW_TAKE(loop->read_buffer));
+    tw_pages_free(TW_TAKE(loop->dgram_batch));
 }
 
 /* -- the collector -------------------------------------------------------- */

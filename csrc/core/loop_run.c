@@ -28,6 +28,8 @@
 #define RUN_CLOCK_RESOLUTION 1e-9
 /* As asyncio: when this many timers, and half of all, are cancelled ones. */
 #define RUN_CANCELLED_MIN 100
+/* How often a loop that never waits gives memory back. */
+#define RUN_TRIM_TURNS 1024
 
 /* -- timers --------------------------------------------------------------- */
 
@@ -222,6 +224,7 @@ static tw_status
 loop_poll(TwLoop *loop)
 {
     TwNews news;
+    double bound;
 
     if (run_drop_cancelled(loop) < 0) {
         return -1;
@@ -235,7 +238,11 @@ loop_poll(TwLoop *loop)
        ends at once gives no other thread the time to take the GIL. */
     run_share_gil(loop);
     tw_watcher_apply_changes(loop);
-    run_poll(loop, &news, run_poll_bound(loop));
+    bound = run_poll_bound(loop);
+    if (bound != 0 || loop->stats.turns % RUN_TRIM_TURNS == 0) {
+        tw_loop_trim(loop);
+    }
+    run_poll(loop, &news, bound);
     if (TW_UNLIKELY(loop->own_time || loop->select_patched)
         && PyErr_Occurred()) {
         return -1;

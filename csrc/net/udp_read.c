@@ -4,6 +4,7 @@
 
 #include "base/compat.h"
 #include "base/errno.h"
+#include "base/pages.h"
 #include "core/spare.h"
 #include "net/udp.h"
 
@@ -44,9 +45,8 @@ batch_take(TwLoop *loop)
     if (batch != NULL) {
         return batch;
     }
-    batch = PyMem_RawMalloc(sizeof(*batch) + TW_UDP_BATCH * SLOT_SIZE);
+    batch = tw_pages_new(sizeof(*batch) + TW_UDP_BATCH * SLOT_SIZE);
     if (batch == NULL) {
-        PyErr_NoMemory();
         return NULL;
     }
     for (int i = 0; i < TW_UDP_BATCH; i++) {
@@ -66,7 +66,7 @@ batch_put(TwLoop *loop, TwBatch *batch)
         loop->dgram_batch = batch;
     }
     else {
-        PyMem_RawFree(batch);
+        tw_pages_free(batch);
     }
 }
 

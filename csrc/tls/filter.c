@@ -1,5 +1,7 @@
 #include "tls/filter.h"
 
+#include "base/pages.h"
+
 /* The stream's marks are never above these, so that plaintext waits as
    references and not as ciphertext. */
 #define FILTER_HIGH (256 * 1024)
@@ -37,7 +39,7 @@ sink_on_data(TwStream *stream, PyObject *owner, char *p, size_t n)
         loop->read_buffer = taken;
     }
     else {
-        PyMem_RawFree(taken);
+        tw_pages_free(taken);
     }
     Py_DECREF(pinned);
     return status;

@@ -342,7 +342,39 @@ def accept_exhausted(loop, accept, sock, exc):
     loop.call_later(constants.ACCEPT_RETRY_DELAY, accept.resume)
 
 
-_accept_connection2 = selector_events.BaseSelectorEventLoop._accept_connection2
+if PY >= (3, 13):
+    _accept_connection2 = selector_events.BaseSelectorEventLoop._accept_connection2
+else:
+
+    async def _accept_connection2(self, protocol_factory, conn, extra, sslcontext, server,
+                                  ssl_handshake_timeout, ssl_shutdown_timeout):
+        """asyncio's as of 3.13: what a broken handshake leaves is no cycle (gh-109534)."""
+        protocol = transport = None
+        try:
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            transport = self._make_ssl_transport(
+                conn, protocol, sslcontext, waiter=waiter, server_side=True, extra=extra,
+                server=server, ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout)
+            try:
+                await waiter
+            except BaseException:
+                transport.close()
+                raise
+            finally:
+                waiter = None   # it has the exception, whose traceback has this frame
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            if self._debug:
+                context = {'message': 'Error on transport creation for incoming connection',
+                           'exception': exc}
+                if protocol is not None:
+                    context['protocol'] = protocol
+                if transport is not None:
+                    context['transport'] = transport
+                self.call_exception_handler(context)
 
 
 def accept_tls(loop, factory, conn, addr, sslcontext, server, times):

@@ -315,3 +315,34 @@ def test_sockets_are_closed(run):
         await support.close(one, two)
         assert sock.fileno() == -1
     run(main())
+
+
+@pytest.mark.tidewire   # asyncio: gh-109534, not before 3.13
+def test_a_broken_handshake_leaves_nothing_to_the_collector(loop, run):
+    gone = []
+
+    class Protocol(asyncio.Protocol):
+        def __init__(self):
+            weakref.finalize(self, gone.append, 1)
+
+    async def main():
+        server = await loop.create_server(
+            Protocol, "127.0.0.1", 0, ssl=tlskit.server_context())
+        gc.collect()
+        gc.disable()
+        try:
+            for hello in b"", b"GET / HTTP/1.0\r\n\r\n":
+                count = len(gone)
+                with socket.create_connection(server.sockets[0].getsockname()) as client:
+                    client.sendall(hello)
+                    await asyncio.sleep(0.01)
+                for _ in range(1000):
+                    if len(gone) > count:
+                        break
+                    await asyncio.sleep(0.005)
+                assert len(gone) == count + 1
+        finally:
+            gc.enable()
+            server.close()
+
+    run(main())
