@@ -222,19 +222,6 @@ tw_sys_socket_kind(int fd, int *family, int *type, int *proto)
 }
 
 int
-tw_sys_recvmmsg(const TwSys *sys, int fd, TwMmsg *msgs, unsigned n, int flags)
-{
-#if TW_HAVE_MMSG
-    if (!(sys->refused & TW_SYS_RECVMMSG)) {
-        return recvmmsg(fd, msgs, n, flags, NULL);
-    }
-#endif
-    (void)sys, (void)fd, (void)msgs, (void)n, (void)flags;
-    errno = ENOSYS;
-    return -1;
-}
-
-int
 tw_sys_sendmmsg(const TwSys *sys, int fd, TwMmsg *msgs, unsigned n, int flags)
 {
 #if TW_HAVE_MMSG

@@ -96,8 +96,7 @@ typedef struct {
 } TwSys;
 
 #define TW_SYS_ACCEPT4 1u
-#define TW_SYS_RECVMMSG 2u
-#define TW_SYS_SENDMMSG 4u
+#define TW_SYS_SENDMMSG 2u
 
 /* May a sandbox have refused the call, rather than the call failed? */
 static inline bool
@@ -160,11 +159,9 @@ int tw_sys_accept(TwSys *sys, int fd, struct sockaddr *peer, socklen_t *len);
 TW_MUSTCHECK tw_uverr tw_sys_socket_kind(int fd, int *family, int *type,
                                          int *proto);
 
-/* Many datagrams with one call, as recvmmsg(2) and sendmmsg(2) with flags.
-   ENOSYS where they are missing, or once this loop was refused them: then
-   the caller goes one by one. */
-int tw_sys_recvmmsg(const TwSys *sys, int fd, TwMmsg *msgs, unsigned n,
-                    int flags);
+/* Many datagrams with one call, as sendmmsg(2).  ENOSYS where that is
+   missing, or once this loop was refused it: then the caller sends one by
+   one. */
 int tw_sys_sendmmsg(const TwSys *sys, int fd, TwMmsg *msgs, unsigned n,
                     int flags);
 

@@ -102,7 +102,6 @@ struct TwLoop {
     char *read_buffer;      /* base/pages.h; NULL: not yet needed */
     PyObject *spare;        /* strong or NULL: bytes, see core/spare.h */
     Py_ssize_t spare_room;
-    void *dgram_batch;      /* net/udp_read.c's (base/pages.h), or NULL */
     char *chunks;           /* free ones of room tls: tls/chunk.h */
     int chunk_count;
     TwSys sys;              /* the calls that a sandbox refused */

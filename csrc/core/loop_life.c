@@ -155,7 +155,6 @@ tw_loop_shut(TwLoop *loop)
     tw_heap_fini(&loop->timers);
     Py_CLEAR(loop->spare);
     tw_pages_free(TW_TAKE(loop->read_buffer));
-    tw_pages_free(TW_TAKE(loop->dgram_batch));
 }
 
 /* -- the collector -------------------------------------------------------- */

@@ -43,7 +43,6 @@ udp_lost(TwTransport *base, PyObject *exc)
         PyErr_WriteUnraisable((PyObject *)self);
     }
     tw_udp_buffer_clear(base);
-    tw_dgramq_clear(&self->in);
 }
 
 static tw_status
@@ -223,17 +222,7 @@ udp_meth_resume_reading(PyObject *op, PyObject *unused)
     }
     self->base.flags &= ~TW_F_READ_PAUSED;
     if (tw_udp_update_watch(self) < 0
-        || (self->in.count > 0 && tw_udp_schedule_backlog(self) < 0)
         || tw_transport_log(&self->base, "debug", "%r resumes reading") < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-udp_meth_read_backlog(PyObject *op, PyObject *unused)
-{
-    if (tw_udp_read_backlog((TwUdp *)op) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -264,9 +253,6 @@ udp_traverse(PyObject *op, visitproc visit, void *arg)
     int stop = tw_dgramq_traverse(&self->out, visit, arg);
 
     if (stop == 0) {
-        stop = tw_dgramq_traverse(&self->in, visit, arg);
-    }
-    if (stop == 0) {
         stop = tw_peers_traverse(self->peers, visit, arg);
     }
     if (stop != 0) {
@@ -282,7 +268,6 @@ udp_clear(PyObject *op)
     TwUdp *self = (TwUdp *)op;
 
     Py_CLEAR(self->address);
-    tw_dgramq_clear(&self->in);
     tw_peers_clear(&self->peers);
     return tw_transport_clear(&self->base);
 }
@@ -323,7 +308,6 @@ static PyMethodDef udp_methods[] = {
     {"set_protocol",
      (PyCFunction)(void (*)(void))tw_transport_meth_set_protocol,
      METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_protocol},
-    {"_read_backlog", udp_meth_read_backlog, METH_NOARGS, NULL},
     {"_tell_error", tw_udp_meth_tell_error, METH_O, NULL},
     {NULL},
 };

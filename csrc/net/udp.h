@@ -1,11 +1,10 @@
 /* Datagram transports: UDP over IPv4 and IPv6, Unix datagrams, and whatever
    other family the socket module knows (through the socket object, slowly).
 
-   Reading.  One recvmmsg(2) of up to 32 datagrams per turn.  The protocol's
-   callbacks for one batch count as one stretch of core/call.h: what they
-   send leaves with one sendmmsg(2) at its end, or earlier if they are slow.
-   What was received but not delivered when the protocol paused waits in
-   `in`, and comes before anything newer; after close() it is dropped.
+   Reading.  Up to 32 datagrams per turn, none before the one before it was
+   delivered.  The protocol's callbacks of one turn count as one stretch of
+   core/call.h: what they send leaves with one sendmmsg(2) at its end, or
+   earlier if they are slow.
 
    Writing.  sendto() inside a callback of the loop only notes the datagram
    (a cork, for at most 32 of them or 64 KiB); everything that could tell the
@@ -31,15 +30,14 @@ typedef struct {
     TwTransport base;
     PyObject *address; /* strong or NULL: create_datagram_endpoint's remote */
     TwDgramq out;      /* held back, or refused by the kernel */
-    TwDgramq in;       /* received, not delivered */
     TwPeers *peers;    /* ours or NULL */
     TwCork *cork;      /* ours while it stands in loop->corks; or NULL */
     int family;
     bool connected;    /* the kernel knows the peer */
     bool named;        /* ... and the peer has an address */
     bool waiting;      /* `out` was refused */
-    uint8_t asked;     /* datagrams to ask for: see udp_read.c */
-    uint8_t turns;     /* reads since more than that was asked for */
+    bool several;      /* came in one turn, the last time that we looked */
+    uint8_t turns;     /* since then, with one datagram each */
     int32_t segment;   /* longest that may go in one train: see udp_send.c */
 } TwUdp;
 
@@ -61,12 +59,6 @@ tw_udp_is_reading(const TwUdp *self)
 
 /* The turn: something can be read.  -1: an exception leaves the loop. */
 TW_MUSTCHECK tw_status tw_udp_read(TwUdp *self);
-
-/* Deliver `in`.  -1 as above. */
-TW_MUSTCHECK tw_status tw_udp_read_backlog(TwUdp *self);
-
-/* Have `in` delivered soon.  -1 with an exception. */
-TW_MUSTCHECK tw_status tw_udp_schedule_backlog(TwUdp *self);
 
 /* -- net/udp_send.c: what the kernel says --------------------------------- */
 

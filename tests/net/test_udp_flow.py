@@ -570,3 +570,81 @@ def test_trains_that_the_kernel_refuses(run):
         await close(client, server)
 
     run(main())
+
+
+# -- a socket that others read, too ------------------------------------------------
+
+def rest(sock):
+    got = []
+    try:
+        while True:
+            got.append(sock.recv(10))
+    except BlockingIOError:
+        return got
+
+
+@pytest.mark.parametrize("many", [8, 100])
+@pytest.mark.parametrize("at", [0, 5])
+@pytest.mark.parametrize("how", ["close", "abort", "pause_reading"])
+def test_what_was_not_delivered_stays_in_the_socket(run, loop_name, how, at, many):
+    """An endpoint stops in the middle of a burst; a duplicate of its socket has the rest."""
+    if how == "pause_reading" and loop_name == "stock":
+        pytest.skip("no pause_reading() there")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        def stop(p, data, addr):
+            if data == b"%d" % at:
+                getattr(p.transport, how)()
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, \
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sock.bind(("127.0.0.1", 0))
+            sock.setblocking(False)
+            with sock.dup() as copy:
+                for n in range(many):
+                    sender.sendto(b"%d" % n, sock.getsockname())
+                transport, proto = await loop.create_datagram_endpoint(
+                    lambda: Dgrams({"dgram": stop}), sock=sock)
+                await proto.count(at + 1)
+                assert proto.payloads + rest(copy) == [b"%d" % n for n in range(many)]
+                assert len(proto.payloads) == at + 1
+                await close(proto)
+
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_a_socket_closed_behind_the_endpoint(run, errors):
+    """The number belongs to another socket before the next datagram is read."""
+    async def main():
+        loop = asyncio.get_running_loop()
+        others = []
+
+        def swap(p, data, addr):
+            if not others:
+                number = sock.fileno()
+                sock.close()
+                others.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                assert others[0].fileno() == number
+                others[0].bind(("127.0.0.1", 0))
+                others[0].setblocking(False)
+                sender.sendto(b"not for you", others[0].getsockname())
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind(("127.0.0.1", 0))
+            sock.setblocking(False)
+            for n in range(3):
+                sender.sendto(b"%d" % n, sock.getsockname())
+            transport, proto = await loop.create_datagram_endpoint(
+                lambda: Dgrams({"dgram": swap}), sock=sock)
+            await proto.count(1)
+            await soon(2)
+            assert proto.payloads == [b"0"]
+            assert others[0].recv(20) == b"not for you"
+            transport.abort()
+            others[0].close()
+
+    run(main())
