@@ -3,18 +3,22 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#define LIBSSL_OTHER                                                          \
+    "the ssl module uses another OpenSSL than the one that its file is "      \
+    "linked with"
+
 TwLibssl tw_tls_lib;
 
 /* Of the running wrap_bio() calls of this thread. */
-static _Thread_local TwCapture *tls_capture;
+static _Thread_local TwCapture *libssl_capture;
 
 /* -- new and freed objects ------------------------------------------------ */
 
 static void
-tls_on_new(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
+libssl_on_new(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
            void *argp)
 {
-    TwCapture *capture = tls_capture;
+    TwCapture *capture = libssl_capture;
 
     if (capture != NULL
         && capture->count < (int)Py_ARRAY_LENGTH(capture->found)) {
@@ -23,13 +27,13 @@ tls_on_new(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
 }
 
 static void
-tls_on_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
+libssl_on_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
             void *argp)
 {
     if (ptr != NULL) {
         tw_openssl_on_free(ptr);
     }
-    for (TwCapture *c = tls_capture; c != NULL; c = c->outer) {
+    for (TwCapture *c = libssl_capture; c != NULL; c = c->outer) {
         for (int i = 0; i < c->count; i++) {
             if (c->found[i] == parent) {
                 c->found[i] = c->found[--c->count];
@@ -42,41 +46,55 @@ tls_on_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
 void
 tw_capture_begin(TwCapture *capture)
 {
-    capture->outer = tls_capture;
+    capture->outer = libssl_capture;
     capture->count = 0;
-    tls_capture = capture;
+    libssl_capture = capture;
 }
 
 void
 tw_capture_end(TwCapture *capture)
 {
-    tls_capture = capture->outer;
+    libssl_capture = capture->outer;
 }
 
 /* The address of a C function of the ssl module: it lies in the file that
    holds the ssl module, be it _ssl.so or the program itself. */
 static void *
-tls_address_in_ssl(PyObject *helpers)
+libssl_address(PyObject *f)
 {
-    /* allow: a name of our own module, once per process */
-    PyObject *f = PyObject_GetAttrString(helpers, "SSL_C_FUNCTION");
     void *address = NULL;
 
-    if (f == NULL) {
-        return NULL;
-    }
     if (PyCFunction_Check(f)) {
         PyCFunction function = PyCFunction_GetFunction(f);
         memcpy(&address, &function, sizeof(address));
     }
-    Py_DECREF(f);
     return address;
+}
+
+/* Is it OpenSSL, and the one whose version the ssl module shows?  Nothing
+   but OpenSSL_version() is called: it is the same everywhere. */
+static const char *
+libssl_identify(void *handle, const char *version)
+{
+    static const char *const forks[] = {"awslc_version_string",
+                                        "BORINGSSL_self_test",
+                                        "BORINGSSL_bcm_text_hash"};
+
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(forks); i++) {
+        if (dlsym(handle, forks[i]) != NULL) {
+            return "the ssl module uses a fork of OpenSSL";
+        }
+    }
+    if (strcmp(tw_tls_lib.OpenSSL_version(OPENSSL_VERSION), version) != 0) {
+        return LIBSSL_OTHER;
+    }
+    return NULL;
 }
 
 /* dlsym() on that handle searches the file and then what *it* is linked
    with: not another libssl that some other module brought. */
 static const char *
-tls_open(void *address)
+libssl_open(void *address, const char *version)
 {
     Dl_info where;
     void *handle;
@@ -102,17 +120,17 @@ tls_open(void *address)
     if (dladdr((void *)tw_tls_lib.SSL_read_ex, &where) != 0) {
         strncpy(tw_tls_lib.path, where.dli_fname, sizeof(tw_tls_lib.path) - 1);
     }
-    return NULL;
+    return libssl_identify(handle, version);
 }
 
 static const char *
-tls_register(void)
+libssl_register(void)
 {
     BIO_METHOD *method;
     int type;
 
     tw_tls_lib.index = tw_tls_lib.CRYPTO_get_ex_new_index(
-        CRYPTO_EX_INDEX_SSL, 0, NULL, tls_on_new, NULL, tls_on_free);
+        CRYPTO_EX_INDEX_SSL, 0, NULL, libssl_on_new, NULL, libssl_on_free);
     type = tw_tls_lib.BIO_get_new_index();
     if (tw_tls_lib.index < 1 || type == -1) {
         return "OpenSSL has no free index";
@@ -135,22 +153,38 @@ tw_libssl_verdict(const char **reason)
     return tw_tls_lib.verdict == 2 ? 1 : tw_tls_lib.verdict == -1 ? 0 : -1;
 }
 
+/* NULL, or why the library cannot be used. */
+static const char *
+libssl_prepare(PyObject *function, const char *version, const char *refusal)
+{
+    const char *reason;
+
+    if (refusal != NULL) {
+        strncpy(tw_tls_lib.refusal, refusal, sizeof(tw_tls_lib.refusal) - 1);
+        return tw_tls_lib.refusal;
+    }
+    reason = libssl_open(libssl_address(function), version);
+    return reason == NULL ? libssl_register() : reason;
+}
+
 int
 tw_libssl_find(PyObject *helpers, const char **reason)
 {
-    void *address;
+    PyObject *library, *function;
+    const char *version, *refusal;
 
     if (tw_tls_lib.verdict == 1) {
         return 1; /* a probe was interrupted */
     }
-    address = tls_address_in_ssl(helpers);
-    if (address == NULL && PyErr_Occurred()) {
+    /* allow: a name of our own module, once per process */
+    library = PyObject_GetAttrString(helpers, "SSL_LIBRARY");
+    if (library == NULL
+        || !PyArg_ParseTuple(library, "Osz", &function, &version, &refusal)) {
+        Py_XDECREF(library);
         return -1;
     }
-    tw_tls_lib.reason = tls_open(address);
-    if (tw_tls_lib.reason == NULL) {
-        tw_tls_lib.reason = tls_register();
-    }
+    tw_tls_lib.reason = libssl_prepare(function, version, refusal);
+    Py_DECREF(library);
     tw_tls_lib.verdict = tw_tls_lib.reason == NULL ? 1 : -1;
     *reason = tw_tls_lib.reason;
     return tw_tls_lib.verdict == 1;
@@ -161,9 +195,7 @@ tw_libssl_judge(bool good, const char **reason)
 {
     if (tw_tls_lib.verdict == 1) {
         tw_tls_lib.verdict = good ? 2 : -1;
-        tw_tls_lib.reason = good ? NULL
-                              : "the ssl module uses another OpenSSL than "
-                                "the one that its file is linked with";
+        tw_tls_lib.reason = good ? NULL : LIBSSL_OTHER;
     }
     return tw_libssl_verdict(reason);
 }

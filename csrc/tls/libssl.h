@@ -1,12 +1,14 @@
 /* The ssl module's own libssl, found at run time and called by pointers.
 
-   libssl is not linked.  The copy that the ssl module uses is found (the
-   dynamic linker knows which one _ssl.so needs), and a probe proves that it
-   is the one: an object that the ssl module makes must be announced to the
-   hook that we registered there, carry the ssl module's back pointer, and
-   have the method table of that very library.  So nothing here depends on
-   the layout of CPython's structs, and a second libssl in the process is
-   told apart.
+   libssl is not linked.  The dynamic linker knows which copy _ssl.so needs.
+   Before anything else is called, its version text is compared with the one
+   that the ssl module shows, and forks of OpenSSL are refused: they have
+   functions of the same names with other arguments.  Then a probe proves that
+   it is the library: an object that the ssl module makes must be announced to
+   the hook that we registered there, carry the ssl module's back pointer, and
+   have the method table of that very library.  So nothing here depends on the
+   layout of CPython's structs, and another libssl in the process is not taken
+   for it.
 
    What is per process by nature stands in tw_tls_lib: the functions, our
    index of ex_data, our BIO method.  They are never unregistered.  Only
@@ -21,6 +23,7 @@
 #include "tls/capture.h"
 
 #define TLS_FUNCTIONS(X)                                                      \
+    X(OpenSSL_version)                                                        \
     X(CRYPTO_get_ex_new_index)                                                \
     X(SSL_get_ex_data)                                                        \
     X(SSL_set_ex_data)                                                        \
@@ -53,6 +56,7 @@ typedef struct {
     int verdict; /* 0 not looked at, 1 found, 2 usable, -1 not usable */
     const char *reason;
     char path[4096]; /* of libssl */
+    char refusal[200];
     int index;       /* of our ex_data in each SSL */
     BIO_METHOD *method;
 #define X(name) __typeof__(name) *name;

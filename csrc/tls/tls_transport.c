@@ -495,7 +495,7 @@ static PyType_Spec tls_spec = {
     .slots = tls_slots,
 };
 
-static PyMethodDef tls_functions[] = {
+static PyMethodDef tls_module_methods[] = {
     {"tls_open", tls_open, METH_VARARGS, PyDoc_STR(
 "For tidewire._tls: a TLS transport on a connected socket.")},
     {"tls_over", tls_over, METH_VARARGS, PyDoc_STR(
@@ -512,5 +512,5 @@ tw_tls_transport_setup(tw_state *state, PyObject *module)
         || tw_transport_add_marks(state->tls_type, "FALLBACK") < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, tls_functions);
+    return PyModule_AddFunctions(module, tls_module_methods);
 }

@@ -16,9 +16,27 @@ try:
 except ImportError:     # a Python without the ssl module: no TLS, as with asyncio
     ssl = None          # type: ignore[assignment]
 
+
+
+def why_not(version: str, number: tuple[int, ...]) -> str | None:
+    """Why C must not call the library behind the ssl module, which says this of itself; or None.
+
+    Forks have functions of the same names with other arguments.
+    """
+    for fork in "AWS-LC", "BoringSSL", "LibreSSL":
+        if fork in version:
+            return f"the ssl module uses {fork}, not OpenSSL: {version}"
+    if not version.startswith("OpenSSL ") or "compatible" in version:
+        return f"the ssl module does not use OpenSSL: {version}"
+    if not (1, 1, 1) <= number < (5,):
+        return f"this version of OpenSSL is not known: {version}"
+    return None
+
+
 if ssl is not None:
-    # A function in C of the ssl module: its address tells where the ssl module's code is.
-    SSL_C_FUNCTION = _ssl.RAND_status
+    # For csrc/tls/libssl.c: a C function, whose address tells where the ssl module's code is.
+    SSL_LIBRARY = (_ssl.RAND_status, ssl.OPENSSL_VERSION,
+                   why_not(ssl.OPENSSL_VERSION, ssl.OPENSSL_VERSION_INFO))
 
 
 def wrap_bio(sslcontext: Any, server_side: bool, server_hostname: str | None) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from tidewire import _core
 TABLES = re.compile(r"(^|_)(methods|members|getset|slots|spec|def|module|types|names)$")
 COMPILERS = re.compile(r"^(completed\.|__|_DYNAMIC|_GLOBAL|\.|DW\.ref|__compound_literal)")
 # Per process by nature: OpenSSL's index and method are registered once.
-PER_PROCESS = re.compile(r"^(tls|tw_tls|engine_openssl)_")
+PER_PROCESS = re.compile(r"^(libssl|tw_tls|engine_openssl)_")
 
 
 def tool(*command):

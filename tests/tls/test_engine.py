@@ -1,8 +1,11 @@
 """Which engine is in use, why, and what it must be immune to."""
 import os
+import pathlib
 import re
 import shutil
+import ssl
 import subprocess
+import sysconfig
 
 import pytest
 
@@ -87,12 +90,92 @@ def test_an_ssl_module_of_another_libssl_is_refused(program):
         from tidewire import _core, _tls
         import ctypes, select
         # A C function that lies in another file than the ssl module's.
-        _tls.SSL_C_FUNCTION = len
+        _tls.SSL_LIBRARY = (len, *_tls.SSL_LIBRARY[1:])
         kind, why = _core.tls_backend()
         run(exchange())
         if os.environ["TIDEWIRE_TLS"] == "direct" and "linux" in sys.platform:
             assert kind in ("memorybio", "direct"), (kind, why)
             print(kind, why)
+    """)
+
+
+@pytest.mark.parametrize(("version", "number", "why"), [
+    ("OpenSSL 1.1.1 (compatible; AWS-LC 1.28.0)", (1, 1, 1, 0, 0), "the ssl module uses AWS-LC, not"),
+    ("BoringSSL", (1, 1, 1, 0, 0), "the ssl module uses BoringSSL, not"),
+    ("LibreSSL 3.9.2", (2, 0, 0, 0, 0), "the ssl module uses LibreSSL, not"),
+    ("OpenSSL 1.1.1 (compatible; SomethingSSL 1.0)", (1, 1, 1, 0, 0), "does not use OpenSSL"),
+    ("wolfSSL 5.7", (3, 0, 0, 0, 0), "does not use OpenSSL"),
+    ("OpenSSL 1.1.0l  10 Sep 2019", (1, 1, 0, 12, 15), "is not known"),
+    ("OpenSSL 5.0.0 1 Jan 2030", (5, 0, 0, 0, 0), "is not known"),
+])
+def test_a_library_that_is_not_openssl(program, engine, version, number, why):
+    """By what the ssl module says of it, before a function of it is called."""
+    if engine != "direct":
+        pytest.skip("it is not asked for")
+    program(f"""
+        import importlib, ssl
+        from tidewire import _core, _tls
+        ssl.OPENSSL_VERSION, ssl.OPENSSL_VERSION_INFO = {version!r}, {number!r}
+        importlib.reload(_tls)
+        kind, reason = _core.tls_backend()
+        assert kind == "memorybio" and {why!r} in reason and {version!r} in reason, (kind, reason)
+        run(exchange())
+    """)
+
+
+def test_versions_of_openssl_that_are_known():
+    from tidewire import _tls
+    for version, number in (("OpenSSL 1.1.1w  11 Sep 2023", (1, 1, 1, 23, 15)),
+                            ("OpenSSL 3.0.2 15 Mar 2022", (3, 0, 0, 2, 0)),
+                            ("OpenSSL 3.5.4 30 Sep 2025", (3, 5, 0, 4, 0)),
+                            ("OpenSSL 4.0.0 1 Apr 2026", (4, 0, 0, 0, 0))):
+        assert _tls.why_not(version, number) is None
+
+
+FORK = """
+#include <Python.h>
+#define X(name) void name(void) { abort(); }
+%s
+%s
+static PyObject *f(PyObject *self, PyObject *unused) { Py_RETURN_NONE; }
+static PyMethodDef methods[] = {{"f", f, METH_NOARGS, NULL}, {NULL}};
+static struct PyModuleDef def = {PyModuleDef_HEAD_INIT, "fork", NULL, 0, methods};
+PyMODINIT_FUNC PyInit_fork(void) { return PyModule_Create(&def); }
+"""
+
+
+@not_sanitized
+@pytest.mark.parametrize(("extra", "why"), [
+    ("const char *OpenSSL_version(int t) { return SAYS; } X(awslc_version_string)", "a fork"),
+    ("const char *OpenSSL_version(int t) { return SAYS; } X(BORINGSSL_self_test)", "a fork"),
+    ('const char *OpenSSL_version(int t) { return "OpenSSL 3.9"; }', "another OpenSSL"),
+])
+def test_a_fork_by_its_symbols(program, engine, tmp_path, extra, why):
+    """A file with all the functions, each of which ends the process when it is called."""
+    if engine != "direct":
+        pytest.skip("it is not asked for")
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    header = pathlib.Path(__file__).parents[2] / "csrc/tls/libssl.h"
+    names = [n for n in re.findall(r"^    X\((\w+)\)", header.read_text(), re.MULTILINE)
+             if n != "OpenSSL_version"]
+    source = tmp_path / "fork.c"
+    source.write_text(FORK % ("".join(f"X({n})\n" for n in names), extra))
+    done = subprocess.run(
+        [compiler, "-shared", "-fPIC", f"-I{sysconfig.get_path('include')}",
+         f'-DSAYS="{ssl.OPENSSL_VERSION}"', source, "-o", tmp_path / "fork.so"],
+        capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"cannot compile: {done.stderr[:200]}")
+    program(f"""
+        sys.path.insert(0, {str(tmp_path)!r})
+        import fork
+        from tidewire import _core, _tls
+        _tls.SSL_LIBRARY = (fork.f, *_tls.SSL_LIBRARY[1:])
+        kind, reason = _core.tls_backend()
+        assert kind == "memorybio" and {why!r} in reason, (kind, reason)
+        run(exchange())
     """)
 
 
