@@ -10,10 +10,11 @@ CC ?= cc
 ARGS ?=
 N ?= 10
 DEBUG_VENV = .venv-dbg
+ECOSYSTEM_VENV = .venv-ecosystem
 ASAN_BUILD = build/asan
 
 .DEFAULT_GOAL = help
-.PHONY: help dev demo test test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan leaks lint fmt docs stubs wheel clean ci setup
+.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan leaks lint fmt docs stubs wheel clean ci setup
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -36,6 +37,11 @@ test-modes: setup  ## the tests in asyncio's debug mode, -X dev, -W error, and a
 	PYTHONDEVMODE=1 $(PY) -m pytest $(ARGS)
 	PYTHONWARNINGS=error $(PY) -m pytest $(ARGS)
 	PYTHONASYNCIODEBUG=1 PYTHONDEVMODE=1 PYTHONWARNINGS=error $(PY) -m pytest $(ARGS)
+
+test-ecosystem:  ## servers, frameworks and databases on tidewire, in an environment of their own (5 minutes)
+	@VENV=$(ECOSYSTEM_VENV) tools/ecosystem.sh
+	TIDEWIRE_TEST_ECOSYSTEM=1 $(ECOSYSTEM_VENV)/bin/python -m pytest tests/ecosystem \
+		-p no:asyncio -p no:aiohttp -p no:anyio $(ARGS)
 
 test-repeat: setup  ## the tests N=10 times in a row, each time in another order, until one fails
 	@mkdir -p build/repeat; for n in $$(seq $(N)); do \
