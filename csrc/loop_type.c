@@ -2,6 +2,7 @@
 #include "loop_type.h"
 
 #include "core/loop_type.h"
+#include "core/overrides.h"
 #include "net/accept.h"
 #include "net/pipe.h"
 #include "net/poll.h"
@@ -104,6 +105,7 @@ static PyType_Slot loop_slots[] = {
     {Py_tp_doc, (void *)loop_doc},
     {Py_tp_new, tw_loop_new},
     {Py_tp_dealloc, tw_loop_dealloc},
+    {Py_tp_setattro, tw_overrides_setattr},
     {Py_tp_traverse, tw_loop_traverse},
     {Py_tp_clear, tw_loop_clear},
     {Py_tp_methods, loop_methods},

@@ -406,14 +406,6 @@ def test_private_methods_are_not_called(make_loop):
         loop.close()
 
 
-def test_clocks_on_an_instance(loop):
-    loop.time = lambda: 1e9
-    loop.call_at = None
-    handle = loop.call_later(1, print)
-    assert handle.when() < 1e9
-    handle.cancel()
-
-
 def test_private_attributes_of_transports(run):
     async def main():
         transport, protocol, peer = await support.connected("unix")

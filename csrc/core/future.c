@@ -1,6 +1,7 @@
 /* Futures and tasks of the loop: asyncio's own types, made without detours. */
 #include "core/call.h"
 #include "core/loop_type.h"
+#include "core/overrides.h"
 
 /* {"loop": self}, as the type takes keywords in a dict: made once.  Not for a
    closed loop, which nobody would free of it.  Borrowed; or NULL, with or
@@ -22,8 +23,8 @@ future_keywords(TwLoop *loop)
     return kwargs;
 }
 
-PyObject *
-tw_loop_new_future(TwLoop *loop)
+static PyObject *
+future_new(TwLoop *loop)
 {
     PyObject *argv[] = {(PyObject *)loop};
     PyObject *kwargs = future_keywords(loop), *future;
@@ -40,6 +41,16 @@ tw_loop_new_future(TwLoop *loop)
     }
     return PyObject_Vectorcall(loop->state->future_type, argv, /* allow */
                                0, loop->state->kw_loop);
+}
+
+PyObject *
+tw_loop_new_future(TwLoop *loop)
+{
+    PyObject *argv[] = {(PyObject *)loop};
+
+    return TW_LIKELY(!(tw_overrides(loop) & TW_OWN_CREATE_FUTURE))
+               ? future_new(loop)
+               : tw_call_plain_method(loop->state->str.create_future, argv, 1);
 }
 
 /* future.<name>(value) unless it is done: asyncio's "set unless cancelled". */
@@ -80,7 +91,7 @@ const char tw_loop_doc_create_future[] = PyDoc_STR(
 PyObject *
 tw_loop_meth_create_future(PyObject *self, PyObject *unused)
 {
-    return tw_loop_new_future((TwLoop *)self);
+    return future_new((TwLoop *)self);
 }
 
 const char tw_loop_doc_create_task[] = PyDoc_STR(

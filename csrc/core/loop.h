@@ -70,10 +70,9 @@ struct TwLoop {
     bool sleeping;          /* without the GIL: wake it with async */
     bool cork_off;          /* writes go out at once (a switch for users) */
     bool forked;            /* made by the parent process: only close() */
-    bool own_time;          /* a subclass overrides time() */
-    bool own_sched;         /* a subclass overrides call_soon or call_at */
-    bool own_call_at;       /* a subclass overrides call_at */
     bool select_patched;    /* wait by run_wait_patched() */
+    unsigned own;           /* methods that the program has replaced, as of */
+    unsigned own_version;   /* this version of the class: core/overrides.h */
     int depth;              /* > 0: inside a callback of this loop */
     unsigned long owner;    /* thread that runs it (valid while running) */
 
@@ -147,17 +146,18 @@ PyObject *tw_loop_call_by_name(PyObject *loop, const char *method,
                                PyObject *const *args, Py_ssize_t nargs,
                                PyObject *kwnames);
 
-/* call_soon for C callers: callback(*args) in `context` (NULL: a copy of
-   the current one).  0 or -1. */
+/* loop.call_soon(callback, *args, context=context), for C callers (NULL: a
+   copy of the current context).  0 or -1. */
 TW_MUSTCHECK tw_status tw_loop_call_soon(TwLoop *loop, PyObject *callback,
                                          PyObject *const *args,
                                          Py_ssize_t nargs, PyObject *context);
 
-/* Queue `transport` itself: its type's step function is called in its turn,
-   as a handle would be.  See TwStep below.  0 or -1. */
-TW_MUSTCHECK tw_status tw_loop_push_step(TwLoop *loop, PyObject *transport);
+/* Queue `stepper` itself: its step function is called in its turn, as a
+   handle would be (and by a handle, if the program has replaced call_soon()).
+   See TwStepper below.  0 or -1. */
+TW_MUSTCHECK tw_status tw_loop_push_step(TwLoop *loop, PyObject *stepper);
 
-/* A new asyncio Future of this loop (loop.create_future()). */
+/* loop.create_future(). */
 PyObject *tw_loop_new_future(TwLoop *loop);
 
 /* future.set_result(value) if it is not done yet; errors are reported. */
@@ -169,8 +169,8 @@ tw_status tw_loop_reject(TwLoop *loop, PyObject *future, PyObject *exc);
 /* Have the poll return if the loop sleeps (any thread, with the GIL). */
 void tw_loop_wake(TwLoop *loop);
 
-/* loop.time(): time.monotonic(), or what a subclass says (then -1.0 with an
-   exception set is possible). */
+/* loop.time(): time.monotonic(), or what the program has put in the place of
+   one of them (then -1.0 with an exception set is possible). */
 double tw_loop_time(TwLoop *loop);
 
 /* The loop's read buffer, made when first asked for; NULL + MemoryError. */

@@ -214,33 +214,11 @@ tw_loop_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* Does a subclass of a user override this method of ours? */
-static int
-loop_overrides(PyObject *self, tw_state *state, const char *name)
-{
-    PyObject *ours, *theirs;
-    int differs = -1;
-
-    /* allow: attributes of types, when a loop is made */
-    ours = PyObject_GetAttrString((PyObject *)state->loop_type, name);
-    /* allow: the same */
-    theirs = ours == NULL
-                 ? NULL
-                 : PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
-    if (ours != NULL && theirs != NULL) {
-        differs = ours != theirs;
-    }
-    Py_XDECREF(ours);
-    Py_XDECREF(theirs);
-    return differs;
-}
-
 PyObject *
 tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *self = type->tp_alloc(type, 0);
     TwLoop *loop = (TwLoop *)self;
-    int time = -1, soon = -1, at = -1;
 
     if (self == NULL) {
         return NULL;
@@ -248,21 +226,9 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     loop->state = tw_state_of_type(type);
     loop->thread_id = Py_NewRef(Py_None);
     loop->wakeup_fd = -1;
-    if (loop->state == NULL) {
+    if (loop->state == NULL || tw_loop_open(loop) < 0) {
         Py_DECREF(self);
         return NULL;
     }
-    /* One after the other: looking a type's attribute up clears an exception
-       that is set. */
-    if ((time = loop_overrides(self, loop->state, "time")) < 0
-        || (soon = loop_overrides(self, loop->state, "call_soon")) < 0
-        || (at = loop_overrides(self, loop->state, "call_at")) < 0
-        || tw_loop_open(loop) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    loop->own_time = time;
-    loop->own_sched = soon || at;
-    loop->own_call_at = at;
     return self;
 }

@@ -14,6 +14,7 @@
 #include "core/call.h"
 #include "core/handle.h"
 #include "core/loop_type.h"
+#include "core/overrides.h"
 #include "core/watcher.h"
 
 /* The clock costs as much as a small callback: it is read after each of them,
@@ -114,7 +115,8 @@ run_collect_timers(TwLoop *loop)
 /* -- the poll ------------------------------------------------------------- */
 
 /* How long the poll may wait: 0 when work is due, -1 for ever; in seconds.
-   Decided last, right before it. */
+   Decided last, right before it.  NaN, with an exception: the program's clock
+   failed. */
 static double
 run_poll_bound(TwLoop *loop)
 {
@@ -127,10 +129,13 @@ run_poll_bound(TwLoop *loop)
         return -1;
     }
     now = tw_loop_time(loop);
-    if (TW_UNLIKELY(loop->own_time)
-        && (PyErr_Occurred() || loop->ready.count > 0
-            || loop->changed.count > 0 || loop->timers.count == 0)) {
-        return 0; /* loop_poll() sees it, or the next one */
+    if (TW_UNLIKELY(now == -1.0 && PyErr_Occurred())) {
+        return NAN;
+    }
+    /* The program's clock may have scheduled something. */
+    if (loop->ready.count > 0 || loop->changed.count > 0
+        || loop->timers.count == 0) {
+        return 0;
     }
     return fmax(loop->timers.entries[0].when - now, 0);
 }
@@ -138,12 +143,12 @@ run_poll_bound(TwLoop *loop)
 bool
 tw_loop_is_quiet(TwLoop *loop)
 {
-    if (loop->ready.count > 0 || loop->changed.count > 0 || loop->stopping
-        || loop->own_time) {
+    if (loop->ready.count > 0 || loop->changed.count > 0 || loop->stopping) {
         return false;
     }
     return loop->timers.count == 0
-           || loop->timers.entries[0].when > tw_loop_time(loop);
+           || (!tw_overrides_time(loop)
+               && loop->timers.entries[0].when > tw_loop_time(loop));
 }
 
 /* Others get the GIL also while the loop does not wait. */
@@ -239,12 +244,14 @@ loop_poll(TwLoop *loop)
     run_share_gil(loop);
     tw_watcher_apply_changes(loop);
     bound = run_poll_bound(loop);
+    if (TW_UNLIKELY(isnan(bound))) {
+        return -1;
+    }
     if (bound != 0 || loop->stats.turns % RUN_TRIM_TURNS == 0) {
         tw_loop_trim(loop);
     }
     run_poll(loop, &news, bound);
-    if (TW_UNLIKELY(loop->own_time || loop->select_patched)
-        && PyErr_Occurred()) {
+    if (TW_UNLIKELY(loop->select_patched) && PyErr_Occurred()) {
         return -1;
     }
     if (TW_UNLIKELY(news.count < 0 && news.count != -EINTR)) {

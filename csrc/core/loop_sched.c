@@ -4,6 +4,7 @@
 #include "core/call.h"
 #include "core/handle.h"
 #include "core/loop_type.h"
+#include "core/overrides.h"
 
 tw_status
 tw_loop_check_open(TwLoop *loop)
@@ -26,12 +27,19 @@ tw_loop_wake(TwLoop *loop)
 
 /* -- time ----------------------------------------------------------------- */
 
-double
-tw_loop_time(TwLoop *loop)
+static double
+sched_monotonic(void)
 {
     struct timespec now;
 
-    if (TW_UNLIKELY(loop->own_time)) {
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double
+tw_loop_time(TwLoop *loop)
+{
+    if (TW_UNLIKELY(tw_overrides_time(loop))) {
         PyObject *argv[] = {(PyObject *)loop};
         PyObject *value =
             tw_call_plain_method(loop->state->str.time, argv, 1);
@@ -39,8 +47,7 @@ tw_loop_time(TwLoop *loop)
         Py_XDECREF(value);
         return seconds;
     }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    return sched_monotonic();
 }
 
 const char tw_loop_doc_time[] = PyDoc_STR(
@@ -51,11 +58,15 @@ const char tw_loop_doc_time[] = PyDoc_STR(
 PyObject *
 tw_loop_meth_time(PyObject *self, PyObject *unused)
 {
-    struct timespec now;
+    PyObject *clock = tw_overrides_clock(((TwLoop *)self)->state), *now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return PyFloat_FromDouble((double)now.tv_sec
-                              + (double)now.tv_nsec * 1e-9);
+    if (TW_LIKELY(clock == NULL)) {
+        return PyFloat_FromDouble(sched_monotonic());
+    }
+    Py_INCREF(clock);
+    now = tw_call_plain(clock, NULL, 0);
+    Py_DECREF(clock);
+    return now;
 }
 
 /* -- arguments ------------------------------------------------------------ */
@@ -160,12 +171,33 @@ sched_push_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
         loop, tw_handle_new(loop, callback, args, nargs, context));
 }
 
+/* The program's call_soon(), with at most one argument. */
+static tw_status
+sched_call_own(TwLoop *loop, PyObject *callback, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *context)
+{
+    PyObject *argv[4] = {(PyObject *)loop, callback}, *handle;
+
+    if (nargs > 0) {
+        argv[2] = args[0];
+    }
+    argv[2 + nargs] = context;
+    handle = PyObject_VectorcallMethod(/* allow: as tw_call_plain_method() */
+        loop->state->str.call_soon, argv, (size_t)(2 + nargs),
+        context == NULL ? NULL : loop->state->kw_context);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
 tw_status
 tw_loop_call_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
                   Py_ssize_t nargs, PyObject *context)
 {
     TwHandle *handle;
 
+    if (TW_UNLIKELY(tw_overrides(loop) & TW_OWN_CALL_SOON)) {
+        return sched_call_own(loop, callback, args, nargs, context);
+    }
     if (tw_loop_check_open(loop) < 0) {
         return -1;
     }
@@ -178,14 +210,40 @@ tw_loop_call_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
     return 0;
 }
 
-tw_status
-tw_loop_push_step(TwLoop *loop, PyObject *transport)
+static PyObject *
+sched_step(PyObject *stepper, PyObject *Py_UNUSED(unused))
 {
+    if (((TwStepper *)stepper)->ops->step(stepper) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef sched_step_def = {"_step", sched_step, METH_NOARGS, NULL};
+
+/* The same by the program's call_soon(). */
+static tw_status
+sched_step_own(TwLoop *loop, PyObject *stepper)
+{
+    PyObject *method = PyCFunction_New(&sched_step_def, stepper);
+    tw_status status =
+        method ? sched_call_own(loop, method, NULL, 0, NULL) : -1;
+
+    Py_XDECREF(method);
+    return status;
+}
+
+tw_status
+tw_loop_push_step(TwLoop *loop, PyObject *stepper)
+{
+    if (TW_UNLIKELY(tw_overrides(loop) & TW_OWN_CALL_SOON)) {
+        return sched_step_own(loop, stepper);
+    }
     if (tw_loop_check_open(loop) < 0
-        || tw_ring_push(&loop->ready, transport) < 0) {
+        || tw_ring_push(&loop->ready, stepper) < 0) {
         return -1;
     }
-    Py_INCREF(transport);
+    Py_INCREF(stepper);
     tw_loop_wake(loop);
     return 0;
 }
@@ -310,7 +368,7 @@ tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
     if (!sched_is_usual(loop, args, nargs, kwnames, 2, &context)) {
         return tw_loop_call_by_name(self, "call_later", args, nargs, kwnames);
     }
-    if (TW_UNLIKELY(loop->own_call_at)) {
+    if (TW_UNLIKELY(tw_overrides(loop) & TW_OWN_CALL_AT)) {
         return tw_loop_call_by_name(self, "call_later_by_call_at", args,
                                     nargs, kwnames);
     }

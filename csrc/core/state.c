@@ -1,6 +1,7 @@
 #include "core/state.h"
 
 #include "core/handle.h"
+#include "core/overrides.h"
 
 PyObject *
 tw_state_import(const char *module, const char *attr)
@@ -73,7 +74,9 @@ tw_state_init(tw_state *state, PyObject *module)
     }
     state->empty_tuple = PyTuple_New(0);
     state->kw_loop = PyTuple_Pack(1, state->str.loop);
-    if (state->empty_tuple == NULL || state->kw_loop == NULL) {
+    state->kw_context = PyTuple_Pack(1, state->str.context);
+    if (state->empty_tuple == NULL || state->kw_loop == NULL
+        || state->kw_context == NULL || tw_overrides_setup(state) < 0) {
         return -1;
     }
     state->seam = PyImport_ImportModule("tidewire._seam");
@@ -122,6 +125,9 @@ tw_state_init(tw_state *state, PyObject *module)
     X(dns)                                                                    \
     X(empty_tuple)                                                            \
     X(kw_loop)                                                                \
+    X(kw_context)                                                             \
+    X(time_names)                                                             \
+    X(monotonic)                                                              \
     X(other_context)
 
 int

@@ -35,6 +35,7 @@ typedef struct TwCork TwCork;
     X(abort)                                                                  \
     X(accept)                                                                 \
     X(buffer_updated)                                                         \
+    X(call_at)                                                                \
     X(call_exception_handler)                                                 \
     X(call_later)                                                             \
     X(call_soon)                                                              \
@@ -47,6 +48,8 @@ typedef struct TwCork TwCork;
     X(connection_lost)                                                        \
     X(connection_made)                                                        \
     X(context)                                                                \
+    X(create_future)                                                          \
+    X(create_task)                                                            \
     X(data_received)                                                          \
     X(datagram_received)                                                      \
     X(detach)                                                                 \
@@ -68,6 +71,7 @@ typedef struct TwCork TwCork;
     X(log_debug)                                                              \
     X(log_handshake)                                                          \
     X(loop)                                                                   \
+    X(monotonic)                                                              \
     X(pause_reading)                                                          \
     X(pause_writing)                                                          \
     X(pending)                                                                \
@@ -134,6 +138,9 @@ typedef struct tw_state {
 
     PyObject *empty_tuple;
     PyObject *kw_loop; /* ("loop",) */
+    PyObject *kw_context; /* ("context",) */
+    PyObject *time_names; /* strong: vars(time) */
+    PyObject *monotonic;  /* strong or NULL: the original time.monotonic */
     PyObject *other_context; /* strong or NULL: "context", not interned */
 
     struct {

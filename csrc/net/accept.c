@@ -7,6 +7,7 @@
 #include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
+#include "core/overrides.h"
 #include "net/sock_object.h"
 #include "net/stream.h"
 
@@ -77,9 +78,19 @@ accept_plain(TwAccept *self, int fd, const TwAddr *peer)
     return status;
 }
 
+/* Does a task of asyncio's make the transport?  For TLS it waits for the
+   handshake.  Without TLS asyncio has one too: it matters to a program that
+   has a hand in tasks. */
+static bool
+accept_needs_task(TwAccept *self)
+{
+    return self->ssl != NULL || self->loop->task_factory != NULL
+           || tw_overrides(self->loop) & TW_OWN_CREATE_TASK;
+}
+
 /* loop.create_task(asyncio's _accept_connection2(...)). */
 static tw_status
-accept_tls(TwAccept *self, int fd, const TwAddr *peer)
+accept_by_task(TwAccept *self, int fd, const TwAddr *peer)
 {
     PyObject *conn = tw_sock_object_of_fd(self->loop->state, fd);
     PyObject *addr = NULL, *result = NULL;
@@ -97,10 +108,10 @@ accept_tls(TwAccept *self, int fd, const TwAddr *peer)
                             self->factory,
                             conn,
                             addr,
-                            self->ssl,
+                            self->ssl ? self->ssl : Py_None,
                             self->server,
                             self->ssl_times};
-        result = tw_seam_call(self->loop->state, "accept_tls", argv, 7);
+        result = tw_seam_call(self->loop->state, "accept_by_task", argv, 7);
     }
     Py_DECREF(conn);
     Py_XDECREF(addr);
@@ -153,8 +164,8 @@ accept_connection(TwAccept *self, int fd, const TwAddr *peer)
         return tw_call_report(self->loop, "socket.accept() failed", NULL,
                               NULL);
     }
-    status = self->ssl ? accept_tls(self, fd, peer)
-                       : accept_plain(self, fd, peer);
+    status = accept_needs_task(self) ? accept_by_task(self, fd, peer)
+                                     : accept_plain(self, fd, peer);
     tw_call_leave(entered);
     return status;
 }
@@ -260,7 +271,7 @@ accept_on_ready(PyObject *op, unsigned events)
         return tw_call_report(self->loop, "socket.accept() failed", NULL,
                               NULL);
     }
-    if (self->ssl != NULL) {
+    if (accept_needs_task(self)) {
         return accept_batch(self);
     }
     /* What the poll saw before this turn's step is accepted by now. */

@@ -1,6 +1,7 @@
 #include "net/reader.h"
 
 #include "base/compat.h"
+#include "core/overrides.h"
 
 /* From this size of a read on, it matters where the memory comes from. */
 #define READER_LARGE (32 * 1024)
@@ -201,7 +202,8 @@ tw_reader_find(TwTransport *self, TwReader *r)
 
     if (!(self->flags & TW_F_READER)
         || !Py_IS_TYPE(protocol, state->reader.protocol_type)
-        || self->loop->debug || self->loop->own_sched
+        || self->loop->debug
+        || tw_overrides(self->loop) & (TW_OWN_CALL_SOON | TW_OWN_CALL_AT)
         || !classes_are_good(state)
         || !method_is(protocol, state->str.data_received,
                       state->reader.data_received)) {

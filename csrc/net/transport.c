@@ -6,6 +6,7 @@
 
 #include "base/compat.h"
 #include "base/errno.h"
+#include "core/overrides.h"
 
 #define TRANSPORT_HIGH_WATER (64 * 1024)
 #define TRANSPORT_LOW_WATER (16 * 1024)
@@ -122,6 +123,20 @@ transport_check_protocol(TwTransport *self)
     return method == NULL ? -1 : 0;
 }
 
+static tw_status
+transport_start_apart(TwTransport *self)
+{
+    int steps = self->waiter == NULL ? 2 : 3;
+
+    self->flags |= TW_F_APART;
+    for (int i = 0; i < steps; i++) {
+        if (tw_loop_push_step(self->loop, (PyObject *)self) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 tw_status
 tw_transport_start(TwTransport *self)
 {
@@ -133,6 +148,9 @@ tw_transport_start(TwTransport *self)
                                  self->loop->state->str._attach)
                < 0) {
         return -1;
+    }
+    if (TW_UNLIKELY(tw_overrides(self->loop) & TW_OWN_CALL_SOON)) {
+        return transport_start_apart(self);
     }
     return tw_loop_push_step(self->loop, (PyObject *)self);
 }
@@ -195,33 +213,50 @@ transport_step_call(TwTransport *self, TwTell what, PyObject *name,
     return 0;
 }
 
-/* connection_made, then what asyncio has as handles of their own: they also
-   follow a connection_made whose exception leaves the loop. */
 static tw_status
 transport_made(TwTransport *self)
 {
-    PyObject *waiter, *exc;
-    tw_status status;
-
     self->flags |= TW_F_MADE;
-    status = transport_step_call(self, TW_TELL_MADE,
-                                 self->loop->state->str.connection_made,
-                                 (PyObject *)self);
-    exc = tw_err_take();
-    if (self->ops->started(self) < 0) {
+    return transport_step_call(self, TW_TELL_MADE,
+                               self->loop->state->str.connection_made,
+                               (PyObject *)self);
+}
+
+static tw_status
+transport_started(TwTransport *self)
+{
+    self->flags |= TW_F_STARTED;
+    return self->ops->started(self);
+}
+
+static void
+transport_wake_waiter(TwTransport *self)
+{
+    PyObject *waiter = TW_TAKE(self->waiter);
+
+    if (waiter != NULL
+        && tw_loop_resolve(self->loop, waiter, Py_None) < 0) {
+        PyErr_WriteUnraisable(waiter);
+    }
+    Py_XDECREF(waiter);
+}
+
+/* connection_made, then what asyncio has as handles of their own: they also
+   follow a connection_made whose exception leaves the loop. */
+static tw_status
+transport_start_at_once(TwTransport *self)
+{
+    tw_status status = transport_made(self);
+    PyObject *exc = tw_err_take();
+
+    if (transport_started(self) < 0) {
         status = -1;
         if (exc == NULL) {
             exc = tw_err_take();
         }
         PyErr_Clear();
     }
-    waiter = TW_TAKE(self->waiter);
-    if (waiter != NULL) {
-        if (tw_loop_resolve(self->loop, waiter, Py_None) < 0) {
-            PyErr_WriteUnraisable(waiter);
-        }
-        Py_DECREF(waiter);
-    }
+    transport_wake_waiter(self);
     if (exc != NULL) {
         tw_err_restore_steal(exc);
     }
@@ -234,7 +269,15 @@ tw_transport_step(PyObject *op)
     TwTransport *self = (TwTransport *)op;
 
     if (!(self->flags & TW_F_MADE)) {
-        return transport_made(self);
+        return self->flags & TW_F_APART ? transport_made(self)
+                                        : transport_start_at_once(self);
+    }
+    if (!(self->flags & TW_F_STARTED)) {
+        return transport_started(self);
+    }
+    if (self->waiter != NULL) {
+        transport_wake_waiter(self);
+        return 0;
     }
     if (self->flags & TW_F_LOST_SCHEDULED && !(self->flags & TW_F_LOST)) {
         return tw_transport_call_lost(self);

@@ -64,6 +64,8 @@ typedef struct {
 #define TW_F_EOF_GOT 0x100u     /* the peer's end of file was read */
 #define TW_F_READER 0x200u      /* the protocol is a StreamReaderProtocol */
 #define TW_F_INET 0x400u        /* a stream over IP */
+#define TW_F_APART 0x800u       /* each part of the start is a step */
+#define TW_F_STARTED 0x1000u    /* ops->started was called */
 
 struct TwTransport {
     PyObject_HEAD
@@ -109,8 +111,9 @@ TW_MUSTCHECK tw_status tw_transport_init(TwTransport *self, TwLoop *loop,
 TW_MUSTCHECK tw_status tw_transport_adopt(TwTransport *self, int fd,
                                           PyObject *sock, TwOnReady on_ready);
 
-/* Put connection_made (then ops->started, then the waiter) in the queue.
-   Also tells the server (_attach). */
+/* Put connection_made (then ops->started, then the waiter) in the queue: one
+   step; or three, as asyncio calls call_soon() three times, if the program
+   has replaced that.  Also tells the server (_attach). */
 TW_MUSTCHECK tw_status tw_transport_start(TwTransport *self);
 
 /* The step function of all transports (TwStepOps): connection_made or

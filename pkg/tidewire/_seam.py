@@ -377,8 +377,8 @@ else:
                 self.call_exception_handler(context)
 
 
-def accept_tls(loop, factory, conn, addr, sslcontext, server, times):
-    """A connection for a TLS server: its handshake is awaited in a task."""
+def accept_by_task(loop, factory, conn, addr, sslcontext, server, times):
+    """A new connection whose transport is made, and its handshake awaited, in a task."""
     loop.create_task(_accept_connection2(
         loop, factory, conn, {'peername': addr}, sslcontext, server, *times))
 

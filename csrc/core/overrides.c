@@ -1,0 +1,88 @@
+#include "core/overrides.h"
+
+#include "base/compat.h"
+#include "core/loop_type.h"
+
+#define CODE(f) ((PyCFunction)(void (*)(void))(f))
+
+/* Is loop.<name> still the method whose code this is? */
+static bool
+method_is_ours(TwLoop *loop, PyObject *name, PyCFunction code)
+{
+    PyObject *found = NULL;
+    bool ours = _PyObject_GetMethod((PyObject *)loop, name, &found) == 1
+                && Py_IS_TYPE(found, &PyMethodDescr_Type)
+                && ((PyMethodDescrObject *)found)->d_method->ml_meth == code;
+
+    if (found == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(found);
+    return ours;
+}
+
+unsigned
+tw_overrides_look(TwLoop *loop)
+{
+    tw_state *state = loop->state;
+    PyTypeObject *type = Py_TYPE(loop);
+    const struct {
+        PyObject *name;
+        PyCFunction code;
+        unsigned bit;
+    } methods[] = {
+        {state->str.time, tw_loop_meth_time, TW_OWN_TIME},
+        {state->str.call_soon, CODE(tw_loop_meth_call_soon),
+         TW_OWN_CALL_SOON},
+        {state->str.call_at, CODE(tw_loop_meth_call_at), TW_OWN_CALL_AT},
+        {state->str.create_future, tw_loop_meth_create_future,
+         TW_OWN_CREATE_FUTURE},
+        {state->str.create_task, CODE(tw_loop_meth_create_task),
+         TW_OWN_CREATE_TASK},
+    };
+    PyObject *exc = tw_err_take();
+    unsigned own = 0;
+
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(methods); i++) {
+        if (!method_is_ours(loop, methods[i].name, methods[i].code)) {
+            own |= methods[i].bit;
+        }
+    }
+    loop->own = own;
+    loop->own_version = tw_type_assign_version(type, state->str.time)
+                            ? type->tp_version_tag
+                            : 0;
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+    return own;
+}
+
+int
+tw_overrides_setattr(PyObject *self, PyObject *name, PyObject *value)
+{
+    int status = PyObject_GenericSetAttr(self, name, value);
+
+    ((TwLoop *)self)->own_version = 0;
+    return status;
+}
+
+/* If something has replaced it already, nothing is the original: the clock is
+   always asked by its name then. */
+tw_status
+tw_overrides_setup(tw_state *state)
+{
+    PyObject *module = PyImport_ImportModule("time");
+
+    if (module == NULL) {
+        return -1;
+    }
+    state->time_names = Py_NewRef(PyModule_GetDict(module));
+    Py_DECREF(module);
+    state->monotonic = Py_XNewRef(
+        PyDict_GetItemWithError(state->time_names, state->str.monotonic));
+    if (state->monotonic != NULL && !PyCFunction_Check(state->monotonic)) {
+        Py_CLEAR(state->monotonic);
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}

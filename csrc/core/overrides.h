@@ -1,0 +1,56 @@
+/* Public methods of the loop that C code does the work of by itself.
+
+   asyncio calls them by name, so that a subclass, a patched class or an
+   attribute of the instance can replace them.  Here C code asks first.  The
+   answer is kept until the class changes (its version tag) or an attribute of
+   the loop is set; so asking costs two loads.
+
+   `time` is also replaced when the program has replaced time.monotonic, which
+   asyncio's time() calls. */
+#pragma once
+
+#include "core/loop.h"
+
+#define TW_OWN_TIME 1u
+#define TW_OWN_CALL_SOON 2u
+#define TW_OWN_CALL_AT 4u
+#define TW_OWN_CREATE_FUTURE 8u
+#define TW_OWN_CREATE_TASK 16u
+
+/* Look at each method: the bits of those that are replaced. */
+unsigned tw_overrides_look(TwLoop *loop);
+
+static inline unsigned
+tw_overrides(TwLoop *loop)
+{
+    unsigned version = Py_TYPE(loop)->tp_version_tag;
+
+    return TW_LIKELY(version == loop->own_version && version != 0)
+               ? loop->own
+               : tw_overrides_look(loop);
+}
+
+/* The function that the program has put in the place of time.monotonic:
+   borrowed; NULL if there is none. */
+static inline PyObject *
+tw_overrides_clock(const tw_state *state)
+{
+    PyObject *now =
+        PyDict_GetItemWithError(state->time_names, state->str.monotonic);
+
+    return TW_LIKELY(now == state->monotonic) ? NULL : now;
+}
+
+/* Can reading the loop's clock run Python code? */
+static inline bool
+tw_overrides_time(TwLoop *loop)
+{
+    return tw_overrides(loop) & TW_OWN_TIME
+           || tw_overrides_clock(loop->state) != NULL;
+}
+
+/* tp_setattro of the loop. */
+int tw_overrides_setattr(PyObject *self, PyObject *name, PyObject *value);
+
+/* Set-up: what time.monotonic is. */
+TW_MUSTCHECK tw_status tw_overrides_setup(tw_state *state);
