@@ -2,6 +2,7 @@
 
 #include "base/compat.h"
 #include "core/call.h"
+#include "core/debug.h"
 
 /* -- making --------------------------------------------------------------- */
 
@@ -318,29 +319,18 @@ static tw_status
 handle_run_debug(TwHandle *self)
 {
     TwLoop *loop = self->loop;
-    double start = tw_loop_time(loop), end;
+    PyObject *argv[] = {(PyObject *)self};
+    double start;
     tw_status status;
 
-    if (start == -1.0 && PyErr_Occurred()) {
+    if (tw_debug_begin(loop, &start) < 0) {
         return -1;
     }
     Py_XSETREF(loop->current_handle, Py_NewRef((PyObject *)self));
     status = handle_run_tuple(self);
     Py_CLEAR(loop->current_handle);
-    if (status < 0) {
-        return -1;
-    }
-    end = tw_loop_time(loop);
-    if (end == -1.0 && PyErr_Occurred()) {
-        return -1;
-    }
-    PyObject *seconds = PyFloat_FromDouble(end - start);
-    PyObject *argv[] = {(PyObject *)loop, (PyObject *)self, seconds};
-    PyObject *result =
-        seconds ? tw_seam_call(loop->state, "note_duration", argv, 3) : NULL;
-    Py_XDECREF(seconds);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return status < 0 ? -1
+                      : tw_debug_end(loop, start, "note_duration", argv, 1);
 }
 
 /* handle_report() for arguments that are in an array. */

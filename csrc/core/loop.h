@@ -189,6 +189,10 @@ tw_loop_is_here(const TwLoop *loop)
    KeyboardInterrupt, SystemExit. */
 typedef struct {
     tw_status (*step)(PyObject *self);
+    /* Or NULL: runs no code of the program's.  For debug mode's reports: what
+       asyncio's Handle for this step would call, as a new tuple (object, name
+       of its method, argument...).  NULL with an exception. */
+    PyObject *(*call)(PyObject *self);
 } TwStepOps;
 
 typedef struct {

@@ -12,6 +12,7 @@
 #include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
+#include "core/debug.h"
 #include "core/handle.h"
 #include "core/loop_type.h"
 #include "core/overrides.h"
@@ -278,7 +279,9 @@ run_ready(TwLoop *loop, Py_ssize_t n)
             tw_handle_retire_steal((TwHandle *)item, status);
         }
         else {
-            status = ((TwStepper *)item)->ops->step(item);
+            status = TW_UNLIKELY(loop->debug)
+                         ? tw_debug_step(loop, item)
+                         : ((TwStepper *)item)->ops->step(item);
             Py_DECREF(item);
         }
         loop->stats.callbacks++;

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "core/debug.h"
+
 /* -- the set -------------------------------------------------------------- */
 
 /* A new set, with libuv's in it: that becomes readable when one of libuv's
@@ -513,7 +515,9 @@ watcher_run(TwWatcher *w)
 
     w->got = 0;
     if (events & (TW_EV_BAD | w->want)) {
-        status = w->on_ready(owner, events);
+        status = TW_UNLIKELY(w->loop->debug)
+                     ? tw_debug_ready(w->loop, owner, events, w->on_ready)
+                     : w->on_ready(owner, events);
     }
     Py_DECREF(owner);
     return status;

@@ -258,7 +258,14 @@ accept_step(PyObject *op)
     return accept_is_stale(op) ? 0 : accept_batch(self);
 }
 
-static const TwStepOps accept_step_ops = {accept_step};
+static PyObject *
+accept_step_call(PyObject *op)
+{
+    return Py_BuildValue("OsO", op, "_accept_connection2",
+                         ((TwAccept *)op)->sock);
+}
+
+static const TwStepOps accept_step_ops = {accept_step, accept_step_call};
 
 static tw_status
 accept_on_ready(PyObject *op, unsigned events)

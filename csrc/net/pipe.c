@@ -222,21 +222,9 @@ tw_status
 tw_pipe_log(TwPipe *self, const char *level, const char *format)
 {
     if (tw_transport_log(&self->base, level, format) < 0) {
-        return tw_pipe_report(self, "_log");
+        return tw_transport_report_call(&self->base, "_read_ready");
     }
     return 0;
-}
-
-tw_status
-tw_pipe_report(TwPipe *self, const char *what)
-{
-    TwTransport *base = &self->base;
-    char message[128];
-
-    PyOS_snprintf(message, sizeof(message), "Exception in callback %s.%s()",
-                  tw_pipe_name(self), what);
-    return tw_call_report(base->loop, message, (PyObject *)self,
-                          base->protocol);
 }
 
 const char *

@@ -59,10 +59,6 @@ void tw_pipe_release(TwPipe *self);
 TW_MUSTCHECK tw_status tw_pipe_log(TwPipe *self, const char *level,
                                    const char *format);
 
-/* Report the exception that is set as asyncio's handles do: "Exception in
-   callback <type>.<what>()".  -1 leaves the loop. */
-TW_MUSTCHECK tw_status tw_pipe_report(TwPipe *self, const char *what);
-
 /* Send what is corked, now.  -1 with an exception. */
 TW_MUSTCHECK tw_status tw_pipe_uncork(TwPipe *self);
 

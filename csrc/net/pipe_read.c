@@ -38,7 +38,7 @@ pipe_read_started(TwTransport *base)
     TwPipe *self = (TwPipe *)base;
 
     if (pipe_watch_reading(self) < 0) {
-        return tw_pipe_report(self, "_add_reader");
+        return tw_transport_report_call(&self->base, "_add_reader");
     }
     return 0;
 }
@@ -107,7 +107,7 @@ pipe_read_fatal(TwPipe *self, tw_uverr err)
     tw_status status;
 
     if (exc == NULL) {
-        return tw_pipe_report(self, "_read_ready");
+        return tw_transport_report_call(&self->base, "_read_ready");
     }
     PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
     if (err == -EIO) {
@@ -136,6 +136,9 @@ pipe_read_end(TwPipe *self)
     }
     self->base.flags |= TW_F_EOF_GOT;
     self->eof_due = true;
+    if (tw_loop_push_step(self->base.loop, (PyObject *)self) < 0) {
+        return -1;
+    }
     return tw_transport_force_close(&self->base, NULL);
 }
 
@@ -150,7 +153,7 @@ pipe_deliver(TwPipe *self, TwSpare *data)
         &self->base, loop->state->str.data_received, data->bytes);
     tw_spare_give(loop, data);
     if (done == NULL) {
-        return tw_pipe_report(self, "_read_ready");
+        return tw_transport_report_call(&self->base, "_read_ready");
     }
     Py_DECREF(done);
     return 0;
@@ -170,7 +173,7 @@ pipe_read_ready(TwPipe *self)
         return tw_transport_fatal(&self->base, PIPE_FATAL_READ);
     }
     if (status < 0) {
-        return tw_pipe_report(self, "_read_ready");
+        return tw_transport_report_call(&self->base, "_read_ready");
     }
     if (n > 0) {
         self->last_read = (uint32_t)n;
@@ -196,7 +199,7 @@ pipe_read_unwatchable(TwPipe *self)
     if (tw_watcher_want(self->base.watcher, 0) == 0) {
         tw_errno_raise(-EPERM);
     }
-    return tw_pipe_report(self, "_add_reader");
+    return tw_transport_report_call(&self->base, "_add_reader");
 }
 
 static tw_status
@@ -215,8 +218,7 @@ pipe_read_on_ready(PyObject *op, unsigned events)
 
 /* -- end ------------------------------------------------------------------ */
 
-/* Called in the queue's turn: eof_received comes right before
-   connection_lost, in asyncio as two handles. */
+/* eof_received is a step of its own, right before connection_lost. */
 static tw_status
 pipe_read_step(PyObject *op)
 {
@@ -229,17 +231,24 @@ pipe_read_step(PyObject *op)
     }
     self->eof_due = false;
     done = tw_transport_call_protocol(base, name, NULL);
-    if (done == NULL && tw_transport_report_step(base, name, NULL) < 0) {
-        /* It leaves the loop: connection_lost follows when that runs again. */
-        PyObject *exc = tw_err_take();
-        if (tw_loop_push_step(base->loop, op) < 0) {
-            PyErr_Clear();
-        }
-        tw_err_restore_steal(exc);
-        return -1;
+    if (done == NULL) {
+        return tw_transport_report_step(base, name, NULL);
     }
-    Py_XDECREF(done);
-    return tw_transport_step(op);
+    Py_DECREF(done);
+    return 0;
+}
+
+static PyObject *
+pipe_read_step_call(PyObject *op)
+{
+    TwPipe *self = (TwPipe *)op;
+    TwTransport *base = &self->base;
+
+    if (!self->eof_due || base->protocol == NULL
+        || !(base->flags & TW_F_MADE)) {
+        return tw_transport_step_call(op);
+    }
+    return Py_BuildValue("Os", base->protocol, "eof_received");
 }
 
 static size_t
@@ -260,7 +269,7 @@ pipe_read_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
 }
 
 static const TwTransportOps pipe_read_ops = {
-    .step = {pipe_read_step},
+    .step = {pipe_read_step, pipe_read_step_call},
     .buffer_size = pipe_read_buffer_size,
     .buffer_clear = pipe_read_buffer_clear,
     .started = pipe_read_started,

@@ -43,7 +43,7 @@ pipe_write_started(TwTransport *base)
     TwPipe *self = (TwPipe *)base;
 
     if (pipe_watch_writing(self) < 0) {
-        return tw_pipe_report(self, "_add_reader");
+        return tw_transport_report_call(&self->base, "_add_reader");
     }
     return 0;
 }
@@ -289,7 +289,7 @@ pipe_write_ready(TwPipe *self)
         return 0;
     }
     if (pipe_watch_writing(self) < 0) {
-        return tw_pipe_report(self, "_write_ready");
+        return tw_transport_report_call(&self->base, "_write_ready");
     }
     return pipe_write_finished(self);
 }
@@ -306,7 +306,7 @@ pipe_peer_closed(TwPipe *self)
     if (self->queue.bytes > 0) {
         exc = PyObject_CallNoArgs(PyExc_BrokenPipeError); /* allow: builtin */
         if (exc == NULL) {
-            return tw_pipe_report(self, "_read_ready");
+            return tw_transport_report_call(&self->base, "_read_ready");
         }
     }
     status = tw_transport_force_close(&self->base, exc);
@@ -368,7 +368,7 @@ pipe_write_uncork(TwTransport *base)
 }
 
 static const TwTransportOps pipe_write_ops = {
-    .step = {tw_transport_step},
+    .step = TW_TRANSPORT_STEP,
     .buffer_size = pipe_write_buffer_size,
     .buffer_clear = pipe_write_buffer_clear,
     .uncork = pipe_write_uncork,

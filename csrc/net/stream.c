@@ -95,7 +95,7 @@ stream_uncork_to_ask(TwTransport *base)
 }
 
 static const TwTransportOps stream_ops = {
-    .step = {tw_transport_step},
+    .step = TW_TRANSPORT_STEP,
     .buffer_size = tw_stream_buffer_size,
     .buffer_clear = tw_stream_buffer_clear,
     .uncork = stream_uncork,

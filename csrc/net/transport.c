@@ -155,6 +155,44 @@ tw_transport_start(TwTransport *self)
     return tw_loop_push_step(self->loop, (PyObject *)self);
 }
 
+/* What the seam's report of an exception gave: 0, or -1 to leave. */
+static tw_status
+transport_reported_steal(TwTransport *self, PyObject *result)
+{
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 0;
+    }
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    PyErr_WriteUnraisable((PyObject *)self);
+    return 0;
+}
+
+tw_status
+tw_transport_report_call(TwTransport *self, const char *name)
+{
+    PyObject *exc, *text, *result = NULL;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    exc = tw_err_take();
+    text = PyUnicode_FromString(name);
+    if (text != NULL) {
+        PyObject *argv[] = {(PyObject *)self->loop, (PyObject *)self,
+                            self->protocol ? self->protocol : Py_None, text,
+                            exc};
+        tw_call_begin(self->loop);
+        result = tw_seam_call(self->loop->state, "report_call", argv, 5);
+        tw_call_end(self->loop);
+        Py_DECREF(text);
+    }
+    Py_DECREF(exc);
+    return transport_reported_steal(self, result);
+}
+
 tw_status
 tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
 {
@@ -176,15 +214,7 @@ tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
         Py_DECREF(args);
     }
     Py_DECREF(exc);
-    Py_XDECREF(result);
-    if (result != NULL) {
-        return 0;
-    }
-    if (tw_call_must_leave()) {
-        return -1;
-    }
-    PyErr_WriteUnraisable((PyObject *)self);
-    return 0;
+    return transport_reported_steal(self, result);
 }
 
 /* protocol.<name>(arg), reported as a callback of its own. */
@@ -283,6 +313,20 @@ tw_transport_step(PyObject *op)
         return tw_transport_call_lost(self);
     }
     return 0;
+}
+
+PyObject *
+tw_transport_step_call(PyObject *op)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    if (!(self->flags & TW_F_MADE)) {
+        return Py_BuildValue("OsO",
+                             self->protocol ? self->protocol : Py_None,
+                             "connection_made", op);
+    }
+    return Py_BuildValue("OsO", op, "_call_connection_lost",
+                         self->lost_exc ? self->lost_exc : Py_None);
 }
 
 /* -- closing -------------------------------------------------------------- */

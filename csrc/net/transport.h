@@ -33,7 +33,7 @@ typedef enum {
 } TwTell;
 
 typedef struct {
-    TwStepOps step; /* {tw_transport_step} for all: see below */
+    TwStepOps step; /* TW_TRANSPORT_STEP, or a function that ends in it */
     /* Bytes that wait to be written, corked ones included. */
     size_t (*buffer_size)(TwTransport *self);
     /* Drop all of them. */
@@ -120,6 +120,11 @@ TW_MUSTCHECK tw_status tw_transport_start(TwTransport *self);
    connection_lost, whichever is next. */
 tw_status tw_transport_step(PyObject *self);
 
+/* TwStepOps.call of the same. */
+PyObject *tw_transport_step_call(PyObject *self);
+
+#define TW_TRANSPORT_STEP {tw_transport_step, tw_transport_step_call}
+
 /* close(): stop reading; when nothing waits to be written, schedule
    connection_lost(None). */
 tw_status tw_transport_close(TwTransport *self);
@@ -143,6 +148,11 @@ TW_MUSTCHECK tw_status tw_transport_fatal_errno(TwTransport *self,
    calls it by a handle of its own: its report.  0, or -1 to leave. */
 TW_MUSTCHECK tw_status tw_transport_report_step(TwTransport *self,
                                                 PyObject *name, PyObject *arg);
+
+/* A method of the protocol raised what is set, within what is our own method
+   `name` in asyncio, called by a handle: its report.  0, or -1 to leave. */
+TW_MUSTCHECK tw_status tw_transport_report_call(TwTransport *self,
+                                                const char *name);
 
 /* Debug mode: a line of the asyncio logger, `format` with our %r; nothing
    otherwise.  Runs Python; -1 with whatever the logging raised. */

@@ -52,7 +52,7 @@ udp_uncork(TwTransport *base)
 }
 
 static const TwTransportOps udp_ops = {
-    .step = {tw_transport_step},
+    .step = TW_TRANSPORT_STEP,
     .buffer_size = tw_udp_buffer_size,
     .buffer_clear = tw_udp_buffer_clear,
     .uncork = udp_uncork,
@@ -72,9 +72,7 @@ tw_udp_tell_error(TwUdp *self, PyObject *exc)
     result = tw_transport_call_protocol(
         base, base->loop->state->str.error_received, exc);
     if (result == NULL) {
-        return tw_call_report(base->loop,
-                              "Exception in callback error_received()",
-                              (PyObject *)self, base->protocol);
+        return tw_transport_report_call(base, "_read_ready");
     }
     Py_DECREF(result);
     return 0;

@@ -41,9 +41,7 @@ read_deliver(TwUdp *self, PyObject *data, PyObject *addr)
                             base->loop->state->str.datagram_received, argv,
                             3);
     if (TW_UNLIKELY(result == NULL)) {
-        status = tw_call_report(base->loop,
-                                "Exception in callback datagram_received()",
-                                (PyObject *)self, argv[0]);
+        status = tw_transport_report_call(base, "_read_ready");
     }
     Py_XDECREF(result);
     Py_DECREF(context);

@@ -192,13 +192,14 @@ def check_call(loop, callback, method, thread):
     loop._check_callback(callback, method)
 
 
-def report_handle(handle, callback, args, exc):
+def report_handle(handle, callback, args, exc, **more):
     """A callback raised: what asyncio's Handle._run() does about it."""
     source = format_helpers._format_callback_source(callback, args)
     context = {
         'message': f'Exception in callback {source}',
         'exception': exc,
         'handle': handle,
+        **more,
     }
     if handle._source_traceback:
         context['source_traceback'] = handle._source_traceback
@@ -227,11 +228,60 @@ def note_duration(loop, handle, seconds):
                        base_events._format_handle(handle), seconds)
 
 
+#: What asyncio has for a type of ours, by the type's name.
+asyncio_class = {
+    'SocketTransport': selector_events._SelectorSocketTransport,
+    'DatagramTransport': selector_events._SelectorDatagramTransport,
+    'ReadPipeTransport': unix_events._UnixReadPipeTransport,
+    'WritePipeTransport': unix_events._UnixWritePipeTransport,
+    '_Accept': selector_events.BaseSelectorEventLoop,
+}
+
+#: Its method for a descriptor that has room to write.
+writing_method = {
+    'SocketTransport': ('_write_sendmsg' if hasattr(
+        selector_events._SelectorSocketTransport, '_write_sendmsg') else '_write_ready'),
+    'DatagramTransport': '_sendto_ready',
+    'ReadPipeTransport': '_read_ready',
+    'WritePipeTransport': '_write_ready',
+}
+
+
+def make_handle(loop, owner, name, *args, context=None):
+    """The Handle that asyncio would have for what C does by itself: owner.<name>(*args)."""
+    method = getattr(asyncio_class.get(type(owner).__name__), name, None)
+    callback = getattr(owner, name, name) if method is None else types.MethodType(method, owner)
+    handle = events.Handle(callback, args, loop, context)
+    stack = handle._source_traceback
+    while stack and stack[-1].filename == __file__:
+        stack.pop()
+    return handle
+
+
+def note_ready(loop, owner, writes, seconds):
+    """Debug mode: warn if a transport's reading or writing was slow."""
+    writing = writing_method.get(type(owner).__name__)
+    if seconds >= loop.slow_callback_duration and writing is not None:
+        handle = make_handle(loop, owner, writing if writes else '_read_ready')
+        note_duration(loop, handle, seconds)
+
+
+def note_step(loop, call, seconds):
+    """The same of connection_made() and its like: see TwStepOps.call."""
+    if seconds >= loop.slow_callback_duration:
+        note_duration(loop, make_handle(loop, *call), seconds)
+
+
 def report_step(loop, protocol, name, args, exc, context):
     """connection_made() or connection_lost() raised: as a handle of its own."""
-    callback = getattr(protocol, name, name)
-    handle = events.Handle(callback, args, loop, context)
-    report_handle(handle, callback, args, exc)
+    handle = make_handle(loop, protocol, name, *args, context=context)
+    report_handle(handle, handle._callback, args, exc)
+
+
+def report_call(loop, transport, protocol, name, exc):
+    """A protocol's method raised in what is transport.<name>() in asyncio."""
+    handle = make_handle(loop, transport, name)
+    report_handle(handle, handle._callback, (), exc, protocol=protocol, transport=transport)
 
 
 # -- executors ---------------------------------------------------------------

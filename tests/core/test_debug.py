@@ -2,10 +2,15 @@
 import _thread
 import asyncio
 import functools
+import os
+import re
+import socket
 import threading
 import time
 
 import pytest
+import support
+from parity import certificates
 
 
 def noop(*args):
@@ -132,6 +137,189 @@ def test_slow_timer(debug_loop, slow_logs):
     loop.call_later(0, sluggish)
     loop.run_forever()
     assert any("TimerHandle" in t and "sluggish" in t for t in slow_logs)
+
+
+def slow_protocol(slow, *bases):
+    """A protocol whose method of this name is slow."""
+    def sluggish(self, *args):
+        time.sleep(0.03)
+    return type("Slow", bases or (asyncio.Protocol,), {slow: sluggish})
+
+
+async def slow_stream(loop, slow):
+    one, two = socket.socketpair()
+    with two:
+        one.setblocking(False)
+        transport, _ = await loop.create_connection(slow_protocol(slow), sock=one)
+        two.send(b"x")
+        await support.io_turns()
+        two.shutdown(socket.SHUT_WR)
+        await support.io_turns()
+        transport.close()
+        await support.io_turns()
+
+
+class Buffered(asyncio.BufferedProtocol):
+    def get_buffer(self, sizehint):
+        return bytearray(10)
+
+    def buffer_updated(self, nbytes):
+        time.sleep(0.03)
+
+
+async def slow_buffered(loop, slow):
+    one, two = socket.socketpair()
+    with two:
+        one.setblocking(False)
+        transport, _ = await loop.create_connection(Buffered, sock=one)
+        two.send(b"x")
+        await support.io_turns()
+        transport.abort()
+        await support.io_turns()
+
+
+async def slow_writing(loop, slow):
+    one, two = socket.socketpair()
+    with two:
+        one.setblocking(False)
+        two.setblocking(False)
+        transport, _ = await loop.create_connection(slow_protocol(slow), sock=one)
+        transport.write(bytes(4_000_000))
+        got = 0
+        while got < 4_000_000:
+            got += len(await loop.sock_recv(two, 1 << 20))
+        await support.io_turns()
+        transport.abort()
+        await support.io_turns()
+
+
+async def slow_datagrams(loop, slow):
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: slow_protocol(slow, asyncio.DatagramProtocol)(), local_addr=("127.0.0.1", 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.sendto(b"x", transport.get_extra_info("sockname"))
+    await support.io_turns()
+    transport.close()
+    await support.io_turns()
+
+
+async def slow_error(loop, slow):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        nobody = peer.getsockname()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: slow_protocol(slow, asyncio.DatagramProtocol)(), remote_addr=nobody)
+    transport.sendto(b"x")
+    await support.io_turns()
+    transport.close()
+    await support.io_turns()
+
+
+async def slow_read_pipe(loop, slow):
+    r, w = os.pipe()
+    transport, _ = await loop.connect_read_pipe(slow_protocol(slow), os.fdopen(r, "rb", 0))
+    os.write(w, b"x")
+    await support.io_turns()
+    os.close(w)
+    await support.io_turns()
+    transport.close()
+    await support.io_turns()
+
+
+async def slow_write_pipe(loop, slow):
+    r, w = os.pipe()
+    transport, _ = await loop.connect_write_pipe(slow_protocol(slow), os.fdopen(w, "wb", 0))
+    transport.write(bytes(200_000))
+    got = 0
+    while got < 200_000:
+        got += len(os.read(r, 200_000))
+        await support.io_turns()
+    os.close(r)
+    await support.io_turns()
+    transport.close()
+    await support.io_turns()
+
+
+async def slow_factory(loop, slow):
+    def factory():
+        time.sleep(0.03)
+        return asyncio.Protocol()
+
+    server = await loop.create_server(factory, "127.0.0.1", 0)
+    with socket.socket() as client:
+        client.connect(server.sockets[0].getsockname())
+        await support.io_turns()
+    server.close()
+    await support.io_turns()
+
+
+async def slow_reader(loop, slow):
+    one, two = socket.socketpair()
+    with one, two:
+        loop.add_reader(one, slow_protocol(slow)().data_received)
+        two.send(b"x")
+        await support.io_turns()
+        loop.remove_reader(one)
+
+
+async def slow_tls(loop, slow):
+    server_context, client_context = certificates.contexts()
+    server = await loop.create_server(
+        slow_protocol(slow), "127.0.0.1", 0, ssl=server_context)
+    reader, writer = await asyncio.open_connection(
+        *server.sockets[0].getsockname(), ssl=client_context, server_hostname="localhost")
+    writer.write(b"x")
+    await support.io_turns()
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await support.io_turns()
+
+
+STREAM, UDP = "_SelectorSocketTransport.", "_SelectorDatagramTransport."
+READ_PIPE, WRITE_PIPE = "_UnixReadPipeTransport.", "_UnixWritePipeTransport."
+SLUGGISH = "slow_protocol.<locals>.sluggish"
+
+
+@pytest.mark.parametrize("what, slow, name", [
+    (slow_stream, "connection_made", f"{SLUGGISH}(<"),
+    (slow_stream, "data_received", f"{STREAM}_read_ready()"),
+    (slow_stream, "eof_received", f"{STREAM}_read_ready()"),
+    (slow_stream, "connection_lost", f"{STREAM}_call_connection_lost(None)"),
+    (slow_buffered, "buffer_updated", f"{STREAM}_read_ready()"),
+    (slow_writing, "resume_writing", f"{STREAM}_write_"),
+    (slow_datagrams, "connection_made", f"{SLUGGISH}(<"),
+    (slow_datagrams, "datagram_received", f"{UDP}_read_ready()"),
+    (slow_datagrams, "connection_lost", "_SelectorTransport._call_connection_lost(None)"),
+    (slow_error, "error_received", f"{UDP}_read_ready()"),
+    (slow_read_pipe, "connection_made", f"{SLUGGISH}(<"),
+    (slow_read_pipe, "data_received", f"{READ_PIPE}_read_ready()"),
+    (slow_read_pipe, "eof_received", f"{SLUGGISH}()"),
+    (slow_read_pipe, "connection_lost", f"{READ_PIPE}_call_connection_lost(None)"),
+    (slow_write_pipe, "connection_made", f"{SLUGGISH}(<"),
+    (slow_write_pipe, "resume_writing", f"{WRITE_PIPE}_write_ready()"),
+    (slow_write_pipe, "connection_lost", f"{WRITE_PIPE}_call_connection_lost("),
+    (slow_factory, "", "BaseSelectorEventLoop._accept_connection2("),
+    (slow_reader, "data_received", SLUGGISH),
+    (slow_tls, "connection_made", f"{STREAM}_read_ready()"),
+    (slow_tls, "data_received", f"{STREAM}_read_ready()"),
+    (slow_tls, "connection_lost", ""),
+], ids=lambda value: getattr(value, "__name__", value))
+def test_slow_io(debug_loop, slow_logs, what, slow, name):
+    loop = debug_loop
+    loop.slow_callback_duration = 0.015
+    loop.run_until_complete(what(loop, slow))
+    texts = [text for text in slow_logs
+             if text.startswith(("Executing <Handle ", "Executing <Task ")) and name in text]
+    assert texts, slow_logs
+    assert all(re.search(r" created at \S+:\d+> took \d\.\d{3} seconds$", text) for text in texts)
+
+
+def test_quick_io_is_not_reported(debug_loop, slow_logs):
+    loop = debug_loop
+    loop.slow_callback_duration = 10
+    loop.run_until_complete(slow_stream(loop, "data_received"))
+    assert slow_logs == []
 
 
 def test_not_slow_without_debug(loop, slow_logs):
