@@ -1,0 +1,140 @@
+/* What a transport tells of errors: the exception handler, debug mode's log;
+   and fatal errors, which end it. */
+#include "base/compat.h"
+#include "base/errno.h"
+#include "net/transport.h"
+
+/* What the seam's report of an exception gave: 0, or -1 to leave. */
+static tw_status
+transport_reported_steal(TwTransport *self, PyObject *result)
+{
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 0;
+    }
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    PyErr_WriteUnraisable((PyObject *)self);
+    return 0;
+}
+
+tw_status
+tw_transport_report_call(TwTransport *self, const char *name)
+{
+    PyObject *exc, *text, *result = NULL;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    exc = tw_err_take();
+    text = PyUnicode_FromString(name);
+    if (text != NULL) {
+        PyObject *argv[] = {(PyObject *)self->loop, (PyObject *)self,
+                            self->protocol ? self->protocol : Py_None, text,
+                            exc};
+        tw_call_begin(self->loop);
+        result = tw_seam_call(self->loop->state, "report_call", argv, 5);
+        tw_call_end(self->loop);
+        Py_DECREF(text);
+    }
+    Py_DECREF(exc);
+    return transport_reported_steal(self, result);
+}
+
+tw_status
+tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
+{
+    PyObject *exc, *args, *result = NULL;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    exc = tw_err_take();
+    args = arg ? PyTuple_Pack(1, arg) : PyTuple_New(0);
+    if (args != NULL) {
+        PyObject *argv[] = {(PyObject *)self->loop,
+                            self->protocol ? self->protocol : Py_None,
+                            name,
+                            args,
+                            exc,
+                            self->context ? self->context : Py_None};
+        result = tw_seam_call(self->loop->state, "report_step", argv, 6);
+        Py_DECREF(args);
+    }
+    Py_DECREF(exc);
+    return transport_reported_steal(self, result);
+}
+
+tw_status
+tw_transport_log(TwTransport *self, const char *level, const char *format)
+{
+    PyObject *argv[3], *done = NULL;
+
+    if (TW_LIKELY(!self->loop->debug)) {
+        return 0;
+    }
+    argv[0] = PyUnicode_FromString(level);
+    argv[1] = PyUnicode_FromString(format);
+    argv[2] = (PyObject *)self;
+    if (argv[0] != NULL && argv[1] != NULL) {
+        done = tw_seam_call(self->loop->state, "log", argv, 3);
+    }
+    Py_XDECREF(argv[0]);
+    Py_XDECREF(argv[1]);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* 0, or -1 if what went wrong leaves the loop. */
+static tw_status
+transport_log_fatal(TwTransport *self, const char *message, PyObject *exc)
+{
+    PyObject *text = PyUnicode_FromString(message), *result = NULL;
+    PyObject *argv[] = {(PyObject *)self, text, exc};
+
+    if (text != NULL) {
+        result = tw_seam_call(self->loop->state, "log_fatal", argv, 3);
+    }
+    Py_XDECREF(text);
+    if (result == NULL) {
+        if (tw_call_must_leave()) {
+            return -1;
+        }
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_XDECREF(result);
+    return 0;
+}
+
+tw_status
+tw_transport_fatal(TwTransport *self, const char *message)
+{
+    PyObject *exc;
+    tw_status status = 0;
+
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    exc = tw_err_take();
+    if (!PyErr_GivenExceptionMatches(exc, PyExc_OSError)) {
+        tw_err_restore_steal(Py_NewRef(exc));
+        status = tw_call_report(self->loop, message, (PyObject *)self,
+                                self->protocol);
+    }
+    else if (self->loop->debug) {
+        status = transport_log_fatal(self, message, exc);
+    }
+    if (status == 0) {
+        status = tw_transport_force_close(self, exc);
+    }
+    Py_DECREF(exc);
+    return status;
+}
+
+tw_status
+tw_transport_fatal_errno(TwTransport *self, tw_uverr err, const char *message)
+{
+    tw_errno_raise(err);
+    return tw_transport_fatal(self, message);
+}
