@@ -27,8 +27,7 @@ STUMBLES = re.compile(r"'NoneType' object has no attribute '\w+'")
 
 # Where our reports name the protocol and the transport, asyncio's the handle.
 NAMED = re.compile(r"Exception in callback "
-                   r"(datagram_received|error_received"
-                   r"|\w*(DatagramTransport|ReadPipeTransport)._read_ready)\(")
+                   r"_(SelectorDatagramTransport|UnixReadPipeTransport)._read_ready\(")
 
 
 ANY = "any"
@@ -261,10 +260,8 @@ def report(context):
             if k not in ("message", "exception", "source_traceback")}
     if context["message"].startswith("Exception in callback None("):
         keys = {ANY}        # its handle was cancelled: of whom, we cannot know
-    if NAMED.match(context["message"]) and keys in ({"handle"},
-                                          {"protocol", "transport"}):
-        # A choice of ours, in docs/differences.rst.
-        keys = {"handle or protocol and transport"}
+    if NAMED.match(context["message"]) and keys == {"handle", "protocol", "transport"}:
+        keys = {"handle"}   # we name the other two, too: docs/differences.rst
     exception = context.get("exception")
     what = message, *(described(exception) if exception else ())
     return str(what), ", ".join(sorted(keys))
