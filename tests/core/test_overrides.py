@@ -161,14 +161,23 @@ def test_a_future_class_of_the_program(loop_factory):
     assert seen == [Future]
 
 
-async def accept_one(loop, factory=asyncio.Protocol):
+async def accept_one(loop, note=lambda: None):
     """A server accepts a connection, and both end."""
+    made = loop.create_future()
+
+    def factory():
+        note()
+        made.set_result(support.Recorder())
+        return made.result()
+
     server = await loop.create_server(factory, sock=socket.create_server(("127.0.0.1", 0)))
     with socket.socket() as client:
         client.connect(server.sockets[0].getsockname())
-        await support.io_turns()
+        protocol = await made
+        await protocol.saw("made")
+    await protocol.saw("lost")
     server.close()
-    await support.io_turns()
+    await support.turns()
 
 
 def test_accepted_connections_have_a_task(counted):
@@ -178,11 +187,7 @@ def test_accepted_connections_have_a_task(counted):
         counts.clear()
         made = []
 
-        def factory():
-            made.append(asyncio.current_task())
-            return asyncio.Protocol()
-
-        await accept_one(loop, factory)
+        await accept_one(loop, lambda: made.append(asyncio.current_task()))
         assert counts["create_task"] == 1
         assert [type(task) for task in made] == [asyncio.Task]
 
