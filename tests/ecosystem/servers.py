@@ -311,7 +311,8 @@ async def test_loop():
     print("\\n" + name())
 """}),
     Row("pytest-aiohttp>=1.1 pytest-asyncio>=1.4", "python -m pytest",
-        "-q -s -p no:cacheprovider --asyncio-mode=auto", note="With pytest-aiohttp, write pytest-asyncio's hook",
+        "-q -s -p no:cacheprovider --asyncio-mode=auto",
+        note="With pytest-aiohttp, write pytest-asyncio's hook",
         shown={"conftest.py": """
             import tidewire
 
@@ -416,8 +417,7 @@ DASK = [
         note="with workers in processes",
         files={"program.py": DASK_PROGRAM.replace("PROCESSES", "True")}),
     Row("distributed>=2023.1", "python -m tidewire --uvloop program.py", prints=2,
-        note="where Dask's configuration has ``distributed.admin.event-loop: uvloop``. (Dask "
-             "refuses the name tidewire there.)",
+        note="where Dask's configuration has ``distributed.admin.event-loop: uvloop``",
         env={"DASK_DISTRIBUTED__ADMIN__EVENT_LOOP": "uvloop"},
         files={"program.py": DASK_PROGRAM.replace("PROCESSES", "True")}),
 ]
@@ -451,7 +451,8 @@ CELERY = [
 
 GRPC = [
     Row("grpcio>=1.60", "python server.py",
-        note="``grpc.aio`` runs on the loop that runs it. So write ``tidewire.run(main())`` in the program.",
+        note="``grpc.aio`` runs on the loop that runs it. So write ``tidewire.run(main())`` in the "
+             "program.",
         files={"server.py": NAME + """
 import grpc, tidewire
 async def answer(request, context):
@@ -513,30 +514,38 @@ SECTIONS = [
 ]
 
 HEAD = """\
-.. This page is made from the table in tests/ecosystem/servers.py: python tests/ecosystem/servers.py --record
+.. This page is made from the table in tests/ecosystem/servers.py:
+   python tests/ecosystem/servers.py --record
 
 ======================
 Servers and frameworks
 ======================
 
-What to write so that a program runs on tidewire. Each command on this page is a test: it runs the program and asserts
-that its loop is tidewire's. "From" is the oldest version that has what the command uses; the tests run the versions
-in ``tests/ecosystem/requirements.txt``.
+What to write so that a program runs on tidewire. There are two ways. Name tidewire's factory,
+``tidewire.new_event_loop``, where the program lets you. Or put ``python -m tidewire`` before the
+program: that changes asyncio's default loop, in worker processes too. Add ``--uvloop`` if the
+program takes uvloop when it is there (:doc:`use`).
 
-There are two ways. Name tidewire's factory, ``tidewire.new_event_loop``, where the program lets you. Or put
-``python -m tidewire`` before the program: that changes the default loop, in worker processes too. Add ``--uvloop`` if
-the program takes uvloop when it is there (:doc:`use`).
+Each command on this page is a test, which runs the program and asserts that its loop is tidewire's:
+``make test-ecosystem`` runs all of them, ``make test`` some. "From" names the oldest version that
+has what the command uses. The tests run the versions that ``tests/ecosystem/requirements.txt``
+names.
+
+PostgreSQL's clients asyncpg and psycopg, and Redis's client redis-py, need nothing: they run on the
+loop that runs the program. They are tested with a real server each, over TCP, Unix sockets and TLS.
 """
 
 TAIL = """\
 What cannot work
 ================
 
-* trio and curio have loops of their own, and gevent and eventlet replace the sockets under asyncio's. tidewire is an
-  asyncio loop: it has no effect on the first two, and should not be used together with the others.
-* ``uvicorn --loop tidewire`` is refused by uvicorn, which wants ``module:function``.
+* trio and curio have loops of their own: tidewire has no effect on them. gevent and eventlet
+  replace the sockets that asyncio uses; do not use tidewire together with them.
+* uvicorn refuses ``--loop tidewire``: it wants ``module:function``.
 * gunicorn's workers ``sync`` and ``gthread`` have no event loop.
-* Children that ignore the environment (``python -I``, ``-E`` or ``-S``) run as they would otherwise.
+* Dask refuses ``distributed.admin.event-loop: tidewire``: write ``uvloop`` there, as above.
+* Children that ignore the environment (``python -I``, ``-E`` or ``-S``) are not reached. They run
+  as they would otherwise.
 """
 
 
