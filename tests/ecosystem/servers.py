@@ -120,7 +120,7 @@ FRAMEWORKS = [
 ]
 
 GUNICORN = [
-    Row("gunicorn uvicorn-worker>=0.4", "gunicorn -k worker.TidewireWorker app:app", BIND,
+    Row("gunicorn uvicorn-worker", "gunicorn -k worker.TidewireWorker app:app", BIND,
         files=ASGI_FILES, light=True, note="with uvicorn's worker, and this class:",
         shown={"worker.py": """
             from uvicorn_worker import UvicornWorker
@@ -128,12 +128,12 @@ GUNICORN = [
             class TidewireWorker(UvicornWorker):
                 CONFIG_KWARGS = {"loop": "tidewire:new_event_loop"}
             """}),
-    Row("gunicorn uvicorn-worker>=0.4",
+    Row("gunicorn uvicorn-worker",
         "python -m tidewire --uvloop -m gunicorn -k uvicorn_worker.UvicornWorker app:app", BIND,
         files=ASGI_FILES, note="with uvicorn's worker as it is"),
-    Row("gunicorn>=25", "python -m tidewire --uvloop -m gunicorn -k asgi app:app", BIND,
+    Row("gunicorn", "python -m tidewire --uvloop -m gunicorn -k asgi app:app", BIND,
         files=ASGI_FILES, note="with gunicorn's own ASGI worker"),
-    Row("gunicorn>=25",
+    Row("gunicorn",
         "python -m tidewire -m gunicorn -k asgi --asgi-loop asyncio --workers 2 app:app", BIND,
         files=ASGI_FILES, note="the same without standing in for uvloop"),
     Row("gunicorn aiohttp", "python -m tidewire -m gunicorn -k aiohttp.GunicornWebWorker app:app",
@@ -141,20 +141,20 @@ GUNICORN = [
 ]
 
 HYPERCORN = [
-    Row("hypercorn>=0.17", "python -m tidewire -m hypercorn app:app", BIND, files=ASGI_FILES,
+    Row("hypercorn", "python -m tidewire -m hypercorn app:app", BIND, files=ASGI_FILES,
         light=True),
-    Row("hypercorn>=0.17", "python -m tidewire -m hypercorn --workers 2 app:app", BIND,
+    Row("hypercorn", "python -m tidewire -m hypercorn --workers 2 app:app", BIND,
         files=ASGI_FILES),
-    Row("hypercorn>=0.17", "python -m tidewire --uvloop -m hypercorn -k uvloop app:app", BIND,
+    Row("hypercorn", "python -m tidewire --uvloop -m hypercorn -k uvloop app:app", BIND,
         files=ASGI_FILES),
 ]
 
 GRANIAN = [
-    Row("granian>=2", "python -m tidewire -m granian --interface asgi --loop asyncio app:app", PORT,
+    Row("granian", "python -m tidewire -m granian --interface asgi --loop asyncio app:app", PORT,
         files=ASGI_FILES),
-    Row("granian>=2", "python -m tidewire --uvloop -m granian --interface asgi app:app", PORT,
+    Row("granian", "python -m tidewire --uvloop -m granian --interface asgi app:app", PORT,
         files=ASGI_FILES, note="where granian chooses uvloop by itself"),
-    Row("granian>=2",
+    Row("granian",
         "python -m tidewire --uvloop -m granian --interface asgi --workers 2 app:app", PORT,
         files=ASGI_FILES),
 ]
@@ -168,16 +168,16 @@ async def root(request): return text(name())
 """
 
 SANIC = [
-    Row("sanic>=23", "python -m tidewire --uvloop -m sanic app:app", PORT,
+    Row("sanic", "python -m tidewire --uvloop -m sanic app:app", PORT,
         files={"app.py": SANIC_APP}),
-    Row("sanic>=23", "python -m tidewire --uvloop -m sanic --workers 2 app:app", PORT,
+    Row("sanic", "python -m tidewire --uvloop -m sanic --workers 2 app:app", PORT,
         files={"app.py": SANIC_APP}),
 ]
 
 TWISTED = [
-    Row("daphne>=4", "python -m tidewire -m daphne app:app", PORT, files=ASGI_FILES,
+    Row("daphne", "python -m tidewire -m daphne app:app", PORT, files=ASGI_FILES,
         note="Twisted is below daphne, and runs on asyncio's default loop"),
-    Row("twisted>=22", "python program.py",
+    Row("twisted", "python program.py",
         note="any program on Twisted: put these two lines first",
         shown={"program.py": """
             import tidewire
@@ -196,7 +196,7 @@ TWISTED = [
 ]
 
 AIOHTTP_ROWS = [
-    Row("aiohttp>=3.9", "python app.py", "{port}", light=True,
+    Row("aiohttp", "python app.py", "{port}", light=True,
         shown={"app.py": """
             from aiohttp import web
             import tidewire
@@ -210,19 +210,19 @@ import sys, tidewire
 if __name__ == "__main__":
     web.run_app(app, loop=tidewire.new_event_loop(), host="127.0.0.1", port=int(sys.argv[1]))
 """}),
-    Row("aiohttp>=3.9", "python -m tidewire app.py", "{port}",
+    Row("aiohttp", "python -m tidewire app.py", "{port}",
         note="where the program calls ``web.run_app(app)``",
         files={"app.py": AIOHTTP + """
 import sys
 if __name__ == "__main__":
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]))
 """}),
-    Row("aiohttp>=3.9", "python -m tidewire -m aiohttp.web app:make", "-H 127.0.0.1 -P {port}",
+    Row("aiohttp", "python -m tidewire -m aiohttp.web app:make", "-H 127.0.0.1 -P {port}",
         files={"app.py": AIOHTTP}),
 ]
 
 TORNADO = [
-    Row("tornado>=6.2", "python app.py", "{port}",
+    Row("tornado", "python app.py", "{port}",
         shown={"app.py": """
             import tidewire
             import tornado.web
@@ -244,7 +244,7 @@ async def main():
     await asyncio.Event().wait()
 tidewire.run(main())
 """}),
-    Row("tornado>=6.2", "python -m tidewire app.py", "{port}",
+    Row("tornado", "python -m tidewire app.py", "{port}",
         note="where the program calls ``asyncio.run(main())`` or ``IOLoop.current().start()``",
         files={"app.py": NAME + """
 import sys, tornado.ioloop, tornado.web
@@ -260,7 +260,7 @@ tornado.ioloop.IOLoop.current().start()
 ]
 
 ROBYN = [
-    Row("robyn>=0.60", "python -m tidewire --uvloop app.py", "{port}",
+    Row("robyn", "python -m tidewire --uvloop app.py", "{port}",
         note="Robyn always asks for uvloop: without ``--uvloop`` it does not run on tidewire.",
         files={"app.py": NAME + """
 import sys
@@ -292,7 +292,7 @@ TESTS = [
             def pytest_asyncio_loop_factories(config, item):
                 return {"tidewire": tidewire.new_event_loop}
             """}, files=PYTEST_CASE),
-    Row("pytest-asyncio>=1", "python -m tidewire -m pytest", "-q -s -p no:cacheprovider",
+    Row("pytest-asyncio", "python -m tidewire -m pytest", "-q -s -p no:cacheprovider",
         files=PYTEST_CASE, note="With every plugin, and without a line in the tests"),
     Row("anyio>=4", "python -m pytest", "-q -s -W error -p no:cacheprovider",
         note="With anyio's plugin",
@@ -310,7 +310,7 @@ import pytest
 async def test_loop():
     print("\\n" + name())
 """}),
-    Row("pytest-aiohttp>=1.1 pytest-asyncio>=1.4", "python -m pytest",
+    Row("pytest-aiohttp pytest-asyncio>=1.4", "python -m pytest",
         "-q -s -p no:cacheprovider --asyncio-mode=auto",
         note="With pytest-aiohttp, write pytest-asyncio's hook",
         shown={"conftest.py": """
@@ -363,11 +363,11 @@ ANYIO = [
 ]
 
 NOTEBOOKS = [
-    Row("ipython>=8", "python -m tidewire -m IPython", "--colors=NoColor -c {code}",
+    Row("ipython", "python -m tidewire -m IPython", "--colors=NoColor -c {code}",
         note="IPython's ``await`` runs on tidewire",
         env={"code": "import asyncio\nasync def f(): "
                      "return type(asyncio.get_running_loop()).__module__\nprint(await f())"}),
-    Row("ipykernel>=6 jupyter_client>=8", "python program.py",
+    Row("ipykernel jupyter_client", "python program.py",
         note="Jupyter: tidewire stands before ``ipykernel_launcher`` in the kernel's ``kernel.json``",
         shown={"kernel.json": """
             {"display_name": "Python (tidewire)", "language": "python",
@@ -410,13 +410,13 @@ if __name__ == "__main__":
 """
 
 DASK = [
-    Row("distributed>=2023.1", "python -m tidewire program.py", prints=2,
+    Row("distributed", "python -m tidewire program.py", prints=2,
         note="with workers in threads (``processes=False``)",
         files={"program.py": DASK_PROGRAM.replace("PROCESSES", "False")}),
-    Row("distributed>=2023.1", "python -m tidewire program.py", prints=2,
+    Row("distributed", "python -m tidewire program.py", prints=2,
         note="with workers in processes",
         files={"program.py": DASK_PROGRAM.replace("PROCESSES", "True")}),
-    Row("distributed>=2023.1", "python -m tidewire --uvloop program.py", prints=2,
+    Row("distributed", "python -m tidewire --uvloop program.py", prints=2,
         note="where Dask's configuration has ``distributed.admin.event-loop: uvloop``",
         env={"DASK_DISTRIBUTED__ADMIN__EVENT_LOOP": "uvloop"},
         files={"program.py": DASK_PROGRAM.replace("PROCESSES", "True")}),
@@ -440,17 +440,17 @@ if __name__ == "__main__":
 """
 
 CELERY = [
-    Row("celery>=5.3", "python -m tidewire program.py", "results",
+    Row("celery", "python -m tidewire program.py", "results",
         files={"program.py": CELERY_PROGRAM.replace("POOL", "'solo'"), "results/x": ""},
         note="Tasks that call ``asyncio.run()``; for a worker, write "
              "``python -m tidewire -m celery -A tasks worker``."),
-    Row("celery>=5.3", "python -m tidewire program.py", "results",
+    Row("celery", "python -m tidewire program.py", "results",
         files={"program.py": CELERY_PROGRAM.replace("POOL", "'prefork'"), "results/x": ""},
         note="the same with the pool ``prefork``"),
 ]
 
 GRPC = [
-    Row("grpcio>=1.60", "python server.py",
+    Row("grpcio", "python server.py",
         note="``grpc.aio`` runs on the loop that runs it. So write ``tidewire.run(main())`` in the "
              "program.",
         files={"server.py": NAME + """
@@ -527,9 +527,8 @@ program: that changes asyncio's default loop, in worker processes too. Add ``--u
 program takes uvloop when it is there (:doc:`use`).
 
 Each command on this page is a test, which runs the program and asserts that its loop is tidewire's:
-``make test-ecosystem`` runs all of them, ``make test`` some. "From" names the oldest version that
-has what the command uses. The tests run the versions that ``tests/ecosystem/requirements.txt``
-names.
+``make test-ecosystem`` runs all of them, ``make test`` some. Each section names the versions that
+are tested, and the oldest that has what the command uses where that is known.
 
 PostgreSQL's clients asyncpg and psycopg, and Redis's client redis-py, need nothing: they run on the
 loop that runs the program. They are tested with a real server each, over TCP, Unix sockets and TLS.
@@ -569,15 +568,21 @@ def row_lines(row):
         yield ""
 
 
+def pins():
+    """The versions that the tests run."""
+    text = (PAGE.parents[1] / "tests" / "ecosystem" / "requirements.txt").read_text()
+    return dict(line.replace("[binary]", "").split("==") for line in text.split() if "==" in line)
+
+
 def versions(rows):
-    """What a section's rows need, each distribution once."""
-    found = {}
+    """What a section's rows were tested with, and what they need, each distribution once."""
+    oldest = {}
     for row in rows:
         for part in row.needs.split():
             name, _, version = part.partition(">=")
-            found[name] = max(found.get(name, ""), version, key=lambda v: [
-                int(number) for number in v.split(".") if number])
-    return ", ".join(f"{name} {version}".strip() for name, version in found.items())
+            oldest[name] = oldest.get(name) or version
+    return ", ".join(f"{name} {pins()[name]}" + (f" ({version} or newer is needed)" if version else "")
+                     for name, version in oldest.items())
 
 
 def page():
@@ -587,7 +592,7 @@ def page():
         if text:
             lines += [*textwrap.wrap(text, 120), ""]
         if needed := versions(rows):
-            lines += [f"From: {needed}.", ""]
+            lines += [*textwrap.wrap(f"Tested with {needed}.", 100), ""]
         for row in rows:
             for line in row_lines(row):
                 lines += textwrap.wrap(line, 120) if line and line[0] not in " ." else [line]
