@@ -7,6 +7,9 @@ Environment:
     TIDEWIRE_PORTABLE=1                    no system call that POSIX lacks, but for the poller's
     CC, CFLAGS, LDFLAGS, PKG_CONFIG, PKG_CONFIG_PATH      as everywhere
     LIBUV_CFLAGS, LIBUV_LIBS, OPENSSL_CFLAGS              instead of pkg-config
+    TIDEWIRE_WITHOUT_LIBUV=1               epoll only, also where libuv is found
+
+Linux needs no libuv: its poller is epoll, libuv is a second one.  Elsewhere libuv is the poller.
 """
 
 import glob
@@ -35,6 +38,8 @@ DEBUG = os.environ.get("TIDEWIRE_DEBUG", "0") not in ("", "0")
 WERROR = os.environ.get("TIDEWIRE_WERROR", "0") not in ("", "0")
 PORTABLE = os.environ.get("TIDEWIRE_PORTABLE", "0") not in ("", "0")
 SANITIZE = os.environ.get("TIDEWIRE_SANITIZE", "")
+WITHOUT_LIBUV = os.environ.get("TIDEWIRE_WITHOUT_LIBUV", "0") not in ("", "0")
+EPOLL = sys.platform == "linux"
 
 WARNINGS = shlex.split("""
     -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wshadow -Wundef
@@ -98,8 +103,9 @@ def missing_files():
                *(os.path.join(root, "include") for root in PREFIXES)]
     for package in ("libuv", "openssl"):
         folders += [flag[2:] for flag in pkg_config(package, "--cflags-only-I") or []]
-    headers = {"Python.h": "Python.h", "libuv (uv.h and the library)": "uv.h",
-               "OpenSSL's headers": "openssl/ssl.h"}
+    headers = {"Python.h": "Python.h", "OpenSSL's headers": "openssl/ssl.h"}
+    if not EPOLL:
+        headers["libuv (uv.h and the library)"] = "uv.h"
     return [what for what, header in headers.items()
             if not any(os.path.exists(os.path.join(folder, header)) for folder in folders)]
 
@@ -149,18 +155,20 @@ class BuildExt(build_ext):
     def check_and_find(self):
         if not self.probe("#include <stddef.h>", libs=[]):
             raise SystemExit(missing_message(["a C compiler", *missing_files()]))
-        self.libuv = self.find(
+        self.libuv = None if WITHOUT_LIBUV else self.find(
             "libuv", "LIBUV", "#include <uv.h>\nunsigned tw_uv(void) { return uv_version(); }",
             link=True)
         # OpenSSL is never linked: only its declarations are used.
         self.openssl = self.find("openssl", "OPENSSL", "#include <openssl/ssl.h>", link=False)
         missing = {
             "Python.h": not self.probe("#include <Python.h>"),
-            "libuv (uv.h and the library)": self.libuv is None,
+            "libuv (uv.h and the library)": self.libuv is None and not EPOLL,
             "OpenSSL's headers": self.openssl is None,
         }
         if any(missing.values()):
             raise SystemExit(missing_message([what for what in missing if missing[what]]))
+        if self.libuv is None:
+            print("tidewire: built without libuv: epoll is the only poller")
 
     # Flags
 
@@ -191,13 +199,19 @@ class BuildExt(build_ext):
             ldflags += [flag]
         cflags += self.accepted(WARNINGS) if DEBUG or WERROR else []
         cflags += ["-Werror"] if WERROR else []
+        cflags_uv, libs_uv = self.libuv or ([], [])
+        left_out = ([] if EPOLL else ["poller_epoll.c"]) + ([] if self.libuv else ["poller_uv.c"])
+        extension.sources = [path for path in extension.sources
+                             if os.path.basename(path) not in left_out]
         extension.define_macros = [
+            ("TW_HAVE_EPOLL", str(int(EPOLL))),
+            ("TW_HAVE_UV", str(int(self.libuv is not None))),
             ("TW_BUILD_FLAGS", f'"{" ".join(f for f in cflags if not f.startswith("-W"))}"'),
         ]
         # Other people's headers are not ours to warn about.
-        system = [flag.replace("-I", "-isystem", 1) for flag in self.libuv[0] + self.openssl[0]]
+        system = [flag.replace("-I", "-isystem", 1) for flag in cflags_uv + self.openssl[0]]
         extension.extra_compile_args = cflags + system
-        extension.extra_link_args = ldflags + self.libuv[1]
+        extension.extra_link_args = ldflags + libs_uv
 
     # Compiling
 

@@ -20,6 +20,8 @@
 
 static PyMethodDef loop_methods[] = {
     /* core */
+    {"_open", tw_loop_meth_open, METH_VARARGS, NULL},
+    {"_signal_fd", tw_loop_meth_signal_fd, METH_NOARGS, NULL},
     {"_run_turns", tw_loop_meth_run_turns, METH_NOARGS, NULL},
     {"_shut", tw_loop_meth_shut, METH_NOARGS, NULL},
     {"_before_fork", tw_loop_meth_before_fork, METH_NOARGS, NULL},

@@ -1,6 +1,4 @@
 /* The module tidewire._core: its state, and the set-up of every file. */
-#include <uv.h>
-
 #include "base/compat.h"
 #include "core/handle.h"
 #include "loop_type.h"
@@ -18,10 +16,6 @@
 #include "tls/filter.h"
 #include "tls/tls_transport.h"
 
-#define LIBUV_HEADERS                                                         \
-    Py_STRINGIFY(UV_VERSION_MAJOR)                                            \
-    "." Py_STRINGIFY(UV_VERSION_MINOR) "." Py_STRINGIFY(UV_VERSION_PATCH)
-
 #ifndef TW_BUILD_FLAGS /* setup.py tells */
 #define TW_BUILD_FLAGS "unknown"
 #endif
@@ -31,11 +25,15 @@ PyModuleDef tw_module_def;
 static PyObject *
 module_build_info(PyObject *module, PyObject *unused)
 {
-    return Py_BuildValue("{ssssssss}",
-                         "libuv", uv_version_string(),
-                         "libuv_headers", LIBUV_HEADERS,
-                         "compiler", __VERSION__,
-                         "flags", TW_BUILD_FLAGS);
+    const char *second = tw_pollers[1] == NULL ? NULL : tw_pollers[1]->name;
+    const char *libuv = tw_poller_uv_version();
+    PyObject *pollers =
+        PyUnicode_FromFormat("%s%s%s", tw_pollers[0]->name,
+                             second ? ", " : "", second ? second : "");
+
+    return Py_BuildValue("{sNssssss}", "pollers", pollers, "libuv",
+                         libuv == NULL ? "none" : libuv, "compiler",
+                         __VERSION__, "flags", TW_BUILD_FLAGS);
 }
 
 static PyMethodDef module_methods[] = {

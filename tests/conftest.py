@@ -312,9 +312,12 @@ def loop_factory(loop_name):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def first_loop(loop_factory):
+def first_loop(loop_name, loop_factory):
     """libuv keeps a pipe from its first loop on: no test's leak."""
     loop_factory().close()
+    if loop_name == "tidewire" and "libuv" in importlib.import_module(
+            "tidewire._core").build_info()["pollers"]:
+        loop_factory(poller="libuv").close()
 
 
 @pytest.fixture

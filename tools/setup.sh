@@ -74,10 +74,11 @@ missing() {
     command -v "${CC:-cc}" >/dev/null || echo gcc libc6-dev
     command -v pkg-config >/dev/null || echo pkg-config
     if command -v "${CC:-cc}" >/dev/null; then
-        has_header uv.h || pkg-config --exists libuv 2>/dev/null || echo libuv1-dev
+        [ "$(uname)" = Linux ] || has_header uv.h || pkg-config --exists libuv 2>/dev/null ||
+            echo libuv1-dev
         has_header openssl/ssl.h || pkg-config --exists openssl 2>/dev/null || echo libssl-dev
     else
-        echo libuv1-dev libssl-dev
+        echo libssl-dev
     fi
     if [ -z "$python" ]; then
         case ${PYTHON:-} in *dbg) echo python3-dbg ;; esac
@@ -130,14 +131,14 @@ unpack_nginx() {
 explain() {
     cat >&2 <<END
 
-tidewire needs CPython 3.11 or newer with its headers and venv, a C compiler, libuv and
-OpenSSL's headers.  On this machine these are missing: $*
+tidewire needs CPython 3.11 or newer with its headers and venv, a C compiler and OpenSSL's
+headers; elsewhere than on Linux also libuv.  On this machine these are missing: $*
 
 Install them with the line that fits your system, then run this again:
 
-    apt-get install gcc libc6-dev make pkg-config python3-dev python3-venv libuv1-dev libssl-dev
-    dnf install gcc make pkgconf python3-devel libuv-devel openssl-devel
-    apk add gcc musl-dev make pkgconf python3-dev libuv-dev openssl-dev
+    apt-get install gcc libc6-dev make pkg-config python3-dev python3-venv libssl-dev
+    dnf install gcc make pkgconf python3-devel openssl-devel
+    apk add gcc musl-dev make pkgconf python3-dev openssl-dev
     brew install pkg-config python libuv openssl
 
 PYTHON=/path/to/python chooses another interpreter.

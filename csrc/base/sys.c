@@ -95,62 +95,16 @@ tw_sys_pipe_size(int fd)
 #endif
 }
 
-/* -- events --------------------------------------------------------------- */
-
 tw_uverr
-tw_event_open(TwEvent *event)
+tw_sys_eventfd(void)
 {
-    int fds[2];
-    tw_uverr err;
-
 #if TW_HAVE_EVENTFD
-    event->fd = event->peer = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (event->fd >= 0) {
-        return 0;
-    }
-    if (!tw_sys_is_refusal(errno)) {
-        return -errno;
-    }
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    return fd < 0 ? -errno : fd;
+#else
+    return -ENOSYS;
 #endif
-    err = tw_sys_pipe(fds);
-    event->fd = err < 0 ? -1 : fds[0];
-    event->peer = err < 0 ? -1 : fds[1];
-    return err;
-}
-
-void
-tw_event_raise(const TwEvent *event)
-{
-    static const uint64_t one = 1;
-    ssize_t sent;
-
-    /* It fails when it is full, hence readable. */
-    do {
-        sent = write(event->peer, &one, sizeof(one));
-    } while (sent < 0 && errno == EINTR);
-}
-
-void
-tw_event_clear(const TwEvent *event)
-{
-    uint64_t counts[32];
-    ssize_t got;
-
-    do {
-        got = read(event->fd, counts, sizeof(counts));
-    } while (got == sizeof(counts) || (got < 0 && errno == EINTR));
-}
-
-void
-tw_event_close(TwEvent *event)
-{
-    if (event->fd >= 0) {
-        close(event->fd);
-    }
-    if (event->peer >= 0 && event->peer != event->fd) {
-        close(event->peer);
-    }
-    event->fd = event->peer = -1;
 }
 
 /* -- sockets -------------------------------------------------------------- */

@@ -113,30 +113,14 @@ TW_MUSTCHECK tw_uverr tw_sys_set_flags(int fd);
 /* A pipe, close-on-exec and non-blocking at both ends. */
 TW_MUSTCHECK tw_uverr tw_sys_pipe(int fds[2]);
 
+/* An eventfd, close-on-exec and non-blocking. */
+TW_MUSTCHECK tw_uverr tw_sys_eventfd(void);
+
 /* Make `number` a close-on-exec duplicate of `fd` (dup3). */
 TW_MUSTCHECK tw_uverr tw_sys_dup_onto(int fd, int number);
 
 /* How much a pipe can hold, or 0: unknown. */
 int tw_sys_pipe_size(int fd);
-
-/* -- a descriptor that other threads make readable ------------------------ */
-
-/* An eventfd, or a pipe where there is none.  `fd` is for the poller. */
-typedef struct {
-    int fd;   /* -1: closed */
-    int peer; /* the end that is written to; the same with an eventfd */
-} TwEvent;
-
-TW_MUSTCHECK tw_uverr tw_event_open(TwEvent *event);
-
-/* Make it readable.  From any thread, and from a signal handler. */
-void tw_event_raise(const TwEvent *event);
-
-/* Make it unreadable until the next raise. */
-void tw_event_clear(const TwEvent *event);
-
-/* Idempotent. */
-void tw_event_close(TwEvent *event);
 
 /* -- sockets -------------------------------------------------------------- */
 

@@ -55,9 +55,10 @@ tw_vec_discard(TwVec *vec, void *item)
     }
 }
 
-/* The same, with the order kept: cheap for one of the last. */
+/* The same, with the order kept: NULL stays in its place, unless it was the
+   last. */
 static inline void
-tw_vec_discard_in_order(TwVec *vec, void *item)
+tw_vec_leave_gap(TwVec *vec, void *item)
 {
     uint32_t i = *tw_vec_place(vec, item);
 
@@ -65,8 +66,8 @@ tw_vec_discard_in_order(TwVec *vec, void *item)
         return;
     }
     *tw_vec_place(vec, item) = TW_VEC_NONE;
-    for (vec->count--; i < vec->count; i++) {
-        vec->items[i] = vec->items[i + 1];
-        *tw_vec_place(vec, vec->items[i]) = i;
+    vec->items[i] = NULL;
+    while (vec->count > 0 && vec->items[vec->count - 1] == NULL) {
+        vec->count--;
     }
 }

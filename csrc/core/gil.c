@@ -2,7 +2,8 @@
 #include "core/gil.h"
 
 #include <sched.h>
-#include <uv.h>
+
+#include "base/clock.h"
 
 /* How long the loop may keep it while nobody wants it. */
 #define GIL_STRETCH_NS 20000u
@@ -49,7 +50,7 @@ gil_has_company(void)
 static void
 gil_keep_window_open(uint64_t since)
 {
-    while (uv_hrtime() - since < GIL_OPEN_NS) {
+    while (tw_now_ns() - since < GIL_OPEN_NS) {
     }
 }
 
@@ -63,7 +64,7 @@ gil_stay_away(uint64_t since)
 
     for (;;) {
         sched_yield();
-        now = uv_hrtime();
+        now = tw_now_ns();
         if (now - since > GIL_AWAY_NS || now - before > GIL_YIELDED_NS) {
             return;
         }
@@ -77,7 +78,7 @@ gil_hand_over(TwGil *gil, uint64_t now)
 {
     if (now - gil->handed >= GIL_STRETCH_NS) {
         gil_stay_away(now);
-        gil->handed = uv_hrtime();
+        gil->handed = tw_now_ns();
     }
 }
 
@@ -86,7 +87,7 @@ gil_give_and_take(TwGil *gil, uint64_t now)
 {
     bool expected = tw_gil_is_wanted(gil, now), gone, woken;
     PyThreadState *thread = PyEval_SaveThread();
-    uint64_t given = uv_hrtime();
+    uint64_t given = tw_now_ns();
 
     gone = given - now > GIL_RAN_HERE_NS;
     woken = !gone && given - now > GIL_WAKING_NS;
@@ -96,9 +97,9 @@ gil_give_and_take(TwGil *gil, uint64_t now)
     else if (expected && !gone) {
         gil_keep_window_open(given);
     }
-    given = uv_hrtime();
+    given = tw_now_ns();
     PyEval_RestoreThread(thread);
-    gil->given = uv_hrtime();
+    gil->given = tw_now_ns();
     gone = gone || gil->given - given > GIL_WAKING_NS;
     if (gone) {
         gil->waited = gil->given;

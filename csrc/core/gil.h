@@ -14,7 +14,7 @@
 
 #include "base/common.h"
 
-/* Times are uv_hrtime()'s. */
+/* Times are tw_now_ns()'s. */
 typedef struct {
     uint64_t given;  /* when the loop last gave it away */
     uint64_t waited; /* when the loop last waited: for it, or for news */

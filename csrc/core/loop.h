@@ -2,20 +2,19 @@
 
    Thread rules.  A loop belongs to the thread that runs it; everything is
    protected by the GIL.  While the loop waits, the GIL is free, and only the
-   set is in use, of which the kernel takes care, and uv_async_send.
+   poller and the wakeup descriptor are in use.
 
    Ownership.  ready, timers: strong references.  watchers (the active
    ones): each owns its owner.  due: borrowed, a watcher leaves the list
    when it is closed.  corks: each owns its transport. */
 #pragma once
 
-#include <uv.h>
-
 #include "base/heap.h"
 #include "base/ring.h"
 #include "base/sys.h"
 #include "base/vec.h"
 #include "core/gil.h"
+#include "core/poller.h"
 #include "core/state.h"
 
 #define TW_READ_BUFFER_SIZE (256 * 1024)
@@ -65,11 +64,11 @@ struct TwLoop {
     bool stopping;
     bool debug;
 
-    bool uv_open;           /* uv side is initialised */
+    bool live;              /* not shut yet: free memory may be kept */
     bool running;           /* run_turns is on a stack */
-    bool sleeping;          /* without the GIL: wake it with async */
+    bool sleeping;          /* without the GIL: ring to wake it */
     bool cork_off;          /* writes go out at once (a switch for users) */
-    bool forked;            /* made by the parent process: only close() */
+    bool forked;            /* ran in the parent process: only close() */
     bool select_patched;    /* wait by run_wait_patched() */
     unsigned own;           /* methods that the program has replaced, as of */
     unsigned own_version;   /* this version of the class: core/overrides.h */
@@ -80,14 +79,15 @@ struct TwLoop {
     TwHeap timers;
     size_t timers_cancelled;
 
-    uv_loop_t uv;
-    uv_async_t async;       /* wakes a blocked poll */
-    int set_fd;             /* the epoll set of the watchers, see watcher.h */
-    int wakeup_fd;          /* signals write to its peer; -1: none yet */
+    TwPoller *poller;       /* ours; NULL: not open, see _open() */
+    TwWatcher *wakeup;      /* ours: of wake_fd, see core/wakeup.h */
+    int wake_fd;            /* readable: the loop was rung for */
+    int wake_to;            /* ... by writing to this one */
+    tw_status (*answer)(TwLoop *loop); /* or NULL: room ops, after a ring */
     bool prompt;            /* the last wait ended at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */
-    TwVec changed;          /* wanted events differ from the set's */
+    TwVec changed;          /* the poller has not heard of it; has gaps */
     uint32_t watcher_count; /* open ones: `due` has room for all, twice */
     uint32_t due_next;      /* first of `due` that was not run yet */
     PyObject *polls;        /* strong or NULL: dict of fd: net/poll.c's */
@@ -110,14 +110,11 @@ struct TwLoop {
 
 /* -- life ----------------------------------------------------------------- */
 
-/* Open the uv side.  OSError if the system refuses. */
-TW_MUSTCHECK tw_status tw_loop_open(TwLoop *loop);
-
-/* Close every watcher and libuv's loop; runs no Python code of users. */
+/* Close every watcher and the poller; runs no Python code of users. */
 void tw_loop_shut(TwLoop *loop);
 
-/* After fork, in the child: give the loop an epoll descriptor of its own; it
-   can only be closed from now on. */
+/* After fork, in the child: descriptors of its own for the loop.  One that
+   had run can only be closed from now on. */
 void tw_loop_after_fork(TwLoop *loop);
 
 /* -- the turn (core/loop_run.c) ------------------------------------------- */

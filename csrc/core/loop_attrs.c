@@ -1,5 +1,6 @@
 /* Attributes that asyncio's BaseEventLoop assigns and reads: kept once, in
    the C struct, so that both sides see the same.  And loop.stats(). */
+#include "base/clock.h"
 #include "core/loop_type.h"
 
 static PyObject *
@@ -34,24 +35,6 @@ attr_set_object(PyObject *self, PyObject *value, void *offset)
     PyObject **slot = (PyObject **)((char *)self + (size_t)offset);
 
     Py_XSETREF(*slot, value == Py_None ? NULL : Py_XNewRef(value));
-    return 0;
-}
-
-static PyObject *
-attr_get_int(PyObject *self, void *offset)
-{
-    return PyLong_FromLong(*(int *)((char *)self + (size_t)offset));
-}
-
-static int
-attr_set_int(PyObject *self, PyObject *value, void *offset)
-{
-    long number = value == NULL ? -1 : PyLong_AsLong(value);
-
-    if (number == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    *(int *)((char *)self + (size_t)offset) = (int)number;
     return 0;
 }
 
@@ -91,7 +74,6 @@ PyGetSetDef tw_loop_getset[] = {
      AT(current_handle)},
     {"_signal_handlers", attr_get_object, attr_set_object, NULL,
      AT(signal_handlers)},
-    {"_wakeup_fd", attr_get_int, attr_set_int, NULL, AT(wakeup_fd)},
     {"_ready", attr_get_absent, attr_set_absent, NULL, (void *)"_ready"},
     {"_scheduled", attr_get_absent, attr_set_absent, NULL,
      (void *)"_scheduled"},
@@ -106,7 +88,8 @@ const char tw_loop_doc_stats[] = PyDoc_STR(
 "turns, callbacks, bytes_read, bytes_written: counts since it was made;\n"
 "busy, idle: seconds spent running, and waiting; longest: seconds of the\n"
 "longest stretch between two polls; ready, ready_peak: callbacks ready now,\n"
-"and at most; timers: scheduled ones; transports: open ones.");
+"and at most; timers: scheduled ones; transports: open ones; poller: the\n"
+"name of what asks the system for descriptors that are ready.");
 
 PyObject *
 tw_loop_meth_stats(PyObject *self, PyObject *unused)
@@ -116,14 +99,15 @@ tw_loop_meth_stats(PyObject *self, PyObject *unused)
     double total = st->running;
 
     if (st->run_start != 0) {
-        total += (double)uv_hrtime() / 1e9 - st->run_start;
+        total += (double)tw_now_ns() / 1e9 - st->run_start;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsdsdsdsIsIsnsI}", "turns", st->turns, "callbacks",
+        "{sKsKsKsKsdsdsdsIsIsnsIsz}", "turns", st->turns, "callbacks",
         st->callbacks, "bytes_read", st->bytes_read, "bytes_written",
         st->bytes_written, "busy", total - st->idle, "idle", st->idle,
         "longest", st->longest, "ready", loop->ready.count, "ready_peak",
         st->ready_peak, "timers",
         (Py_ssize_t)(loop->timers.count - loop->timers_cancelled),
-        "transports", st->transports);
+        "transports", st->transports, "poller",
+        loop->poller == NULL ? NULL : loop->poller->ops->name);
 }

@@ -1,53 +1,52 @@
-/* A loop's beginning and end: libuv's side, the collector's side. */
-#include <errno.h>
+/* A loop's beginning and end, and the collector's side. */
 #include <string.h>
-#include <sys/epoll.h>
 
-#include "base/errno.h"
+#include "base/compat.h"
 #include "base/pages.h"
 #include "core/call.h"
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/loop_type.h"
 #include "core/watcher.h"
+#include "core/wakeup.h"
 
 /* -- open ----------------------------------------------------------------- */
 
-static void
-loop_on_async(uv_async_t *async)
+/* _open(poller, signals): a poller by name, or None; will signals come? */
+PyObject *
+tw_loop_meth_open(PyObject *self, PyObject *args)
 {
-    /* Only there to have the poll return. */
+    TwLoop *loop = (TwLoop *)self;
+    const char *poller;
+    int signals;
+
+    if (!PyArg_ParseTuple(args, "zp:_open", &poller, &signals)) {
+        return NULL;
+    }
+    if (loop->poller != NULL || !loop->live) {
+        PyErr_SetString(PyExc_RuntimeError, "The loop was opened before");
+        return NULL;
+    }
+    loop->poller = tw_poller_open(poller);
+    if (loop->poller == NULL || tw_wakeup_open(loop, signals) < 0) {
+        PyObject *exc = tw_err_take();
+        tw_loop_shut(loop);
+        tw_err_restore_steal(exc);
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
-tw_status
-tw_loop_open(TwLoop *loop)
+/* _signal_fd(): the descriptor that signals may be written to. */
+PyObject *
+tw_loop_meth_signal_fd(PyObject *self, PyObject *unused)
 {
-    int err = uv_loop_init(&loop->uv);
+    TwLoop *loop = (TwLoop *)self;
 
-    if (err < 0) {
-        tw_errno_raise(err);
-        return -1;
+    if (loop->wakeup != NULL && tw_wakeup_take_signals(loop) < 0) {
+        return NULL;
     }
-    err = uv_async_init(&loop->uv, &loop->async, loop_on_async);
-    if (err < 0) {
-        uv_loop_close(&loop->uv);
-        tw_errno_raise(err);
-        return -1;
-    }
-    /* libuv tells its set of a handle when it runs. */
-    uv_run(&loop->uv, UV_RUN_NOWAIT);
-    loop->set_fd = -1;
-    loop->uv_open = true;
-    err = (int)tw_watcher_open_set(loop);
-    if (err < 0) {
-        tw_loop_shut(loop);
-        tw_errno_raise(err);
-        return -1;
-    }
-    loop->watchers.place = offsetof(TwWatcher, in_watchers);
-    loop->due.place = offsetof(TwWatcher, in_due);
-    loop->changed.place = offsetof(TwWatcher, in_changed);
-    return 0;
+    return PyLong_FromLong(loop->wake_to);
 }
 
 char *
@@ -59,15 +58,26 @@ tw_loop_read_buffer(TwLoop *loop)
     return loop->read_buffer;
 }
 
+static bool
+loop_has_its_descriptors(const TwLoop *loop)
+{
+    return loop->wakeup == NULL
+           || loop->poller->ops->is_ours(loop->poller, loop->wake_fd);
+}
+
 void
 tw_loop_after_fork(TwLoop *loop)
 {
-    loop->forked = true;
-    if (loop->uv_open) {
-        if (uv_loop_fork(&loop->uv) == 0) { /* else its set is gone */
-            uv_run(&loop->uv, UV_RUN_NOWAIT); /* as in tw_loop_open() */
-        }
-        tw_watcher_renew_set(loop);
+    bool ours;
+
+    if (loop->poller == NULL) {
+        return;
+    }
+    ours = loop_has_its_descriptors(loop);
+    loop->forked = loop->stats.turns > 0;
+    if (loop->poller->ops->renew(loop->poller, true, ours) == 0
+        && tw_wakeup_renew(loop, ours) == 0) {
+        tw_watcher_rewatch(loop);
     }
 }
 
@@ -105,45 +115,34 @@ loop_drop_free_memory(TwLoop *loop)
     }
 }
 
-/* libuv ends the process if its epoll set is gone, which a program that makes
-   a daemon of itself closes with all that is open. */
-static bool
-loop_uv_is_whole(const TwLoop *loop)
-{
-    struct epoll_event ev;
-
-    return epoll_wait(uv_backend_fd(&loop->uv), &ev, 1, 0) >= 0
-           || errno == EINTR;
-}
-
 static void
-loop_close_uv(TwLoop *loop)
+loop_close_poller(TwLoop *loop)
 {
-    if (!loop_uv_is_whole(loop)) {
-        return; /* some memory is lost, not the process */
-    }
-    uv_close((uv_handle_t *)&loop->async, NULL);
-    while (uv_loop_close(&loop->uv) == UV_EBUSY) {
-        uv_run(&loop->uv, UV_RUN_DEFAULT);
+    bool ours;
+
+    if (loop->poller != NULL) {
+        ours = loop_has_its_descriptors(loop);
+        tw_watcher_close_all(loop);
+        tw_wakeup_close(loop, ours);
+        loop->poller->ops->close(loop->poller, ours);
+        loop->poller = NULL;
     }
 }
 
 void
 tw_loop_shut(TwLoop *loop)
 {
-    if (!loop->uv_open) {
+    if (!loop->live) {
         return;
     }
-    loop->uv_open = false;
+    loop->live = false;
     loop->closed = true;
     loop_drop_free_memory(loop);
     loop_drop_queued(loop);
     Py_CLEAR(loop->future_kwargs);
     Py_CLEAR(loop->polls);
     Py_CLEAR(loop->resolver);
-    tw_watcher_close_all(loop);
-    tw_watcher_close_set(loop);
-    loop_close_uv(loop);
+    loop_close_poller(loop);
     PyMem_RawFree(loop->by_fd);
     loop->by_fd = NULL;
     loop->by_fd_cap = 0;
@@ -225,8 +224,12 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     loop->state = tw_state_of_type(type);
     loop->thread_id = Py_NewRef(Py_None);
-    loop->wakeup_fd = -1;
-    if (loop->state == NULL || tw_loop_open(loop) < 0) {
+    loop->wake_fd = loop->wake_to = -1;
+    loop->watchers.place = offsetof(TwWatcher, in_watchers);
+    loop->due.place = offsetof(TwWatcher, in_due);
+    loop->changed.place = offsetof(TwWatcher, in_changed);
+    loop->live = true;
+    if (loop->state == NULL) {
         Py_DECREF(self);
         return NULL;
     }

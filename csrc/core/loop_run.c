@@ -1,6 +1,6 @@
 /* The turn.
 
-       poll: apply the watchers' changes, ask the set or wait in it
+       poll: pass the watchers' changes to the poller, ask it or wait in it
        generation: 1. handles that were ready before the poll
                    2. due descriptors   3. due timers
        more generations without a poll, if there is nothing to ask for
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <math.h>
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
@@ -32,6 +33,8 @@
 #define RUN_CANCELLED_MIN 100
 /* How often a loop that never waits gives memory back. */
 #define RUN_TRIM_TURNS 1024
+/* When watchers for which the poller had no room are tried again: seconds. */
+#define RUN_RETRY 0.1
 
 /* -- timers --------------------------------------------------------------- */
 
@@ -156,7 +159,7 @@ tw_loop_is_quiet(TwLoop *loop)
 static void
 run_share_gil(TwLoop *loop)
 {
-    uint64_t now = uv_hrtime();
+    uint64_t now = tw_now_ns();
     double busy = (double)(now - loop->gil.given) * 1e-9;
 
     if (busy > loop->stats.longest) {
@@ -178,7 +181,9 @@ run_poll_ms(double bound)
 static void
 run_wait_patched(TwLoop *loop, double bound)
 {
-    PyObject *fd = PyLong_FromLong(loop->set_fd), *result = NULL;
+    const TwPoller *poller = loop->poller;
+    PyObject *fd = PyLong_FromLong(poller->ops->fd(poller));
+    PyObject *result = NULL;
     PyObject *seconds = bound < 0 ? Py_NewRef(Py_None)
                                   : PyFloat_FromDouble(fmin(bound, 86400.0));
     PyObject *argv[] = {fd, seconds};
@@ -192,45 +197,54 @@ run_wait_patched(TwLoop *loop, double bound)
 }
 
 /* Wait for descriptors, without the GIL; `bound` as above, not 0. */
-static void
-run_poll_wait(TwLoop *loop, TwNews *news, double bound)
+static int
+run_poll_wait(TwLoop *loop, double bound)
 {
-    uint64_t start = uv_hrtime(), waited;
+    uint64_t start = tw_now_ns(), waited;
+    int n;
 
+    if (TW_UNLIKELY(loop->changed.count > 0)
+        && (bound < 0 || bound > RUN_RETRY)) {
+        bound = RUN_RETRY; /* some lack room in the poller: try again */
+    }
     loop->sleeping = true;
     if (TW_UNLIKELY(loop->select_patched)) {
         run_wait_patched(loop, bound);
         bound = 0;
     }
     Py_BEGIN_ALLOW_THREADS
-    tw_watcher_ask(loop, news, run_poll_ms(bound));
+    n = loop->poller->ops->wait(loop->poller, run_poll_ms(bound));
     Py_END_ALLOW_THREADS
     loop->sleeping = false;
-    tw_gil_note_wait(&loop->gil, uv_hrtime());
+    tw_gil_note_wait(&loop->gil, tw_now_ns());
     waited = loop->gil.given - start;
     loop->prompt = waited < RUN_PROMPT_NS;
     loop->stats.idle += (double)waited * 1e-9;
+    return n;
 }
 
-/* While there are always news, they are asked for without a wait: that needs
-   neither the clock nor a release of the GIL. */
-static void
-run_poll(TwLoop *loop, TwNews *news, double bound)
+/* While something is ready each time, the poller is asked without a wait: that
+   needs neither the clock nor a release of the GIL.  How many are ready, or a
+   negative errno. */
+static int
+run_poll(TwLoop *loop, double bound)
 {
+    int n;
+
     if (bound == 0 || loop->prompt) {
-        tw_watcher_ask(loop, news, 0);
-        if (bound == 0 || news->count > 0) {
-            return;
+        n = loop->poller->ops->wait(loop->poller, 0);
+        if (bound == 0 || n > 0) {
+            return n;
         }
     }
-    run_poll_wait(loop, news, bound);
+    return run_poll_wait(loop, bound);
 }
 
 static tw_status
 loop_poll(TwLoop *loop)
 {
-    TwNews news;
     double bound;
+    int n;
 
     if (run_drop_cancelled(loop) < 0) {
         return -1;
@@ -251,15 +265,15 @@ loop_poll(TwLoop *loop)
     if (bound != 0 || loop->stats.turns % RUN_TRIM_TURNS == 0) {
         tw_loop_trim(loop);
     }
-    run_poll(loop, &news, bound);
+    n = run_poll(loop, bound);
     if (TW_UNLIKELY(loop->select_patched) && PyErr_Occurred()) {
         return -1;
     }
-    if (TW_UNLIKELY(news.count < 0 && news.count != -EINTR)) {
-        tw_errno_raise(news.count);
+    if (TW_UNLIKELY(n < 0 && n != -EINTR)) {
+        tw_errno_raise(n);
         return -1;
     }
-    tw_watcher_take(loop, &news);
+    tw_watcher_take(loop, n);
     return PyErr_CheckSignals();
 }
 
@@ -319,21 +333,19 @@ run_has_signal_handlers(const TwLoop *loop)
 
 /* Could a poll bring anything?  What a callback does can make a descriptor
    ready, and asyncio serves that right behind the next generation: many a
-   program (and more tests) count on it.  But the loop's own descriptor has
-   news only for signal handlers. */
+   program (and more tests) count on it.  The loop's own descriptor, which is
+   always watched, matters only to signal handlers and name lookups. */
 static bool
-run_has_descriptors(TwLoop *loop)
+run_has_descriptors(const TwLoop *loop)
 {
-    TwWatcher *own = tw_watcher_of_fd(loop, loop->wakeup_fd);
-
-    return loop->watchers.count > (own != NULL && own->want != 0);
+    return loop->watchers.count > 1 || loop->answer != NULL;
 }
 
 /* Generations without a poll, until they have taken their time. */
 static tw_status
 run_generations(TwLoop *loop)
 {
-    uint64_t start = uv_hrtime(), before = start;
+    uint64_t start = tw_now_ns(), before = start;
     int unread = 0;
 
     if (run_has_descriptors(loop)) {
@@ -348,7 +360,7 @@ run_generations(TwLoop *loop)
             unread--;
             continue;
         }
-        uint64_t now = uv_hrtime();
+        uint64_t now = tw_now_ns();
         if (now - start > tw_gil_stretch(&loop->gil, now)) {
             break;
         }
@@ -359,16 +371,6 @@ run_generations(TwLoop *loop)
         before = now;
     }
     return 0;
-}
-
-static tw_status
-loop_turn(TwLoop *loop)
-{
-    loop->stats.turns++;
-    if (loop_poll(loop) < 0 || run_generation(loop) < 0) {
-        return -1;
-    }
-    return loop->ready.count > 0 ? run_generations(loop) : 0;
 }
 
 /* The loop stops, and may be dropped with what waits in its queues. */
@@ -393,15 +395,19 @@ tw_loop_run(TwLoop *loop)
 
     loop->running = true;
     loop->owner = PyThread_get_thread_ident();
-    tw_gil_note_wait(&loop->gil, uv_hrtime());
+    tw_gil_note_wait(&loop->gil, tw_now_ns());
     loop->stats.run_start = (double)loop->gil.given / 1e9;
     do {
-        status = loop_turn(loop);
+        loop->stats.turns++;
+        status = loop_poll(loop) < 0 ? -1 : run_generation(loop);
+        if (status == 0 && loop->ready.count > 0) {
+            status = run_generations(loop);
+        }
     } while (status == 0 && !loop->stopping);
     loop->running = false;
     run_track_queued(loop);
     loop->stats.running +=
-        (double)uv_hrtime() / 1e9 - loop->stats.run_start;
+        (double)tw_now_ns() / 1e9 - loop->stats.run_start;
     loop->stats.run_start = 0;
     return status;
 }
@@ -486,10 +492,11 @@ tw_loop_meth_run_turns(PyObject *self, PyObject *unused)
     TwLoop *loop = (TwLoop *)self;
     const char *refusal =
         loop->running    ? "This event loop is already running"
-        : loop->forked   ? "The event loop was made before a fork: here it "
-                           "can only be closed"
-        : !loop->uv_open ? "Event loop is closed"
-                         : NULL;
+        : loop->forked   ? "The event loop ran before a fork: here it can "
+                           "only be closed"
+        : !loop->live    ? "Event loop is closed"
+        : loop->wakeup == NULL ? "Loop.__init__() was not called"
+                               : NULL;
 
     if (refusal != NULL) {
         PyErr_SetString(PyExc_RuntimeError, refusal);

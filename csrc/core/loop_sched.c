@@ -5,6 +5,7 @@
 #include "core/handle.h"
 #include "core/loop_type.h"
 #include "core/overrides.h"
+#include "core/wakeup.h"
 
 tw_status
 tw_loop_check_open(TwLoop *loop)
@@ -21,7 +22,7 @@ tw_loop_wake(TwLoop *loop)
 {
     if (loop->sleeping) {
         loop->sleeping = false;
-        uv_async_send(&loop->async);
+        tw_wakeup_ring(loop->wake_to);
     }
 }
 

@@ -9,6 +9,8 @@ PyObject *tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 int tw_loop_traverse(PyObject *self, visitproc visit, void *arg);
 int tw_loop_clear(PyObject *self);
 void tw_loop_dealloc(PyObject *self);
+PyObject *tw_loop_meth_open(PyObject *self, PyObject *args);
+PyObject *tw_loop_meth_signal_fd(PyObject *self, PyObject *unused);
 
 /* core/loop_attrs.c: what BaseEventLoop assigns; stats(). */
 extern PyGetSetDef tw_loop_getset[];

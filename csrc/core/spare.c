@@ -72,7 +72,7 @@ tw_spare_give(TwLoop *loop, TwSpare *spare)
 {
     PyObject *bytes = TW_TAKE(spare->bytes);
 
-    if (Py_REFCNT(bytes) != 1 || spare->room > SPARE_MOST || !loop->uv_open) {
+    if (Py_REFCNT(bytes) != 1 || spare->room > SPARE_MOST || !loop->live) {
         Py_DECREF(bytes);
         return;
     }

@@ -22,6 +22,7 @@ typedef struct TwCork TwCork;
     X(_detach)                                                                \
     X(_eof)                                                                   \
     X(_force_close)                                                           \
+    X(_handle_signals)                                                        \
     X(_io_refs)                                                               \
     X(_limit)                                                                 \
     X(_old_agen_hooks)                                                        \

@@ -2,101 +2,39 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <unistd.h>
 
+#include "base/errno.h"
+#include "core/call.h"
 #include "core/debug.h"
 
-/* -- the set -------------------------------------------------------------- */
-
-/* A new set, with libuv's in it: that becomes readable when one of libuv's
-   handles has news (another thread wakes the loop, a request is done).  Or -1
-   and errno. */
-static int
-set_make(TwLoop *loop)
-{
-    struct epoll_event ev = {.events = EPOLLIN};
-    int set = epoll_create1(EPOLL_CLOEXEC);
-
-    ev.data.fd = uv_backend_fd(&loop->uv);
-    if (set >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, ev.data.fd, &ev) < 0) {
-        int err = errno;
-        close(set);
-        errno = err;
-        return -1;
-    }
-    return set;
-}
-
-tw_uverr
-tw_watcher_open_set(TwLoop *loop)
-{
-    loop->set_fd = set_make(loop);
-    return loop->set_fd < 0 ? -errno : 0;
-}
-
-void
-tw_watcher_close_set(TwLoop *loop)
-{
-    if (loop->set_fd >= 0) {
-        close(loop->set_fd);
-        loop->set_fd = -1;
-    }
-}
-
-static int
-set_control(TwLoop *loop, int op, int fd, unsigned events)
-{
-    struct epoll_event ev = {.data = {.fd = fd}};
-
-    ev.events = (events & TW_EV_READ ? EPOLLIN : 0u)
-                | (events & TW_EV_WRITE ? EPOLLOUT : 0u);
-    return epoll_ctl(loop->set_fd, op, fd, &ev);
-}
-
-/* Have the set know what the watcher wants, whatever it knew before: the
-   program may have closed and reused the descriptor. */
-static int
-set_update(TwWatcher *w)
-{
-    int op = w->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-
-    if (w->fd == uv_backend_fd(&w->loop->uv)) {
-        errno = EINVAL; /* as for the set itself */
-        return -1;
-    }
-    if (set_control(w->loop, op, w->fd, w->want) == 0) {
-        return 0;
-    }
-    if (errno != ENOENT && errno != EEXIST) {
-        return -1;
-    }
-    op = w->armed ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-    return set_control(w->loop, op, w->fd, w->want);
-}
+/* -- what the poller says ------------------------------------------------- */
 
 tw_uverr
 tw_watcher_probe(TwLoop *loop, int fd)
 {
-    if (fd == uv_backend_fd(&loop->uv)) {
-        return -EINVAL; /* as for the set itself */
-    }
-    if (set_control(loop, EPOLL_CTL_ADD, fd, 0) < 0) {
-        return errno == EEXIST ? 0 : -errno;
-    }
-    set_control(loop, EPOLL_CTL_DEL, fd, 0);
-    return 0;
+    TwPoller *poller = loop->poller;
+
+    return poller == NULL ? -EBADF : poller->ops->probe(poller, fd);
+}
+
+/* The poller may be wrong about the descriptor, or we: see core/poller.h. */
+static tw_uverr
+watcher_tell_poller(TwWatcher *w, unsigned events)
+{
+    TwPoller *poller = w->loop->poller;
+    tw_uverr err = poller->ops->watch(poller, w->fd, w->armed, events);
+
+    w->armed = err < 0 ? 0 : (uint8_t)events;
+    return err;
 }
 
 static void
-set_remove(TwWatcher *w)
+watcher_disarm(TwWatcher *w)
 {
-    if (w->armed && w->fd >= 0) {
-        set_control(w->loop, EPOLL_CTL_DEL, w->fd, 0);
+    if (w->armed && w->fd >= 0 && watcher_tell_poller(w, 0) < 0) {
+        w->armed = 0; /* it was closed: the kernel has forgotten it */
     }
-    w->armed = 0;
 }
-
-/* -- open ----------------------------------------------------------------- */
 
 static void
 watcher_add_due(TwWatcher *w)
@@ -106,46 +44,81 @@ watcher_add_due(TwWatcher *w)
     }
 }
 
-/* The set does not take its descriptor, for the reason in errno. */
+/* One that only lacks room is reported once, and tried again. */
 static void
-watcher_refused(TwWatcher *w)
+watcher_refused(TwWatcher *w, tw_uverr err)
 {
-    w->refused = errno;
+    TwVec *changed = &w->loop->changed;
+    bool again = tw_poller_is_shortage(err) && tw_vec_reserve(changed, 1) == 0;
+
     w->armed = 0;
-    w->got |= TW_EV_BAD;
-    watcher_add_due(w);
+    if (again && w->in_changed == TW_VEC_NONE) {
+        tw_vec_add(changed, w);
+    }
+    if (!again || w->refused != (int)-err) {
+        w->refused = (int)-err;
+        w->got |= again ? TW_EV_LACKS : TW_EV_BAD;
+        watcher_add_due(w);
+    }
 }
 
-/* Room in every list for one more watcher. */
-static tw_status
-watcher_reserve(TwLoop *loop, int fd)
+tw_uverr
+tw_watcher_error(const TwWatcher *w)
+{
+    return w == NULL || w->refused == 0 ? -EBADF : -w->refused;
+}
+
+/* -- open ----------------------------------------------------------------- */
+
+/* Room for the watchers of descriptors up to `fd`.  0 or a negative errno. */
+static tw_uverr
+watcher_reserve_table(TwLoop *loop, int fd)
 {
     int cap = loop->by_fd_cap ? loop->by_fd_cap : 64;
     TwWatcher **table;
 
-    /* One that ran in this turn comes back to `due` if it is given up. */
-    if (tw_vec_reserve(&loop->due, 2 * (loop->watcher_count + 1)) < 0
-        || tw_vec_reserve(&loop->watchers, loop->watcher_count + 1) < 0
-        || tw_vec_reserve(&loop->changed, loop->watcher_count + 1) < 0) {
-        PyErr_NoMemory();
-        return -1;
-    }
     if (fd < loop->by_fd_cap) {
         return 0;
     }
+    if (fcntl(fd, F_GETFD) < 0) {
+        return -errno; /* a made-up number may be huge */
+    }
     while (cap <= fd) {
-        cap *= 2;
+        cap = cap > INT_MAX / 2 ? INT_MAX : cap * 2;
     }
     table = PyMem_RawRealloc(loop->by_fd, (size_t)cap * sizeof(*table));
     if (table == NULL) {
-        PyErr_NoMemory();
-        return -1;
+        return -ENOMEM;
     }
     memset(table + loop->by_fd_cap, 0,
            (size_t)(cap - loop->by_fd_cap) * sizeof(*table));
     loop->by_fd = table;
     loop->by_fd_cap = cap;
     return 0;
+}
+
+/* Room in every list for one more watcher. */
+static tw_status
+watcher_reserve(TwLoop *loop, int fd)
+{
+    uint32_t n = loop->watcher_count + 1;
+    tw_uverr err = watcher_reserve_table(loop, fd);
+
+    /* One that ran in this turn comes back to `due` if it is given up. */
+    if (err == 0
+        && (tw_vec_reserve(&loop->due, 2 * n) < 0
+            || tw_vec_reserve(&loop->watchers, n) < 0
+            || tw_vec_reserve(&loop->changed, n) < 0
+            || tw_poller_reserve(loop->poller, (int)n) < 0)) {
+        err = -ENOMEM;
+    }
+    if (err == -ENOMEM) {
+        PyErr_NoMemory();
+    }
+    else if (err < 0) {
+        tw_errno_raise(err);
+    }
+    return err < 0 ? -1 : 0;
 }
 
 TwWatcher *
@@ -179,6 +152,11 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     if (tw_loop_check_open(loop) < 0) {
         return NULL;
     }
+    if (loop->poller == NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Loop.__init__() was not called");
+        return NULL;
+    }
     if (old != NULL) {
         PyErr_Format(PyExc_RuntimeError,
                      "File descriptor %d is used by transport %R", fd,
@@ -208,46 +186,57 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     return w;
 }
 
-/* -- another set ---------------------------------------------------------- */
+/* -- a renewed poller ----------------------------------------------------- */
 
-/* The kernel may refuse a descriptor that was in the old set: its owner is
-   told, as of one that it refuses at first. */
-static void
-set_fill(TwLoop *loop)
+tw_uverr
+tw_watcher_renumber(TwWatcher *w, int fd)
+{
+    TwLoop *loop = w->loop;
+    tw_uverr err = watcher_reserve_table(loop, fd);
+    TwWatcher *old = tw_watcher_of_fd(loop, fd);
+
+    if (err < 0) {
+        return err;
+    }
+    if (old != NULL && old != w) {
+        tw_watcher_give_up(old);
+    }
+    if (tw_watcher_of_fd(loop, w->fd) == w) {
+        loop->by_fd[w->fd] = NULL;
+    }
+    loop->by_fd[fd] = w;
+    w->fd = fd;
+    return 0;
+}
+
+void
+tw_watcher_rewatch(TwLoop *loop)
 {
     for (int fd = 0; fd < loop->by_fd_cap; fd++) {
         TwWatcher *w = loop->by_fd[fd];
-        if (w != NULL && w->armed
-            && set_control(loop, EPOLL_CTL_ADD, fd, w->armed) < 0) {
-            watcher_refused(w);
+        if (w != NULL && w->armed) {
+            unsigned events = w->armed;
+            w->armed = 0;
+            tw_uverr err = watcher_tell_poller(w, events);
+            if (err < 0) {
+                watcher_refused(w, err);
+            }
         }
     }
 }
 
 /* Events of a descriptor that nobody watches: its number was closed while it
-   was in the set, but another descriptor (a duplicate, a child's) keeps its
-   file open, and with it the set's entry, which no call can name any more.
-   A new set does not have it.  If there can be none, the old one stays, and
-   is asked over and over, as asyncio's would be. */
-void
-tw_watcher_renew_set(TwLoop *loop)
+   was watched, but another descriptor (a duplicate, a child's) keeps its file
+   open, and with it the poller's entry, which no call can name any more.  If
+   there can be no new set, the old one stays, and is asked over and over, as
+   asyncio's would be. */
+static void
+watcher_drop_ghosts(TwLoop *loop)
 {
-    int fresh;
+    TwPoller *poller = loop->poller;
 
-    if (loop->forked) {
-        /* Whatever comes: no call of the child's reaches the parent's set. */
-        close(loop->set_fd);
-        loop->set_fd = set_make(loop);
-        set_fill(loop);
-        return;
-    }
-    fresh = set_make(loop);
-    if (fresh >= 0) {
-        int same = dup3(fresh, loop->set_fd, O_CLOEXEC);
-        close(fresh);
-        if (same >= 0) {
-            set_fill(loop);
-        }
+    if (poller->ops->renew(poller, false, true) == 0) {
+        tw_watcher_rewatch(loop);
     }
 }
 
@@ -293,7 +282,7 @@ tw_watcher_want(TwWatcher *w, unsigned events)
         return -1;
     }
     w->want = (uint8_t)events;
-    w->got &= (uint8_t)(events | TW_EV_ERROR | TW_EV_BAD);
+    w->got &= (uint8_t)(events | TW_EV_ERROR | TW_EV_BAD | TW_EV_LACKS);
     if (events && !was) {
         Py_INCREF(w->owner);
         tw_vec_add(&loop->watchers, w);
@@ -304,6 +293,12 @@ tw_watcher_want(TwWatcher *w, unsigned events)
         Py_DECREF(owner);
     }
     return 0;
+}
+
+tw_uverr
+tw_watcher_arm(TwWatcher *w)
+{
+    return w->want == w->armed ? 0 : watcher_tell_poller(w, w->want);
 }
 
 tw_status
@@ -321,8 +316,8 @@ tw_watcher_rearm(TwWatcher *w)
 void
 tw_watcher_stop_now(TwWatcher *w)
 {
-    set_remove(w);
-    tw_vec_discard_in_order(&w->loop->changed, w);
+    watcher_disarm(w);
+    tw_vec_leave_gap(&w->loop->changed, w);
     if (w->want != 0) {
         PyObject *owner = w->owner;
         w->want = 0;
@@ -341,8 +336,8 @@ watcher_leave(TwWatcher *w)
 {
     TwLoop *loop = w->loop;
 
-    set_remove(w);
-    tw_vec_discard_in_order(&loop->changed, w);
+    watcher_disarm(w);
+    tw_vec_leave_gap(&loop->changed, w);
     if (w->in_due != TW_VEC_NONE) {
         loop->due.items[w->in_due] = NULL;
         w->in_due = TW_VEC_NONE;
@@ -406,84 +401,65 @@ tw_watcher_close_all(TwLoop *loop)
 static void
 watcher_apply(TwWatcher *w)
 {
+    tw_uverr err;
+
     if (w->want == w->armed) {
         return;
     }
     if (w->want == 0) {
-        set_remove(w);
+        watcher_disarm(w);
         return;
     }
-    if (set_update(w) < 0) {
-        watcher_refused(w);
+    err = watcher_tell_poller(w, w->want);
+    if (err < 0) {
+        watcher_refused(w, err);
         return;
     }
-    w->armed = w->want;
+    w->refused = 0;
 }
 
 /* In the order in which they were wanted: what is ready already when it comes
-   into the set is served in that order, as asyncio's. */
+   to the poller is served in that order, as asyncio's.  Those that lack room
+   come back behind the others, for the next poll. */
 void
 tw_watcher_apply_changes(TwLoop *loop)
 {
     TwVec *changed = &loop->changed;
+    uint32_t n = changed->count, kept = 0;
 
-    for (uint32_t i = 0; i < changed->count; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         TwWatcher *w = changed->items[i];
-        w->in_changed = TW_VEC_NONE;
-        watcher_apply(w);
+        if (w != NULL) {
+            w->in_changed = TW_VEC_NONE;
+            watcher_apply(w);
+        }
     }
-    changed->count = 0;
-}
-
-/* An error or a hang-up concerns whoever waits, as in the selectors. */
-static unsigned
-harvest_events(const TwWatcher *w, uint32_t events)
-{
-    unsigned got = 0;
-
-    if (events & (EPOLLERR | EPOLLHUP)) {
-        got |= w->want | (events & EPOLLERR ? TW_EV_ERROR : 0u);
+    for (uint32_t i = n; i < changed->count; i++) {
+        TwWatcher *w = changed->items[i];
+        w->in_changed = kept;
+        changed->items[kept++] = w;
     }
-    if (events & EPOLLIN) {
-        got |= TW_EV_READ;
-    }
-    if (events & EPOLLOUT) {
-        got |= TW_EV_WRITE;
-    }
-    return got;
+    changed->count = kept;
 }
 
 void
-tw_watcher_ask(const TwLoop *loop, TwNews *news, int ms)
+tw_watcher_take(TwLoop *loop, int n)
 {
-    news->count = epoll_wait(loop->set_fd, news->events, TW_NEWS_MAX, ms);
-    if (news->count < 0) {
-        news->count = -errno;
-    }
-}
-
-void
-tw_watcher_take(TwLoop *loop, const TwNews *news)
-{
-    int libuv = uv_backend_fd(&loop->uv);
+    const TwReady *ready = loop->poller->ready;
     bool ghosts = false;
 
-    for (int i = 0; i < news->count; i++) {
-        int fd = news->events[i].data.fd;
-        TwWatcher *w = tw_watcher_of_fd(loop, fd);
+    for (int i = 0; i < n; i++) {
+        TwWatcher *w = tw_watcher_of_fd(loop, ready[i].fd);
         if (TW_LIKELY(w != NULL && w->armed != 0)) {
-            w->got |= (uint8_t)harvest_events(w, news->events[i].events);
+            w->got |= (uint8_t)(ready[i].events & (w->want | TW_EV_ERROR));
             watcher_add_due(w);
-        }
-        else if (fd == libuv) {
-            uv_run(&loop->uv, UV_RUN_NOWAIT);
         }
         else {
             ghosts = true;
         }
     }
     if (TW_UNLIKELY(ghosts)) {
-        tw_watcher_renew_set(loop);
+        watcher_drop_ghosts(loop);
     }
 }
 
@@ -505,24 +481,17 @@ watcher_compact_due(TwLoop *loop)
     loop->due_next = 0;
 }
 
-/* Run one; the owner decides what its events mean. */
+/* asyncio raised it where the descriptor was added. */
 static tw_status
-watcher_run(TwWatcher *w)
+watcher_report_lack(TwWatcher *w)
 {
-    PyObject *owner = Py_NewRef(w->owner);
-    unsigned events = w->got;
-    tw_status status = 0;
-
-    w->got = 0;
-    if (events & (TW_EV_BAD | w->want)) {
-        status = TW_UNLIKELY(w->loop->debug)
-                     ? tw_debug_ready(w->loop, owner, events, w->on_ready)
-                     : w->on_ready(owner, events);
-    }
-    Py_DECREF(owner);
-    return status;
+    tw_errno_raise(-w->refused);
+    return tw_call_report(w->loop,
+                          "A descriptor cannot be watched for want of room; "
+                          "it is tried again", NULL, NULL);
 }
 
+/* The owner decides what the events mean. */
 tw_status
 tw_watcher_run_due(TwLoop *loop)
 {
@@ -530,10 +499,22 @@ tw_watcher_run_due(TwLoop *loop)
 
     while (status == 0 && loop->due_next < loop->due.count) {
         TwWatcher *w = loop->due.items[loop->due_next++];
-        if (w != NULL) {
-            w->in_due = TW_VEC_NONE;
-            status = watcher_run(w);
+        if (w == NULL) {
+            continue;
         }
+        PyObject *owner = Py_NewRef(w->owner);
+        unsigned events = w->got;
+        w->in_due = TW_VEC_NONE;
+        w->got = 0;
+        if (TW_UNLIKELY(events & TW_EV_LACKS)) {
+            status = watcher_report_lack(w);
+        }
+        else if (events & (TW_EV_BAD | w->want)) {
+            status = TW_UNLIKELY(loop->debug)
+                         ? tw_debug_ready(loop, owner, events, w->on_ready)
+                         : w->on_ready(owner, events);
+        }
+        Py_DECREF(owner);
     }
     watcher_compact_due(loop);
     return status;

@@ -273,8 +273,8 @@ accept_on_ready(PyObject *op, unsigned events)
     TwAccept *self = (TwAccept *)op;
 
     if (events & TW_EV_BAD) {
+        tw_errno_raise(tw_watcher_error(self->watcher));
         tw_watcher_close(TW_TAKE(self->watcher));
-        tw_errno_raise(-EBADF);
         return tw_call_report(self->loop, "socket.accept() failed", NULL,
                               NULL);
     }
@@ -341,6 +341,24 @@ accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
     return self;
 }
 
+/* As asyncio's add_reader(), it is known at once if it cannot be watched. */
+static tw_status
+accept_begin(TwAccept *self)
+{
+    tw_uverr err;
+
+    if (tw_watcher_want(self->watcher, TW_EV_READ) < 0) {
+        return -1;
+    }
+    err = tw_watcher_arm(self->watcher);
+    if (err < 0) {
+        tw_watcher_close(TW_TAKE(self->watcher));
+        tw_errno_raise(err);
+        return -1;
+    }
+    return 0;
+}
+
 const char tw_accept_doc_start_serving[] = PyDoc_STR(
 "_start_serving($self, protocol_factory, sock, sslcontext=None,\n"
 "               server=None, backlog=100, ssl_handshake_timeout=None,\n"
@@ -388,7 +406,7 @@ tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
     if (context != NULL && context != Py_None) {
         Py_SETREF(self->context, Py_NewRef(context));
     }
-    status = tw_watcher_want(self->watcher, TW_EV_READ);
+    status = accept_begin(self);
     Py_DECREF(self);
     if (status < 0) {
         return NULL;

@@ -38,10 +38,25 @@ child_new_steal(TwLoop *loop, pid_t pid, int pidfd, PyObject *callback)
     return self;
 }
 
+static void
+child_release(TwChild *self)
+{
+    TwWatcher *w = TW_TAKE(self->watcher);
+
+    if (w != NULL) {
+        tw_watcher_close(w);
+    }
+    if (self->pidfd >= 0) {
+        close(self->pidfd);
+        self->pidfd = -1;
+    }
+}
+
 const char tw_process_doc_watch_child[] =
     "_watch_child($self, pid, callback, /)\n--\n\n"
     "Call callback(returncode) when the child has ended; the code is None if\n"
-    "somebody else waited for it.  False: no pidfd, use a thread.";
+    "somebody else waited for it.  False: there is no pidfd, or it\n"
+    "cannot be watched: use a thread.";
 
 PyObject *
 tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
@@ -50,6 +65,7 @@ tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
     TwChild *self;
     long pid;
     int pidfd;
+    bool watched;
 
     if (nargs != 2) {
         PyErr_SetString(PyExc_TypeError, "_watch_child(pid, callback)");
@@ -68,25 +84,15 @@ tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
     if (self == NULL) {
         return NULL;
     }
+    watched = tw_watcher_arm(self->watcher) == 0;
+    if (!watched) {
+        child_release(self);
+    }
     Py_DECREF(self); /* its watcher owns it */
-    Py_RETURN_TRUE;
+    return PyBool_FromLong(watched);
 }
 
 /* -- end ------------------------------------------------------------------ */
-
-static void
-child_release(TwChild *self)
-{
-    TwWatcher *w = TW_TAKE(self->watcher);
-
-    if (w != NULL) {
-        tw_watcher_close(w);
-    }
-    if (self->pidfd >= 0) {
-        close(self->pidfd);
-        self->pidfd = -1;
-    }
-}
 
 static PyObject *
 child_code(int waited, int code)

@@ -275,7 +275,8 @@ tw_stream_on_ready(PyObject *op, unsigned events)
 
     if (TW_UNLIKELY(events & TW_EV_BAD)) {
         return tw_transport_fatal_errno(
-            &self->base, -EBADF, "Fatal read error on socket transport");
+            &self->base, tw_watcher_error(self->base.watcher),
+            "Fatal read error on socket transport");
     }
     if (events & TW_EV_READ && tw_stream_is_reading(self)
         && !(self->base.flags & TW_F_EOF_GOT) && tw_stream_read(self) < 0) {

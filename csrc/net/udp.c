@@ -85,7 +85,8 @@ udp_on_ready(PyObject *op, unsigned events)
 
     if (TW_UNLIKELY(events & TW_EV_BAD)) {
         return tw_transport_fatal_errno(
-            &self->base, -EBADF, "Fatal read error on datagram transport");
+            &self->base, tw_watcher_error(self->base.watcher),
+            "Fatal read error on datagram transport");
     }
     if (events & TW_EV_READ && tw_udp_is_reading(self)
         && tw_udp_read(self) < 0) {

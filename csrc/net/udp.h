@@ -41,7 +41,7 @@ typedef struct {
     int32_t segment;   /* longest that may go in one train: see udp_send.c */
 } TwUdp;
 
-/* Tell libuv what we want, from the state. */
+/* Watch for what the state asks for. */
 TW_MUSTCHECK tw_status tw_udp_update_watch(TwUdp *self);
 
 /* error_received(exc), in the transport's context; what it raises is

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/errno.h"
 #include "core/spare.h"
@@ -197,16 +198,16 @@ read_several(TwUdp *self)
 {
     TwLoop *loop = self->base.loop;
     int most = read_most(self), done = 0, got;
-    uint64_t since = most > 1 ? uv_hrtime() : 0;
+    uint64_t since = most > 1 ? tw_now_ns() : 0;
 
     tw_call_begin(loop);
     do {
         got = read_one(self);
         done += got > 0;
         if (loop->corks != NULL && done < most
-            && uv_hrtime() - since > HELD_NS) {
+            && tw_now_ns() - since > HELD_NS) {
             tw_call_flush(loop);
-            since = uv_hrtime();
+            since = tw_now_ns();
         }
     } while (got > 0 && done < most && read_goes_on(self));
     if (most > 1) {

@@ -3,30 +3,32 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
+#include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
-#include <uv.h>
+
+#include "core/wakeup.h"
 
 /* As many threads as asyncio's executor would have, and for how long one
    waits for work. */
 #define LOOKUP_MAX_THREADS 32
 #define LOOKUP_MORE_THREADS 4
-#define LOOKUP_IDLE_NS 10000000000u
+#define LOOKUP_IDLE_S 10
 
 typedef struct {
     TwLookup *first, **end;
 } LookupList;
 
 struct TwLookups {
-    uv_mutex_t lock;
-    uv_cond_t work;      /* the queue is not empty, or the loop has left */
+    pthread_mutex_t lock;
+    pthread_cond_t work; /* work, or the loop has left */
     LookupList queue;
     LookupList done;
     int queued;
     int idle;            /* threads that look at the queue by themselves */
     int threads, max_threads;
-    int ringing;         /* threads that are about to write to `fd` */
-    int fd;              /* an eventfd; -1: closed */
+    int ringing;         /* threads that are about to wake the loop */
+    int wake_to;         /* see core/wakeup.h */
     bool left;           /* by the loop */
     pid_t pid;           /* of the process that has the threads */
 };
@@ -132,50 +134,37 @@ lookups_max_threads(void)
                : (int)cpus + LOOKUP_MORE_THREADS;
 }
 
-/* What may fail: the lock, the condition, the descriptor. */
-static tw_uverr
+static int
 lookups_init(TwLookups *pool)
 {
-    int err = uv_mutex_init(&pool->lock);
+    int err = pthread_mutex_init(&pool->lock, NULL);
 
-    if (err < 0) {
-        return err;
-    }
-    err = uv_cond_init(&pool->work);
     if (err == 0) {
-        pool->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (pool->fd >= 0) {
-            return 0;
+        err = pthread_cond_init(&pool->work, NULL);
+        if (err != 0) {
+            pthread_mutex_destroy(&pool->lock);
         }
-        err = -errno;
-        uv_cond_destroy(&pool->work);
     }
-    uv_mutex_destroy(&pool->lock);
     return err;
 }
 
 tw_uverr
-tw_lookups_open(TwLookups **result)
+tw_lookups_open(TwLookups **result, int wake_to)
 {
     TwLookups *pool = calloc(1, sizeof(*pool));
-    tw_uverr err = pool == NULL ? -ENOMEM : lookups_init(pool);
+    int err = pool == NULL ? ENOMEM : lookups_init(pool);
 
-    if (err < 0) {
+    if (err != 0) {
         free(pool);
-        return err;
+        return -err;
     }
+    pool->wake_to = wake_to;
     list_init(&pool->queue);
     list_init(&pool->done);
     pool->max_threads = lookups_max_threads();
     pool->pid = getpid();
     *result = pool;
     return 0;
-}
-
-int
-tw_lookups_fd(const TwLookups *pool)
-{
-    return pool->fd;
 }
 
 /* Unlocks.  Nobody comes any more once the loop has left, and the last thread
@@ -185,25 +174,12 @@ lookups_unlock(TwLookups *pool)
 {
     bool last = pool->left && pool->threads == 0;
 
-    if (pool->left && pool->ringing == 0 && pool->fd >= 0) {
-        close(pool->fd);
-        pool->fd = -1;
-    }
-    uv_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->lock);
     if (last) {
-        uv_cond_destroy(&pool->work);
-        uv_mutex_destroy(&pool->lock);
+        pthread_cond_destroy(&pool->work);
+        pthread_mutex_destroy(&pool->lock);
         free(pool);
     }
-}
-
-void
-tw_lookups_ring(TwLookups *pool)
-{
-    static const uint64_t one = 1;
-
-    /* It fails only if it is readable anyway. */
-    (void)!write(pool->fd, &one, sizeof(one));
 }
 
 /* Out of the queue, if it is there. */
@@ -221,20 +197,33 @@ lookups_unqueue_lock_held(TwLookups *pool, TwLookup *lookup)
 
 /* -- the threads ---------------------------------------------------------- */
 
+/* With the lock: wait for work.  false: there was none for long. */
+static bool
+thread_wait_lock_held(TwLookups *pool)
+{
+    struct timespec until;
+    int err;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += LOOKUP_IDLE_S;
+    pool->idle++;
+    err = pthread_cond_timedwait(&pool->work, &pool->lock, &until);
+    pool->idle--;
+    return err == 0;
+}
+
 /* With the lock: the next of the queue, or NULL: end. */
 static TwLookup *
 thread_next_lock_held(TwLookups *pool)
 {
     TwLookup *lookup;
-    int waited = 0;
+    bool longer = true;
 
     while (pool->queue.first == NULL) {
-        if (pool->left || waited != 0) {
+        if (pool->left || !longer) {
             return NULL;
         }
-        pool->idle++;
-        waited = uv_cond_timedwait(&pool->work, &pool->lock, LOOKUP_IDLE_NS);
-        pool->idle--;
+        longer = thread_wait_lock_held(pool);
     }
     lookup = pool->queue.first;
     lookups_unqueue_lock_held(pool, lookup);
@@ -256,9 +245,9 @@ thread_done_lock_held(TwLookups *pool, TwLookup *lookup)
     if (first) {
         pool->idle++;
         pool->ringing++;
-        uv_mutex_unlock(&pool->lock);
-        tw_lookups_ring(pool);
-        uv_mutex_lock(&pool->lock);
+        pthread_mutex_unlock(&pool->lock);
+        tw_wakeup_ring(pool->wake_to);
+        pthread_mutex_lock(&pool->lock);
         pool->ringing--;
         pool->idle--;
     }
@@ -287,11 +276,11 @@ thread_main(void *arg)
     TwLookup *lookup;
 
     thread_block_signals();
-    uv_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->lock);
     while ((lookup = thread_next_lock_held(pool)) != NULL) {
-        uv_mutex_unlock(&pool->lock);
+        pthread_mutex_unlock(&pool->lock);
         lookup_run(lookup);
-        uv_mutex_lock(&pool->lock);
+        pthread_mutex_lock(&pool->lock);
         thread_done_lock_held(pool, lookup);
     }
     pool->threads--;
@@ -307,9 +296,9 @@ lookups_no_thread(TwLookups *pool, TwLookup *lookup)
 {
     bool alone;
 
-    uv_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->lock);
     alone = --pool->threads == 0 && lookups_unqueue_lock_held(pool, lookup);
-    uv_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->lock);
     return !alone;
 }
 
@@ -318,15 +307,15 @@ tw_lookups_ask(TwLookups *pool, TwLookup *lookup)
 {
     bool more;
 
-    uv_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->lock);
     list_push(&pool->queue, lookup);
     lookup->queued = true;
     pool->queued++;
     more = pool->queued > pool->idle && pool->threads < pool->max_threads;
     pool->threads += more;
-    uv_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->lock);
     if (!more) {
-        uv_cond_signal(&pool->work);
+        pthread_cond_signal(&pool->work);
         return true;
     }
     return PyThread_start_new_thread(thread_main, pool)
@@ -339,9 +328,9 @@ tw_lookups_withdraw(TwLookups *pool, TwLookup *lookup)
 {
     bool queued;
 
-    uv_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->lock);
     queued = lookups_unqueue_lock_held(pool, lookup);
-    uv_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->lock);
     return queued;
 }
 
@@ -349,13 +338,10 @@ TwLookup *
 tw_lookups_take(TwLookups *pool)
 {
     TwLookup *first;
-    uint64_t count;
 
-    /* First: what is done after it rings again. */
-    (void)!read(pool->fd, &count, sizeof(count));
-    uv_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->lock);
     first = list_take(&pool->done);
-    uv_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->lock);
     return first;
 }
 
@@ -363,14 +349,20 @@ void
 tw_lookups_leave(TwLookups *pool)
 {
     if (pool->pid != getpid()) {
-        close(pool->fd);
         return;
     }
-    uv_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->lock);
     list_free(list_take(&pool->queue));
     list_free(list_take(&pool->done));
     pool->queued = 0;
     pool->left = true;
-    uv_cond_broadcast(&pool->work);
+    pool->threads++; /* this one: the others must not free the pool */
+    while (pool->ringing > 0) { /* soon done: it only writes */
+        pthread_mutex_unlock(&pool->lock);
+        sched_yield();
+        pthread_mutex_lock(&pool->lock);
+    }
+    pool->threads--;
+    pthread_cond_broadcast(&pool->work);
     lookups_unlock(pool);
 }

@@ -52,11 +52,9 @@ struct TwLookup {
 TwLookup *tw_lookup_new(size_t room);
 void tw_lookup_free(TwLookup *lookup);
 
-/* A pool without threads as yet.  0 or a negative errno. */
-TW_MUSTCHECK tw_uverr tw_lookups_open(TwLookups **pool);
-
-/* Readable when there is something to take. */
-int tw_lookups_fd(const TwLookups *pool);
+/* A pool without threads as yet.  The threads write to `wake_to` when there is
+   something to take.  0 or a negative errno. */
+TW_MUSTCHECK tw_uverr tw_lookups_open(TwLookups **pool, int wake_to);
 
 /* Queue a lookup.  false: no thread can be had; it stays the caller's. */
 TW_MUSTCHECK bool tw_lookups_ask(TwLookups *pool, TwLookup *lookup);
@@ -67,9 +65,7 @@ TW_MUSTCHECK bool tw_lookups_withdraw(TwLookups *pool, TwLookup *lookup);
 /* All that are done, the oldest first, linked by `next`. */
 TwLookup *tw_lookups_take(TwLookups *pool);
 
-/* Make the descriptor readable: not all was dealt with. */
-void tw_lookups_ring(TwLookups *pool);
-
-/* The loop goes.  Waits for nothing.  In a forked child, where the threads
-   are not and the lock may be held for ever, only the descriptor is closed. */
+/* The loop is closed: nobody writes to `wake_to` when this has returned.  Does
+   not wait for a lookup.  In a forked child, where the threads are not and the
+   lock may be held for ever, it does nothing. */
 void tw_lookups_leave(TwLookups *pool);

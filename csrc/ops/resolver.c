@@ -6,7 +6,7 @@
 #include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
-#include "core/watcher.h"
+#include "core/wakeup.h"
 #include "ops/dns.h"
 #include "ops/lookup.h"
 
@@ -19,7 +19,6 @@
 typedef struct {
     PyObject_HEAD
     TwLoop *loop;       /* strong */
-    TwWatcher *watcher; /* ours or NULL: of the pool's descriptor */
     TwLookups *pool;    /* ours or NULL: see lookup.h */
     TwLookup *asked;    /* all that have a future, the oldest first... */
     TwLookup *newest;   /* ...and the last of them */
@@ -28,22 +27,19 @@ typedef struct {
 
 /* -- open ----------------------------------------------------------------- */
 
-static tw_status resolver_on_ready(PyObject *op, unsigned events);
+static tw_status resolver_answer(TwLoop *loop);
 
 static tw_status
 resolver_open(TwResolver *self)
 {
-    tw_uverr err = tw_lookups_open(&self->pool);
+    tw_uverr err = tw_lookups_open(&self->pool, self->loop->wake_to);
 
     if (err < 0) {
         tw_errno_raise(err);
         return -1;
     }
-    self->watcher =
-        tw_watcher_open(self->loop, tw_lookups_fd(self->pool),
-                        (PyObject *)self, resolver_on_ready, false);
-    return self->watcher == NULL ? -1
-                                 : tw_watcher_want(self->watcher, TW_EV_READ);
+    self->loop->answer = resolver_answer;
+    return 0;
 }
 
 /* The loop's resolver, borrowed; or NULL: descriptors or memory are scarce,
@@ -425,18 +421,19 @@ resolver_tell(TwLoop *loop, const TwLookup *lookup, PyObject *future)
     return status;
 }
 
-/* In the turn. */
+/* In the turn: somebody rang. */
 static tw_status
-resolver_on_ready(PyObject *op, unsigned events)
+resolver_answer(TwLoop *loop)
 {
-    TwResolver *self = (TwResolver *)op;
-    TwLookup **end = &self->answers;
+    TwResolver *self = (TwResolver *)loop->resolver;
+    TwLookup **end;
     tw_status status = 0;
 
-    if (TW_UNLIKELY(self->loop->forked)) {
-        /* The threads, the lock and the bell are the parent's. */
-        return tw_watcher_want(self->watcher, 0);
+    if (TW_UNLIKELY(self == NULL || loop->forked)) {
+        return 0; /* the threads and the lock are the parent's */
     }
+    Py_INCREF(self);
+    end = &self->answers;
     while (*end != NULL) {
         end = &(*end)->next;
     }
@@ -447,16 +444,17 @@ resolver_on_ready(PyObject *op, unsigned events)
 
         self->answers = lookup->next;
         resolver_unlink(self, lookup);
-        if (resolver_tell(self->loop, lookup, future) < 0) {
-            status = tw_call_report(self->loop, "Error on a name lookup",
+        if (resolver_tell(loop, lookup, future) < 0) {
+            status = tw_call_report(loop, "Error on a name lookup",
                                     NULL, NULL);
         }
         tw_lookup_free(lookup);
         Py_DECREF(future);
     }
     if (self->answers != NULL) {
-        tw_lookups_ring(self->pool);
+        tw_wakeup_ring(loop->wake_to);
     }
+    Py_DECREF(self);
     return status;
 }
 
@@ -505,15 +503,11 @@ resolver_dealloc(PyObject *op)
 {
     TwResolver *self = (TwResolver *)op;
     PyTypeObject *type = Py_TYPE(op);
-    TwWatcher *w = TW_TAKE(self->watcher);
     TwLookups *pool = TW_TAKE(self->pool);
 
     PyObject_GC_UnTrack(op);
     resolver_drop_futures(self);
     resolver_drop_answers(self);
-    if (w != NULL) {
-        tw_watcher_close(w);
-    }
     if (pool != NULL) {
         tw_lookups_leave(pool);
     }

@@ -21,7 +21,7 @@ tw_chunk_take(TwLoop *loop)
 void
 tw_chunk_give(TwLoop *loop, char *chunk)
 {
-    if (loop->chunk_count >= CHUNKS_KEPT || !loop->uv_open) {
+    if (loop->chunk_count >= CHUNKS_KEPT || !loop->live) {
         PyMem_RawFree(chunk);
         return;
     }

@@ -35,7 +35,7 @@ sink_on_data(TwStream *stream, PyObject *owner, char *p, size_t n)
         taken = TW_TAKE(loop->read_buffer);
     }
     status = tw_tls_data((TwTls *)pinned, p, n);
-    if (taken != NULL && loop->read_buffer == NULL && loop->uv_open) {
+    if (taken != NULL && loop->read_buffer == NULL && loop->live) {
         loop->read_buffer = taken;
     }
     else {

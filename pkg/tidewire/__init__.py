@@ -1,4 +1,4 @@
-"""asyncio's event loop and transports in C, on libuv and OpenSSL.
+"""asyncio's event loop and transports in C, on epoll or libuv, and OpenSSL.
 
 Any of these puts a program on tidewire; nothing else in it changes::
 

@@ -3,7 +3,6 @@ import asyncio
 import concurrent.futures
 import os
 import signal
-import socket
 import sys
 import threading
 import warnings
@@ -13,22 +12,39 @@ from asyncio.log import logger
 
 from . import _conn, _core, _dns, _process, _seam, _settings, _tls
 
-_live = weakref.WeakSet()
+_live = {}      # id: weak reference; list() of its values cannot be interrupted by a thread
+
+
+def _loops():
+    return [loop for loop in [ref() for ref in list(_live.values())] if loop is not None]
 
 
 def _before_fork():
     # What is held back leaves now, or both processes would send it.
-    for loop in list(_live):
+    for loop in _loops():
         if loop._thread_id == threading.get_ident():
             loop._before_fork()
 
 
 def _after_fork_in_child():
-    for loop in list(_live):
+    for loop in _loops():
+        loop._forget_wakeup()
         loop._after_fork()
 
 
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+
+
+def _is_main_thread():
+    return threading.get_ident() == threading.main_thread().ident
+
+
+class _SignalEnd:
+    def __init__(self, loop):
+        self._loop = weakref.ref(loop)
+
+    def fileno(self):
+        return self._loop()._signal_fd()
 
 
 class Loop(_core.Loop, asyncio.BaseEventLoop):
@@ -38,20 +54,18 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     Python's version; see library/asyncio-eventloop.
     """
 
-    def __init__(self):
+    def __init__(self, *, poller=None):
         super().__init__()
         self._signal_handlers = {}
         self._has_wakeup = False
+        _settings.check(stacklevel=2)
+        self._open(poller or _settings.choice('TIDEWIRE_POLLER'), _is_main_thread())
         self._unix_server_sockets = {}
         self._made_executor = None
-        _settings.check(stacklevel=2)
         self._cork_off = not _settings.is_on('TIDEWIRE_CORK')
-        self._ssock, self._csock = socket.socketpair()
-        self._ssock.setblocking(False)
-        self._csock.setblocking(False)
-        self._wakeup_fd = self._ssock.fileno()
-        self._add_reader(self._wakeup_fd, self._read_from_self)
-        _live.add(self)
+        self._csock = _SignalEnd(self)      # the seam's add_signal_handler() asks its fileno()
+        key = id(self)
+        _live[key] = weakref.ref(self, lambda ref: _live.pop(key, None))
 
     def __repr__(self):
         # asyncio's, with the module: tasks and warnings show which loop it is.
@@ -128,8 +142,6 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._forget_wakeup()
         self._closed = True
         self._shut()
-        self._ssock.close()
-        self._csock.close()
         self._executor_shutdown_called = True
         executor = self._default_executor
         if executor is not None:
@@ -162,19 +174,21 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     def _set_wakeup(self):
         # A full buffer wakes the loop as well: no line on stderr for each signal of a
         # profiler's timer while a callback computes.
-        return signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        return signal.set_wakeup_fd(self._signal_fd(), warn_on_full_buffer=False)
 
     def _install_wakeup(self):
         # Signals end a blocked poll through Python's wakeup descriptor, unless
         # the program has set one: asyncio leaves it alone, too, until a handler
         # is added.
+        if not _is_main_thread():
+            return      # signals are not for us
         self._has_wakeup = True     # said first: a signal may come in between
         try:
             previous = self._set_wakeup()
         except ValueError:
             self._has_wakeup = False
-            return      # not the main thread: signals are not for us
-        if previous in (-1, self._csock.fileno()) or self._signal_handlers:
+            return      # not the main interpreter
+        if previous in (-1, self._signal_fd()) or self._signal_handlers:
             return
         try:
             signal.set_wakeup_fd(previous)
@@ -187,23 +201,15 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             return
         try:
             current = signal.set_wakeup_fd(-1)
-            if current != self._csock.fileno():
+            if current != self._signal_fd():
                 signal.set_wakeup_fd(current)   # the program's, or another loop's
         except (ValueError, OSError):
             pass
         self._has_wakeup = False
 
-    def _read_from_self(self):
-        while True:
-            try:
-                data = self._ssock.recv(4096)
-            except (BlockingIOError, InterruptedError):
-                return
-            if not data:
-                return
-            for signum in data:
-                if signum:
-                    self._handle_signal(signum)
+    def _handle_signals(self, numbers):
+        for signum in numbers:
+            self._handle_signal(signum)
 
     def _add_callback_signalsafe(self, handle):
         self.call_soon(handle._callback, *handle._args,
@@ -259,8 +265,12 @@ Loop.__module__ = 'tidewire'        # where users find it, and where repr() says
 _seam.take_stop_serving(Loop)
 
 
-def new_event_loop():
-    """A new Loop."""
-    return Loop()
+def new_event_loop(*, poller=None):
+    """A new Loop.
+
+    poller: "epoll" or "libuv", as far as the build has them; by default what
+    the environment variable TIDEWIRE_POLLER says, or the first of them.
+    """
+    return Loop(poller=poller)
 
 

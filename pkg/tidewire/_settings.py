@@ -43,6 +43,11 @@ def is_on(name: str) -> bool:
     return SETTINGS[name].default == "on"
 
 
+def choice(name: str) -> str | None:
+    """The value, if it is set to one that tidewire knows."""
+    return os.environ[name] if os.environ.get(name) and is_known(name) else None
+
+
 def describe(name: str) -> str:
     """What is in force, and why: for ``python -m tidewire info``."""
     value, default = os.environ.get(name), SETTINGS[name].default

@@ -259,3 +259,91 @@ def test_daemon_thread_with_a_running_loop_at_exit(script):
     assert done.returncode == 0 or sys.version_info < (3, 12), done.stderr
     assert done.returncode >= 0, done.stderr
     assert done.stdout == "end\n"
+
+
+def test_a_running_loop_goes_on_in_the_child(script):
+    """As asyncio's; but the parent's poller does not hear of what the child does."""
+    out = script("""
+        async def main():
+            a, b = socket.socketpair()
+            sys.stdout.flush()
+            pid = os.fork()
+            if not pid:
+                loop.add_reader(b, lambda: (b.recv(10), loop.remove_reader(b)))
+                later = loop.create_future()    # none is "running" for asyncio.sleep()
+                loop.call_later(0.001, later.set_result, None)
+                await later
+                loop.remove_reader(b)
+                os._exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            got = loop.create_future()
+            loop.add_reader(b, lambda: got.done() or got.set_result(b.recv(10)))
+            a.send(b"x")
+            print(await got)
+            loop.remove_reader(b)
+            a.close()
+            b.close()
+
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+    """)
+    assert out == ["7", "b'x'"]
+
+
+def test_a_signal_of_a_child_is_not_the_parents(script):
+    """It has the parent's wakeup descriptor only until the fork."""
+    out = script("""
+        async def main():
+            loop = asyncio.get_running_loop()
+            seen = []
+            loop.add_signal_handler(signal.SIGTERM, seen.append, "SIGTERM")
+            r, w = os.pipe()
+            child = os.fork()
+            if not child:
+                os.write(w, b"x")
+                while True:
+                    time.sleep(0.01)
+            os.read(r, 1)
+            os.kill(child, signal.SIGTERM)
+            await asyncio.sleep(0.1)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            print(seen)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.01)
+            print(seen)
+
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+    """)
+    assert out == ["[]", "['SIGTERM']"]
+
+
+def test_loops_are_made_in_threads_during_a_fork(script):
+    """The hooks look at all loops, while others come and go."""
+    out = script("""
+        def work():
+            while not stop:
+                new_loop().close()
+
+        warnings.simplefilter("ignore")
+        sys.setswitchinterval(1e-6)
+        stop = []
+        unraisable = []
+        sys.unraisablehook = unraisable.append
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(100):
+            pid = os.fork()
+            if not pid:
+                os._exit(0)
+            os.waitpid(pid, 0)
+        stop.append(True)
+        for thread in threads:
+            thread.join()
+        print([str(one.exc_value) for one in unraisable])
+    """)
+    assert out == ["[]"]

@@ -374,7 +374,7 @@ def test_the_loops_own_descriptors_watched(script):
 
         async def main():
             own = list(epolls())
-            assert len(own) == 2
+            assert own
             for fd in own:
                 try:
                     loop.add_reader(fd, print, "ready?")
@@ -399,7 +399,8 @@ def test_the_loops_own_descriptors_watched(script):
         print(len(reports), {type(exc) for exc in reports})
     """)
     refused = "[Errno 22] Invalid argument"
-    assert out == [refused, refused, "True", "0 set()"]
+    assert set(out[:-2]) == {refused}
+    assert out[-2:] == ["True", "0 set()"]
 
 
 def test_blocking_mode_changed_by_a_child(hostile):

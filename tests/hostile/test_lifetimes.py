@@ -91,7 +91,7 @@ def test_many_are_ready_and_one_is_given_up(make_loop, others):
         await asyncio.sleep(0.001)
         for _, two in pairs:
             two.send(b"x")
-        loop._csock.send(b"\0")
+        os.write(loop._csock.fileno(), b"\0")
         while len(ready) < others:
             await asyncio.sleep(0)
         for transport in transports:

@@ -255,26 +255,6 @@ def test_no_thread_to_be_had(script):
     assert out == ["can't start new thread", "found"]
 
 
-@pytest.mark.tidewire
-def test_no_descriptor_to_be_had(script):
-    """Then the executor is asked, which needs none."""
-    out = script("""
-        import resource
-        socket.getaddrinfo("localhost", 80)
-        loop = new_loop()
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # Reading /etc/hosts takes one, which there is not.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (1, limit[1]))
-        future = loop._look_up_name("localhost", 80, 0, 0, 0, 0)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-        print(future)
-        print(len(loop.run_until_complete(
-            loop.getaddrinfo("localhost", 80, type=1))))
-        loop.close()
-    """)
-    assert out[0] == "None" and int(out[1]) > 0
-
-
 # -- many -------------------------------------------------------------------
 
 def test_many_at_once(loop, run):

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -76,9 +77,9 @@ def test_without_anything(tmp_path):
         "os.path.exists = lambda path: (not str(path).endswith('.h') and there(path))",
         "-q", "build_ext", "--build-lib", str(tmp_path), "--build-temp", str(tmp_path),
         CC="no-such-compiler")
-    says(process, "gcc libc6-dev python3-dev libuv1-dev libssl-dev",
-         "gcc glibc-devel python3-devel libuv-devel openssl-devel",
-         "gcc musl-dev python3-dev libuv-dev openssl-dev", "gcc python libuv openssl")
+    says(process, "gcc libc6-dev python3-dev libssl-dev",
+         "gcc glibc-devel python3-devel openssl-devel",
+         "gcc musl-dev python3-dev openssl-dev", "gcc python openssl")
 
 
 @pytest.mark.parametrize("before", [
@@ -91,14 +92,25 @@ def test_a_python_that_will_not_do(before):
     assert len(process.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_without_libuv(tmp_path, limited_cc):
-    says(build(tmp_path, CC=limited_cc, WITHOUT_HEADER="uv[.]h"),
-         "libuv1-dev", "libuv-devel", "libuv-dev", "libuv")
-
-
-def test_without_libuvs_library(tmp_path, limited_cc):
-    says(build(tmp_path, CC=limited_cc, WITHOUT_LIBRARY="-luv"),
-         "libuv1-dev", "libuv-devel", "libuv-dev", "libuv")
+    """Linux does without it: one line says so, and epoll is the only poller."""
+    process = build(tmp_path, CC=limited_cc, TIDEWIRE_DEBUG="1", WITHOUT_HEADER="uv[.]h")
+    assert process.returncode == 0, process.stderr[-4000:]
+    assert process.stdout.splitlines() == [
+        "tidewire: built without libuv: epoll is the only poller"]
+    shutil.copytree(ROOT / "pkg" / "tidewire", tmp_path / "lib" / "tidewire", dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    code = ("import asyncio, tidewire; print(tidewire._core.build_info()['pollers'])\n"
+            "print(tidewire.run(asyncio.sleep(0, 'ran')))\n"
+            "try: tidewire.new_event_loop(poller='libuv')\n"
+            "except ValueError as exc: print(exc)")
+    env = {name: value for name, value in os.environ.items() if name != "TIDEWIRE_POLLER"}
+    out = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path / "lib", text=True,
+                                  env={**env, "PYTHONPATH": str(tmp_path / "lib")})
+    assert out.splitlines() == [
+        "epoll", "ran", "this build of tidewire has no poller 'libuv' (it has: epoll)"]
 
 
 def test_without_python_and_openssl(tmp_path, limited_cc):

@@ -1,0 +1,236 @@
+#include "core/wakeup.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/errno.h"
+#include "base/sys.h"
+#include "core/call.h"
+#include "core/watcher.h"
+
+/* What a ring writes: fits an eventfd, and no byte of it is a signal's. */
+#define WAKEUP_RING 0xfefefefefefefefeu
+
+/* -- its descriptors ------------------------------------------------------ */
+
+static tw_uverr
+wakeup_make(bool signals, int fds[2])
+{
+    tw_uverr event = signals ? -ENOSYS : tw_sys_eventfd();
+
+    if (event < 0) {
+        return tw_sys_pipe(fds);
+    }
+    fds[0] = fds[1] = (int)event;
+    return 0;
+}
+
+static void
+wakeup_close_numbers(int fds[2])
+{
+    close(fds[0]);
+    if (fds[0] != fds[1]) {
+        close(fds[1]);
+    }
+}
+
+/* -- the turn ------------------------------------------------------------- */
+
+/* asyncio's loop handles them in Python, one by one. */
+static tw_status
+wakeup_handle_signals(TwLoop *loop, const char *numbers, Py_ssize_t n)
+{
+    PyObject *argv[2] = {(PyObject *)loop, NULL}, *done;
+
+    argv[1] = PyBytes_FromStringAndSize(numbers, n);
+    if (argv[1] == NULL) {
+        return -1;
+    }
+    done = tw_call_plain_method(loop->state->str._handle_signals, argv, 2);
+    Py_DECREF(argv[1]);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* Read all there is.  Signals are handled; the other bytes were rings. */
+static tw_status
+wakeup_drain(TwLoop *loop)
+{
+    unsigned char bytes[512], numbers[512];
+    ssize_t got;
+
+    do {
+        Py_ssize_t n = 0;
+        got = read(loop->wake_fd, bytes, sizeof(bytes));
+        for (ssize_t i = 0; i < got; i++) {
+            if (bytes[i] > 0 && bytes[i] < NSIG) {
+                numbers[n++] = bytes[i];
+            }
+        }
+        if (n > 0
+            && wakeup_handle_signals(loop, (const char *)numbers, n) < 0) {
+            return -1;
+        }
+    } while (got == sizeof(bytes));
+    return 0;
+}
+
+static tw_status
+wakeup_on_ready(PyObject *op, unsigned Py_UNUSED(events))
+{
+    TwLoop *loop = (TwLoop *)op;
+
+    if (wakeup_drain(loop) < 0
+        && tw_call_report(loop, "Exception in a signal's handling", NULL,
+                          NULL)
+               < 0) {
+        return -1;
+    }
+    return loop->answer == NULL ? 0 : loop->answer(loop);
+}
+
+void
+tw_wakeup_ring(int number)
+{
+    static const uint64_t ring = WAKEUP_RING;
+
+    /* It fails only if it is readable anyway. */
+    (void)!write(number, &ring, sizeof(ring));
+}
+
+/* -- life ----------------------------------------------------------------- */
+
+/* Watch it at once: a loop that cannot be woken is none. */
+static tw_status
+wakeup_watch(TwLoop *loop, int fd)
+{
+    TwWatcher *w = tw_watcher_open(loop, fd, (PyObject *)loop,
+                                   wakeup_on_ready, false);
+    tw_uverr err;
+
+    if (w == NULL || tw_watcher_want(w, TW_EV_READ) < 0) {
+        goto error;
+    }
+    err = tw_watcher_arm(w);
+    if (err < 0) {
+        tw_errno_raise(err);
+        goto error;
+    }
+    loop->wake_fd = fd;
+    loop->wakeup = w;
+    return 0;
+
+error:
+    if (w != NULL) {
+        tw_watcher_close(w);
+    }
+    return -1;
+}
+
+tw_status
+tw_wakeup_open(TwLoop *loop, bool signals)
+{
+    int fds[2];
+    tw_uverr err = wakeup_make(signals, fds);
+
+    if (err < 0) {
+        tw_errno_raise(err);
+        return -1;
+    }
+    if (wakeup_watch(loop, fds[0]) < 0) {
+        wakeup_close_numbers(fds);
+        return -1;
+    }
+    loop->wake_to = fds[1];
+    return 0;
+}
+
+/* The pipe's write end gets the eventfd's number: threads that have it may be
+   about to write to it. */
+tw_status
+tw_wakeup_take_signals(TwLoop *loop)
+{
+    TwWatcher *old = loop->wakeup;
+    int fds[2];
+    tw_uverr err;
+
+    if (loop->wake_fd != loop->wake_to) {
+        return 0;
+    }
+    err = wakeup_make(true, fds);
+    if (err < 0) {
+        tw_errno_raise(err);
+        return -1;
+    }
+    if (wakeup_watch(loop, fds[0]) < 0) {
+        wakeup_close_numbers(fds);
+        return -1;
+    }
+    tw_watcher_close(old);
+    err = tw_sys_dup_onto(fds[1], loop->wake_to);
+    close(fds[1]);
+    if (err < 0) {
+        tw_errno_raise(err);
+    }
+    return err < 0 ? -1 : 0;
+}
+
+/* The two ends of a pipe are one file to fstat(2). */
+static bool
+wakeup_is_other_end(int one, int other)
+{
+    struct stat a, b;
+
+    return fstat(one, &a) == 0 && fstat(other, &b) == 0
+           && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static void
+wakeup_close_own(TwLoop *loop, bool ours)
+{
+    if (ours && loop->wake_fd >= 0) {
+        if (wakeup_is_other_end(loop->wake_fd, loop->wake_to)) {
+            close(loop->wake_to);
+        }
+        if (loop->wake_fd != loop->wake_to) {
+            close(loop->wake_fd);
+        }
+    }
+    loop->wake_fd = loop->wake_to = -1;
+}
+
+tw_uverr
+tw_wakeup_renew(TwLoop *loop, bool ours)
+{
+    bool signals = loop->wake_fd != loop->wake_to;
+    int fds[2];
+    tw_uverr err;
+
+    if (loop->wakeup == NULL) {
+        return 0;
+    }
+    wakeup_close_own(loop, ours);
+    err = wakeup_make(signals, fds);
+    if (err == 0) {
+        err = tw_watcher_renumber(loop->wakeup, fds[0]);
+        if (err < 0) {
+            wakeup_close_numbers(fds);
+        }
+    }
+    if (err == 0) {
+        loop->wake_fd = fds[0];
+        loop->wake_to = fds[1];
+    }
+    return err;
+}
+
+void
+tw_wakeup_close(TwLoop *loop, bool ours)
+{
+    if (loop->wakeup != NULL) {
+        tw_watcher_close(TW_TAKE(loop->wakeup));
+    }
+    wakeup_close_own(loop, ours);
+}

@@ -1,0 +1,31 @@
+/* The loop's wakeup descriptor: a poll that waits returns when it is written
+   to.
+
+   Who writes: another thread that has work for the loop (tw_loop_wake), a
+   thread that has looked a name up (ops/lookup.c), and Python's signal
+   handler, which writes the number of the signal as one byte.  Where no
+   signal can be meant, because the loop was made in another thread than the
+   main one, it is an eventfd, one descriptor; else, and where the system
+   refuses an eventfd, a pipe.
+
+   The number that is written to stays the same while the loop is open. */
+#pragma once
+
+#include "core/loop.h"
+
+/* Open it, and watch it.  `signals`: signals will be written to it.  OSError
+   if the system refuses; then the loop is of no use. */
+TW_MUSTCHECK tw_status tw_wakeup_open(TwLoop *loop, bool signals);
+
+/* Signals will be written to it from now on, if that is not so yet. */
+TW_MUSTCHECK tw_status tw_wakeup_take_signals(TwLoop *loop);
+
+/* Write to it: from any thread, without the GIL. */
+void tw_wakeup_ring(int number);
+
+/* In a forked child: descriptors of its own.  `ours`: the numbers still mean
+   what they meant to the parent.  0, or a negative errno: there is none. */
+tw_uverr tw_wakeup_renew(TwLoop *loop, bool ours);
+
+/* Close it.  `ours` as above. */
+void tw_wakeup_close(TwLoop *loop, bool ours);
