@@ -403,10 +403,14 @@ else:
         try:
             protocol = protocol_factory()
             waiter = self.create_future()
-            transport = self._make_ssl_transport(
-                conn, protocol, sslcontext, waiter=waiter, server_side=True, extra=extra,
-                server=server, ssl_handshake_timeout=ssl_handshake_timeout,
-                ssl_shutdown_timeout=ssl_shutdown_timeout)
+            if sslcontext is None:
+                transport = self._make_socket_transport(
+                    conn, protocol, waiter=waiter, extra=extra, server=server)
+            else:
+                transport = self._make_ssl_transport(
+                    conn, protocol, sslcontext, waiter=waiter, server_side=True, extra=extra,
+                    server=server, ssl_handshake_timeout=ssl_handshake_timeout,
+                    ssl_shutdown_timeout=ssl_shutdown_timeout)
             try:
                 await waiter
             except BaseException:
