@@ -70,18 +70,13 @@ conn_errno(int err, PyObject **result)
     return tw_sock_io_errno(err);
 }
 
-/* What becomes of a connect() that was begun: asyncio's words for its end. */
+/* asyncio's words for a connect() that was begun and failed. */
 static TwTry
-conn_later_errno(TwSockOp *op, int err, PyObject **result)
+conn_failed(TwSockOp *op, int err)
 {
     PyObject *argv[2] = {NULL, NULL};
     PyObject *exc;
-    TwTry got = conn_errno(err, result);
 
-    if (got != TW_TRY_ERROR) {
-        return got;
-    }
-    PyErr_Clear();
     argv[0] = PyLong_FromLong(err);
     argv[1] = PyUnicode_FromFormat("Connect call failed %S", op->args[0]);
     exc = argv[0] == NULL || argv[1] == NULL
@@ -118,8 +113,9 @@ conn_connect_literal(TwSockOp *op, const TwAddr *addr, PyObject **result)
         return conn_errno(0, result);
     }
     if (op->kind == &tw_sock_conn_connect_at_once && errno == EINPROGRESS
-        && !op->loop->closed) {
-        return conn_errno(conn_is_made(fd) ? 0 : EINPROGRESS, result);
+        && !op->loop->closed && conn_is_made(fd)) {
+        *result = Py_NewRef(Py_True);
+        return TW_TRY_DONE;
     }
     return conn_errno(errno, result);
 }
@@ -153,6 +149,18 @@ conn_connect_begin(TwSockOp *op, PyObject **result)
     return op->inner == NULL ? TW_TRY_ERROR : TW_TRY_INNER;
 }
 
+/* A socket that was refused for want of room is writable, has no error, and
+   is not connected. */
+static bool
+conn_has_peer(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0
+           || errno != ENOTCONN;
+}
+
 static TwTry
 conn_connect_again(TwSockOp *op, PyObject **result)
 {
@@ -162,7 +170,13 @@ conn_connect_again(TwSockOp *op, PyObject **result)
     if (getsockopt(op->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) {
         return tw_sock_io_errno(errno);
     }
-    return conn_later_errno(op, err, result);
+    if (err == 0 && !conn_has_peer(op->fd)) {
+        err = EAGAIN;
+    }
+    if (err == 0 || err == EINPROGRESS || err == EALREADY) {
+        return conn_errno(err, result);
+    }
+    return conn_failed(op, err);
 }
 
 const TwSockKind tw_sock_conn_connect = {
@@ -174,8 +188,8 @@ const TwSockKind tw_sock_conn_connect = {
 };
 
 /* For create_connection().  On the loopback a connection is already made when
-   connect() says that it is in progress: asking costs less than waiting.  Only
-   a success ends at once: the transport's set-up suspends behind it.  A
+   connect() says that it is in progress: asking costs less than waiting.  The
+   result is True then, as nothing has suspended, and None otherwise.  A
    refusal waits for the loop as in asyncio, or a program that tries again at
    once would stop all other tasks. */
 const TwSockKind tw_sock_conn_connect_at_once = {

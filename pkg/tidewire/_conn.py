@@ -39,18 +39,15 @@ async def _connect(loop, protocol_factory, info):
     sock = socket.socket(family, type, proto)
     try:
         sock.setblocking(False)
-        await loop._sock_connect_at_once(sock, address)
+        if await loop._sock_connect_at_once(sock, address):
+            # A server in this process has its turn to accept, as it has while asyncio
+            # waits; and a program that tries again and again does not stop other tasks.
+            await _seam.give_way()
     except BaseException:
         sock.close()
         raise
-    try:
-        return await loop._create_connection_transport(
-            sock, protocol_factory, None, None)
-    except Exception:
-        # The factory raised.  Nothing has suspended yet: without this a program that
-        # tries again and again would stop every other task.
-        await _seam.give_way()
-        raise
+    return await loop._create_connection_transport(
+        sock, protocol_factory, None, None)
 
 
 if 'all_errors' in (_base.create_connection.__kwdefaults__ or ()):

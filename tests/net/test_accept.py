@@ -440,3 +440,26 @@ def test_backlog_of_nothing(loop, run):
                 close(socks)
 
     run(main())
+
+
+@pytest.mark.parametrize("how", ["ipv4", "name", "local_addr"])
+def test_closed_behind_a_connection_of_this_loop(run, how):
+    """What open_connection() has connected is accepted before the program goes on."""
+    async def serve(reader, writer):
+        writer.write(b"served " + await reader.readline())
+        await writer.drain()
+        writer.close()
+
+    async def main():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        options = {"local_addr": ("127.0.0.1", 0)} if how == "local_addr" else {}
+        reader, writer = await asyncio.open_connection(
+            "localhost" if how == "name" else host, port, **options)
+        server.close()
+        writer.write(b"once\n")
+        assert await reader.read() == b"served once\n"
+        writer.close()
+        await writer.wait_closed()
+
+    run(main())

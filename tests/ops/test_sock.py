@@ -3,6 +3,7 @@ import asyncio
 import errno
 import socket
 import sys
+import tempfile
 
 import pytest
 
@@ -370,6 +371,33 @@ def test_connect_unix(loop, run):
             await loop.sock_connect(sock, server.getsockname())
             conn, address = await loop.sock_accept(server)
             conn.close()
+
+    run(main())
+
+
+@pytest.mark.tidewire        # asyncio says that it is connected
+def test_connect_to_a_full_unix_backlog(loop, run):
+    async def main():
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+            path = f"{folder}/s"
+            listener.bind(path)
+            listener.listen(1)
+            filling = []
+            try:
+                while True:
+                    filling.append(socket.socket(socket.AF_UNIX))
+                    filling[-1].setblocking(False)
+                    await loop.sock_connect(filling[-1], path)
+                    filling[-1].getpeername()
+            except BlockingIOError as exc:
+                assert str(exc) == f"[Errno 11] Connect call failed {path}"
+            assert len(filling) == 3
+            with pytest.raises(BlockingIOError):
+                await loop.create_unix_connection(asyncio.Protocol, path)
+            listener.accept()[0].close()
+            await loop.sock_connect(filling[-1], path)
+            for sock in filling:
+                sock.close()
 
     run(main())
 
