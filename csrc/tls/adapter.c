@@ -13,24 +13,15 @@ typedef struct {
 } TwAdapter;
 
 static PyObject *
-adapter_result(tw_status status)
-{
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
 adapter_meth_connection_made(PyObject *op, PyObject *transport)
 {
-    return adapter_result(tw_tls_made(((TwAdapter *)op)->tls));
+    return tw_tls_result(tw_tls_made(((TwAdapter *)op)->tls));
 }
 
 static PyObject *
 adapter_meth_connection_lost(PyObject *op, PyObject *exc)
 {
-    return adapter_result(tw_tls_lost(((TwAdapter *)op)->tls, exc));
+    return tw_tls_result(tw_tls_lost(((TwAdapter *)op)->tls, exc));
 }
 
 static PyObject *
@@ -69,7 +60,7 @@ adapter_meth_buffer_updated(PyObject *op, PyObject *count)
         PyBuffer_Release(&view);
     }
     Py_DECREF(buffer);
-    return adapter_result(status);
+    return tw_tls_result(status);
 }
 
 static PyObject *
@@ -90,7 +81,7 @@ adapter_meth_pause_writing(PyObject *op, PyObject *unused)
 static PyObject *
 adapter_meth_resume_writing(PyObject *op, PyObject *unused)
 {
-    return adapter_result(tw_tls_drained(((TwAdapter *)op)->tls));
+    return tw_tls_result(tw_tls_drained(((TwAdapter *)op)->tls));
 }
 
 static PyObject *

@@ -1,8 +1,8 @@
 /* The SSL objects that OpenSSL makes on this thread during a call.
 
-   wrap_bio() makes one (a subclass may make more); we need its address.  The
-   hook in libssl.c notes each new one in the innermost open capture, and
-   strikes out those that are freed meanwhile. */
+   wrap_bio() makes one (a subclass may make more); we need its address. The
+   hook in libssl.c adds each new one to the innermost open capture and
+   removes those that are freed meanwhile. */
 #pragma once
 
 #include "base/common.h"
@@ -18,15 +18,15 @@ void tw_capture_end(TwCapture *capture);
 
 /* -- the library, as the engine's chooser sees it ------------------------- */
 
-/* What is known in this process: 1 usable; 0 not, with the reason (a string
-   that stays); -1 not looked at yet. */
+/* The verdict of this process: 1 usable; 0 not usable, with the reason (a
+   string that stays valid); -1 not examined yet. */
 int tw_libssl_verdict(const char **reason);
 
-/* Find the ssl module's libssl: 1; 0 with the reason; -1 with an exception.
-   It is not used before a probe was judged. */
+/* Find and identify the ssl module's libssl: 1; 0 with the reason; -1 with
+   an exception. Use it only after tw_libssl_judge(). */
 int tw_libssl_find(PyObject *helpers, const char **reason);
 
-/* Keep the probe's result for this process; returns the verdict. */
+/* Store the probe's result for this process; returns the verdict. */
 int tw_libssl_judge(bool good, const char **reason);
 
 /* Is the SSL* of `inner` in the capture, and is it our libssl's?  (`inner`

@@ -1,37 +1,36 @@
-/* Big pieces of memory that TLS connections lend from their loop.
+/* Big blocks of memory that TLS connections borrow from their loop.
 
-   A connection has no buffer of its own while it is idle: it takes a chunk
-   for one operation (encrypt and send, keep what a paused reader has not
-   read) and gives it back as soon as it is empty.  The loop keeps a few, so
-   that the same warm memory serves one connection after the other.  Chunks
-   are of one size, from the raw allocator: what OpenSSL makes without the
-   GIL can become one, and one can be freed anywhere. */
+   An idle connection has no buffer.  An operation (encrypt and send, keep
+   what a paused reader has not read) takes a chunk and returns it as soon as
+   it is empty.  The loop keeps a few, so that one connection after the other
+   uses the same warm memory.  All chunks have one size and come from the raw
+   allocator, because OpenSSL's calls allocate some without the GIL. */
 #pragma once
 
 #include "core/loop.h"
 
-/* Eight full records of ciphertext, and room for what the protocol adds. */
+/* Eight full records with their headers and tags. */
 #define TW_CHUNK_SIZE (132 * 1024)
 #define TW_CHUNK_PLAIN (128 * 1024)
 
-/* Bytes between r and w of memory of our own; p is NULL when there are none
-   (or, during an operation, an empty chunk). */
+/* A buffer: its bytes are p[r:w]. p is NULL when it is empty, except during
+   an operation. */
 typedef struct {
     char *p;
     size_t r, w, cap;
 } TwBuf;
 
-/* A chunk, with the GIL.  NULL without an exception for lack of memory. */
+/* A chunk; needs the GIL. NULL without an exception if there is no memory. */
 char *tw_chunk_take(TwLoop *loop);
 
-/* Give back what was taken, with the GIL. */
+/* Return a chunk to the loop; needs the GIL. */
 void tw_chunk_give(TwLoop *loop, char *chunk);
 
-/* Give the memory of an empty buffer back (of any, if `drop`). */
+/* Return the memory of a buffer that is empty, or of any buffer if `drop`. */
 void tw_buf_rest(TwLoop *loop, TwBuf *buf, bool drop);
 
-/* Make room for n more bytes; usable without the GIL (`loop` NULL).  False
-   for lack of memory. */
+/* Make room for n more bytes. Without the GIL pass NULL as `loop`. False if
+   there is no memory. */
 TW_MUSTCHECK bool tw_buf_reserve(TwLoop *loop, TwBuf *buf, size_t n);
 
 static inline size_t

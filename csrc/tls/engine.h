@@ -1,93 +1,175 @@
-/* TLS without sockets: ciphertext in, plaintext out, and the other way.
+/* TLS without sockets: ciphertext in, plaintext out, and the reverse.
 
    An engine drives one ssl.SSLObject, the ordinary one that
    context.wrap_bio() makes.  Handshake and unwrap are that object's own
    methods, so errors, callbacks and overrides in subclasses are the ssl
-   module's.  For the data there are two ways behind this API:
+   module's.  For the data there are two engines:
      direct      SSL_read_ex and SSL_write_ex on the object's own SSL*, over
                  a BIO that reads and writes our memory (engine_openssl.c);
      memorybio   the object's read() and write() over ssl.MemoryBIO
                  (engine_memorybio.c): where the libssl of the ssl module
                  cannot be reached or is not known, for contexts with a
                  message callback, for subclasses that override read().
+   engine_choice.c decides between them for each connection.
 
-   Ownership.  The engine is its transport's, made and freed with the GIL; it
-   owns the SSLObject.  That one may outlive it: it then behaves as with
-   memory that nobody fills or empties.
+   Ownership.  The transport owns its engine; it is made and freed with the
+   GIL.  The engine owns the SSLObject, which may live longer: it then has
+   nothing to read, and what it writes is dropped.
 
-   Results of the functions that drive the cipher: a count or TW_ENGINE_DONE;
-   TW_ENGINE_WANT: ciphertext of the peer is needed first; -1 with the
-   exception that the ssl module made.  They can run Python (SNI, message and
-   PSK callbacks; subclasses), so the transport must expect to be closed. */
+   Results of what drives the cipher: a count or TW_ENGINE_DONE;
+   TW_ENGINE_WANT: the peer has to send first; -1 with the ssl module's
+   exception.  All of these can run Python (SNI, message and PSK callbacks;
+   subclasses): expect that the transport is closed afterwards. */
 #pragma once
 
 #include "core/call.h"
 
-typedef struct TwEngine TwEngine;
-
 #define TW_ENGINE_DONE 1
 #define TW_ENGINE_WANT (-2)
+
+typedef struct TwEngine TwEngine;
+
+/* Call these through the functions below. */
+typedef struct {
+    tw_status (*lend)(TwEngine *e, const char *p, size_t n);
+    tw_status (*keep)(TwEngine *e);
+    size_t (*in_size)(TwEngine *e);
+    size_t (*bound)(TwEngine *e);
+    Py_ssize_t (*read)(TwEngine *e, char *p, size_t n);
+    Py_ssize_t (*write)(TwEngine *e, const char *p, size_t n);
+    /* Around a method of the SSLObject, which drops the GIL. */
+    tw_status (*before_method)(TwEngine *e);
+    void (*after_method)(TwEngine *e);
+    /* Pass the next piece to a cipher that wants more.  1; 0: no more; -1. */
+    int (*refill)(TwEngine *e);
+    size_t (*out_size)(TwEngine *e);
+    const char *(*out_peek)(TwEngine *e);
+    void (*out_clear)(TwEngine *e);
+    PyObject *(*out_take)(TwEngine *e);
+    /* Release the SSLObject; the caller frees the engine's memory. */
+    void (*detach)(TwEngine *e);
+    int (*traverse)(TwEngine *e, visitproc visit, void *arg);
+} TwEngineOps;
+
+/* The head of both engines. */
+struct TwEngine {
+    const TwEngineOps *ops;
+    TwLoop *loop;      /* borrowed: the transport's */
+    PyObject *context; /* borrowed: the transport's */
+    PyObject *sslobj;  /* strong: ssl.SSLObject */
+    unsigned busy;     /* calls into the cipher under way */
+};
+
+/* -- engine_choice.c ------------------------------------------------------ */
 
 /* An engine for a new connection.  `context` (contextvars) is the one to run
    callbacks in: borrowed, the owner of the engine keeps it.  NULL with an
    exception, wrap_bio()'s too. */
 TwEngine *tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
                         PyObject *server_hostname, PyObject *context);
+
+TW_MUSTCHECK tw_status tw_engine_setup(tw_state *state, PyObject *module);
+
+/* -- engine.c ------------------------------------------------------------- */
+
 void tw_engine_free(TwEngine *engine);
 int tw_engine_traverse(TwEngine *engine, visitproc visit, void *arg);
-
-/* The ssl.SSLObject, borrowed: valid while the engine lives. */
-PyObject *tw_engine_object(const TwEngine *engine);
-
-/* A call into the cipher is under way (a callback of it asks). */
-bool tw_engine_is_busy(const TwEngine *engine);
-
-/* -- ciphertext that came ------------------------------------------------- */
-
-/* Lend n bytes at p, behind those that wait; no copy is made if it can be
-   avoided.  The loan ends with tw_engine_keep().  -1 with MemoryError. */
-TW_MUSTCHECK tw_status tw_engine_lend(TwEngine *engine, const char *p,
-                                      size_t n);
-/* Copy what was not consumed: the lender wants its memory back. */
-TW_MUSTCHECK tw_status tw_engine_keep(TwEngine *engine);
-
-/* Bytes that came and were not consumed. */
-size_t tw_engine_in_size(TwEngine *engine);
-
-/* How much read() may give without more ciphertext: 0 if nothing.  A guess
-   from above in most cases (a record may be incomplete or hold no data), and
-   seldom from below (one that came in pieces). */
-size_t tw_engine_bound(TwEngine *engine);
-
-/* -- the cipher ----------------------------------------------------------- */
 
 int tw_engine_handshake(TwEngine *engine);
 int tw_engine_unwrap(TwEngine *engine);
 
+/* -- what both engines answer --------------------------------------------- */
+
+/* The ssl.SSLObject, borrowed: valid while the engine lives. */
+static inline PyObject *
+tw_engine_object(const TwEngine *e)
+{
+    return e->sslobj;
+}
+
+/* A call into the cipher is under way (a callback of it asks). */
+static inline bool
+tw_engine_is_busy(const TwEngine *e)
+{
+    return e->busy > 0;
+}
+
+/* -- ciphertext that came ------------------------------------------------- */
+
+/* Lend n bytes at p, behind those that wait; they are copied only if others
+   wait.  The loan ends with tw_engine_keep().  -1 with MemoryError. */
+TW_MUSTCHECK static inline tw_status
+tw_engine_lend(TwEngine *e, const char *p, size_t n)
+{
+    return e->ops->lend(e, p, n);
+}
+
+/* End the loan: copy what was not consumed.  -1 with MemoryError. */
+TW_MUSTCHECK static inline tw_status
+tw_engine_keep(TwEngine *e)
+{
+    return e->ops->keep(e);
+}
+
+/* Bytes that came and were not consumed. */
+static inline size_t
+tw_engine_in_size(TwEngine *e)
+{
+    return e->ops->in_size(e);
+}
+
+/* How much read() may return without more ciphertext: 0 if nothing.  Mostly
+   too much (a record may be incomplete or hold no data), seldom too little
+   (a record that came in pieces). */
+static inline size_t
+tw_engine_bound(TwEngine *e)
+{
+    return e->ops->bound(e);
+}
+
+/* -- the cipher ----------------------------------------------------------- */
+
 /* Plaintext into memory of n > 0 bytes: how many; 0 for close_notify. */
-Py_ssize_t tw_engine_read(TwEngine *engine, char *p, size_t n);
+static inline Py_ssize_t
+tw_engine_read(TwEngine *e, char *p, size_t n)
+{
+    return e->ops->read(e, p, n);
+}
 
 /* Encrypt n > 0 bytes: how many were taken.  After TW_ENGINE_WANT the same
    bytes must come again (more may follow them). */
-Py_ssize_t tw_engine_write(TwEngine *engine, const char *p, size_t n);
+static inline Py_ssize_t
+tw_engine_write(TwEngine *e, const char *p, size_t n)
+{
+    return e->ops->write(e, p, n);
+}
 
 /* -- ciphertext to be sent ------------------------------------------------ */
 
-size_t tw_engine_out_size(TwEngine *engine);
+static inline size_t
+tw_engine_out_size(TwEngine *e)
+{
+    return e->ops->out_size(e);
+}
 
-/* The memory of it, valid until the engine's next operation; or NULL if the
-   engine has it elsewhere: then ask for bytes. */
-const char *tw_engine_out_peek(TwEngine *engine);
+/* Its memory, valid until the engine's next operation; or NULL if there is
+   none that can be used: then take it as bytes. */
+static inline const char *
+tw_engine_out_peek(TwEngine *e)
+{
+    return e->ops->out_peek(e);
+}
 
 /* It was sent. */
-void tw_engine_out_clear(TwEngine *engine);
+static inline void
+tw_engine_out_clear(TwEngine *e)
+{
+    e->ops->out_clear(e);
+}
 
 /* Take all of it as a bytes object: a new reference or NULL + exception. */
-PyObject *tw_engine_out_take(TwEngine *engine);
-
-/* -- which engine --------------------------------------------------------- */
-
-/* tls_backend(): ("direct", path of libssl) or ("memorybio", reason). */
-PyObject *tw_engine_backend(PyObject *module, PyObject *unused);
-
-TW_MUSTCHECK tw_status tw_engine_setup(tw_state *state, PyObject *module);
+static inline PyObject *
+tw_engine_out_take(TwEngine *e)
+{
+    return e->ops->out_take(e);
+}

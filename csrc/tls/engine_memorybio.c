@@ -1,10 +1,10 @@
-/* The second engine: the SSLObject's own read() and write() over MemoryBIO.
+/* The memorybio engine: the SSLObject's own read() and write() over MemoryBIO.
 
-   Everything goes through public methods of the ssl module, so it works with
-   any build of it.  What asyncio pays beyond that is left out: buffers are
-   filled in place, and nothing is asked when there can be no answer (an
-   exception for each "would block" is what costs most).  A MemoryBIO never
-   gives memory back, so it only gets pieces of a moderate size. */
+   It uses public methods of the ssl module only, so it works with any build
+   of it.  It is faster than asyncio because it fills buffers in place and does
+   not read when nothing is there: the exception of each "would block" is the
+   most expensive part.  A MemoryBIO never frees memory, so it only gets pieces
+   of a moderate size. */
 #include <string.h>
 
 #include "tls/engine_impl.h"
@@ -13,8 +13,8 @@
 
 typedef struct {
     TwEngine base;
-    TwFeed in;          /* ciphertext that did not go into `incoming` yet */
-    TwBuf out;          /* ciphertext that was taken out of `outgoing` */
+    TwFeed in;          /* ciphertext not yet written to `incoming` */
+    TwBuf out;          /* ciphertext read out of `outgoing` */
     PyObject *incoming; /* strong: MemoryBIO */
     PyObject *outgoing; /* strong: MemoryBIO */
     PyObject *feed;     /* strong: incoming.write */
@@ -94,7 +94,7 @@ memory_in_size(TwEngine *e)
     return tw_feed_size(&m->in) + memory_pending(m, m->incoming);
 }
 
-/* What neither `incoming` nor the object has given. */
+/* Bytes that `incoming` and the object still have. */
 static size_t
 memory_inside(TwMemory *m)
 {
@@ -122,8 +122,8 @@ memory_bound(TwEngine *e)
     return inside + tw_feed_size(&m->in);
 }
 
-/* A call into the cipher, in the connection's context where it can run
-   code of users (subclasses, message callbacks). */
+/* Call into the cipher, in the connection's context: it can run code of the
+   program (subclasses, message callbacks). */
 static PyObject *
 memory_call(TwMemory *m, PyObject *method, PyObject *a, PyObject *b)
 {
@@ -143,7 +143,7 @@ memory_failed(TwMemory *m)
     return tw_engine_take_again(m->base.loop->state) ? TW_ENGINE_WANT : -1;
 }
 
-/* A number of bytes that must not be more than n. */
+/* Convert a number of bytes, which must be at most n. */
 static Py_ssize_t
 memory_count(PyObject *result_steal, size_t n)
 {
@@ -305,8 +305,7 @@ memory_out_size(TwEngine *e)
     return tw_buf_size(&m->out) + memory_pending(m, m->outgoing);
 }
 
-/* All of it in our memory, if some is there already; else it is cheaper to
-   take the bytes object. */
+/* NULL if nothing is in our memory yet: taking the bytes object is cheaper. */
 static const char *
 memory_out_peek(TwEngine *e)
 {

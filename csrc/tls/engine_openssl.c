@@ -18,9 +18,9 @@ typedef struct {
 } TwDirect;
 
 /* -- the BIO: OpenSSL reads and writes our memory ------------------------- */
-/* Called with or without the GIL; no Python here, raw allocators only.
-   Data NULL: the engine is gone, the object lives on, as with memory BIOs
-   that nobody serves. */
+/* These run with or without the GIL: no Python here, raw allocators only.
+   If the data is NULL the SSLObject has outlived its engine: it reads
+   nothing, and what it writes is dropped. */
 
 static size_t
 direct_in_size(TwEngine *e)
@@ -91,7 +91,7 @@ tw_openssl_bio_ctrl(BIO *bio, int cmd, long larg, void *parg)
     case BIO_CTRL_WPENDING:
         return d == NULL ? 0 : (long)tw_buf_size(&d->out);
     default:
-        return 0; /* also: no end of file, no kernel TLS */
+        return 0; /* "no" to end of file and to kernel TLS */
     }
 }
 
@@ -106,7 +106,7 @@ tw_openssl_on_free(void *data)
 static tw_status
 direct_lend(TwEngine *e, const char *p, size_t n)
 {
-    /* Somebody else's leftovers would be taken for errors of ours. */
+    /* Old errors of others would be taken for errors of this connection. */
     if (TW_UNLIKELY(tw_tls_lib.ERR_peek_error() != 0)) {
         tw_tls_lib.ERR_clear_error();
     }
@@ -170,8 +170,8 @@ direct_before_method(TwEngine *e)
 {
     TwDirect *d = (TwDirect *)e;
 
-    /* Taken here, where there is the GIL: a handshake without a chunk would
-       ask the allocator for a big one each time. */
+    /* Take the chunk here, with the GIL: without one the handshake would
+       allocate a block of that size each time. */
     if (!tw_buf_reserve(e->loop, &d->out, 0)) {
         PyErr_NoMemory();
         return -1;
@@ -188,13 +188,13 @@ direct_after_method(TwEngine *e)
 static int
 direct_refill(TwEngine *e)
 {
-    return 0; /* the BIO takes all that there is */
+    return 0; /* the BIO has read all there is */
 }
 
 /* -- the cipher ----------------------------------------------------------- */
 
-/* SSL_read_ex failed.  The error is still in OpenSSL's state and queue: the
-   ssl module, asked to read, fails the same way and words it. */
+/* SSL_read_ex failed. The error is still in OpenSSL's state and queue: when
+   the ssl module reads, it fails in the same way and makes the exception. */
 static Py_ssize_t
 direct_read_failed(TwDirect *d, char *p)
 {
@@ -220,8 +220,8 @@ direct_read_failed(TwDirect *d, char *p)
     return got;
 }
 
-/* True if the operation only waits for the peer.  Does not look at the
-   error queue, where older errors of others may stand. */
+/* Does the operation only wait for the peer? This does not look at the
+   error queue, which may have old errors of others. */
 static inline bool
 direct_wants(TwDirect *d)
 {
@@ -265,7 +265,7 @@ direct_read(TwEngine *e, char *p, size_t n)
     return result;
 }
 
-/* The same for writing; it may even have been a passing trouble. */
+/* The same for writing, which may also succeed this time. */
 static Py_ssize_t
 direct_write_failed(TwDirect *d, const char *p, size_t n)
 {

@@ -1,8 +1,8 @@
-/* Ciphertext that came and was not consumed: what was kept, then what is lent.
+/* Ciphertext that came and was not consumed: first kept bytes, then lent ones.
 
-   The lower transport lends memory for the length of a call; what is left at
-   its end is copied into memory of ours, a chunk of the loop's that goes back
-   as soon as it is empty. */
+   The lower transport lends its memory for the length of a call.  What is left
+   at the end of the call is copied into a chunk, which returns to the loop as
+   soon as it is empty. */
 #pragma once
 
 #include "tls/chunk.h"
@@ -19,15 +19,15 @@ tw_feed_size(const TwFeed *feed)
     return tw_buf_size(&feed->kept) + feed->lent_size;
 }
 
-/* Behind what waits; copies only if something waits.  -1 MemoryError. */
+/* Append n bytes; copies them only if others wait. -1 with MemoryError. */
 TW_MUSTCHECK tw_status tw_feed_lend(TwFeed *feed, TwLoop *loop, const char *p,
                                     size_t n);
-/* The loan ends.  -1 MemoryError. */
+/* End the loan: copy what is left. -1 with MemoryError. */
 TW_MUSTCHECK tw_status tw_feed_keep(TwFeed *feed, TwLoop *loop);
 
-/* The oldest bytes in one piece: how many; usable without the GIL. */
+/* The oldest bytes in one piece: how many. Needs no GIL. */
 size_t tw_feed_peek(const TwFeed *feed, const char **p);
-/* n of them were consumed (at most what peek gave). */
+/* Remove n consumed bytes, at most what tw_feed_peek() returned. */
 void tw_feed_skip(TwFeed *feed, size_t n);
 
 void tw_feed_drop(TwFeed *feed, TwLoop *loop);

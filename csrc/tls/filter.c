@@ -2,8 +2,8 @@
 
 #include "base/pages.h"
 
-/* The stream's marks are never above these, so that plaintext waits as
-   references and not as ciphertext. */
+/* The stream's marks never exceed these, so that plaintext waits by
+   reference and not as ciphertext. */
 #define FILTER_HIGH (256 * 1024)
 #define FILTER_LOW (64 * 1024)
 
@@ -29,8 +29,8 @@ sink_on_data(TwStream *stream, PyObject *owner, char *p, size_t n)
     char *taken = NULL;
     tw_status status;
 
-    /* A callback that lets the loop go on (a greenlet) must not have the
-       bytes overwritten by the next read. */
+    /* A callback may switch greenlets and so let the loop read again: it
+       must not overwrite these bytes. */
     if (p == loop->read_buffer) {
         taken = TW_TAKE(loop->read_buffer);
     }
@@ -155,7 +155,7 @@ filter_call(TwTls *tls, PyObject *name, PyObject *arg)
     return result == NULL ? -1 : 0;
 }
 
-/* The same in the middle of things: an exception is fatal. */
+/* The same, but an exception ends the connection. */
 static tw_status
 filter_tell(TwTls *tls, PyObject *name, PyObject *arg)
 {
@@ -168,8 +168,8 @@ filter_tell(TwTls *tls, PyObject *name, PyObject *arg)
     return 0;
 }
 
-/* False for a second lower transport, for one of another loop, and for a TLS
-   transport that has none itself: so there are no rings. */
+/* False for a second lower transport, for one of another loop, and for a
+   TLS transport that has none itself, so that no rings can be built. */
 static bool
 filter_can_be_over(const TwTls *tls, PyObject *lower)
 {
@@ -209,7 +209,7 @@ tw_filter_slip_in(TwTls *tls, PyObject *lower)
         }
         return 0;
     }
-    /* What was written so far leaves in clear. */
+    /* What was written before is sent unencrypted. */
     if (tw_stream_uncork((TwStream *)lower) < 0) {
         Py_CLEAR(tls->lower);
         return -1;
@@ -363,7 +363,7 @@ tw_filter_force_close(TwTls *tls, PyObject *exc)
     if (filter_call(tls, state->str._force_close, exc ? exc : Py_None) == 0) {
         return 0;
     }
-    /* A transport of a user's that is no asyncio transport inside. */
+    /* Not every transport of a program has _force_close(). */
     if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
         return tw_call_report(tls->base.loop, TW_TLS_FATAL_SSL, tls->lower,
                               NULL);

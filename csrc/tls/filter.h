@@ -1,10 +1,9 @@
-/* What lies under a TLS transport: a stream of ours, or any other transport.
+/* The transport below a TLS transport: a stream of ours, or any other.
 
    A stream of ours (TwStream) has the TLS transport as its sink: bytes and
-   events go from C to C.  Every other one (another TLS transport; one of a
-   user, in start_tls) gets an adapter, a BufferedProtocol that passes on
-   what it is told.  The functions below hide the difference; they do nothing
-   when there is no lower transport any more. */
+   events pass from C to C.  Any other (another TLS transport; one of the
+   program's, in start_tls) gets the adapter as its protocol.  These functions
+   hide the difference; they do nothing when the lower transport is lost. */
 #pragma once
 
 #include "net/stream.h"
@@ -14,29 +13,30 @@
 TW_MUSTCHECK tw_status tw_filter_open(TwTls *tls, int fd, PyObject *sock,
                                       PyObject *extra, PyObject *server);
 
-/* Slip between an open transport and its protocol. */
+/* Insert the TLS transport between an open transport and its protocol.
+   ValueError if the transport cannot be the lower one. */
 TW_MUSTCHECK tw_status tw_filter_slip_in(TwTls *tls, PyObject *lower);
 
-/* The connection is lost: cut the cycle. */
+/* The connection is lost: cut the reference cycle. */
 void tw_filter_cut(TwTls *tls);
 
-/* Hand down the engine's ciphertext.  `late`: it may wait for the end of the
-   running callback. */
+/* Write the engine's ciphertext to the lower transport. `late`: it may wait
+   until the running callback returns. */
 TW_MUSTCHECK tw_status tw_filter_send(TwTls *tls, bool late);
 
-/* The program must not be able to tell that anything was held back: what
-   only waits for the end of a callback leaves now. */
+/* Send what only waits until a callback returns. Called before anything by
+   which the program could notice that it waits. */
 TW_MUSTCHECK tw_status tw_filter_uncork(TwTls *tls);
 
-/* Ciphertext that waits below. */
+/* Bytes of ciphertext that wait in the stream below. */
 size_t tw_filter_waiting(TwTls *tls);
 
-/* Adapt the lower transport's marks to ours. */
+/* Derive the stream's marks from ours. */
 void tw_filter_set_marks(TwTls *tls);
 
-/* Our protocol is paused and waits for what the lower transport holds: a
-   stream that is not over its own high mark would drain without a word, and
-   so counts as full. */
+/* Our protocol is paused until the stream below has drained. Mark the
+   stream as full, so that it calls resume_writing() even if it is below its
+   high mark. */
 void tw_filter_tell_when_drained(TwTls *tls);
 
 TW_MUSTCHECK tw_status tw_filter_pause_reading(TwTls *tls);

@@ -9,7 +9,7 @@
 
 TwLibssl tw_tls_lib;
 
-/* Of the running wrap_bio() calls of this thread. */
+/* The captures of the wrap_bio() calls that run in this thread. */
 static _Thread_local TwCapture *libssl_capture;
 
 /* -- new and freed objects ------------------------------------------------ */
@@ -57,8 +57,8 @@ tw_capture_end(TwCapture *capture)
     libssl_capture = capture->outer;
 }
 
-/* The address of a C function of the ssl module: it lies in the file that
-   holds the ssl module, be it _ssl.so or the program itself. */
+/* The address of a C function of the ssl module. It lies in the file that
+   contains the module: _ssl.so or the interpreter. */
 static void *
 libssl_address(PyObject *f)
 {
@@ -91,8 +91,8 @@ libssl_identify(void *handle, const char *version)
     return NULL;
 }
 
-/* dlsym() on that handle searches the file and then what *it* is linked
-   with: not another libssl that some other module brought. */
+/* dlsym() on this handle searches the file and the libraries that it is
+   linked with, but no libssl that another module has loaded. */
 static const char *
 libssl_open(void *address, const char *version)
 {
@@ -102,7 +102,7 @@ libssl_open(void *address, const char *version)
     if (address == NULL || dladdr(address, &where) == 0) {
         return "the ssl module's file cannot be found";
     }
-    /* NOLOAD: a second copy of a library would be worse than none. */
+    /* NOLOAD: never load a second copy of the library. */
     handle = dlopen(where.dli_fname, RTLD_NOLOAD | RTLD_LAZY);
     if (handle == NULL) {
         handle = dlopen(NULL, RTLD_LAZY);

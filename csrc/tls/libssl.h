@@ -10,9 +10,9 @@
    layout of CPython's structs, and another libssl in the process is not taken
    for it.
 
-   What is per process by nature stands in tw_tls_lib: the functions, our
-   index of ex_data, our BIO method.  They are never unregistered.  Only
-   libssl.c and engine_openssl.c know OpenSSL. */
+   tw_tls_lib has what exists once per process: the functions, our index of
+   ex_data, our BIO method. They are never unregistered. Only libssl.c and
+   engine_openssl.c use OpenSSL. */
 #pragma once
 
 #include <openssl/bio.h>
@@ -69,8 +69,8 @@ extern TwLibssl tw_tls_lib;
 /* The SSL* whose back pointer is `inner`, or NULL. */
 SSL *tw_libssl_of(const TwCapture *capture, PyObject *inner);
 
-/* engine_openssl.c: the functions of the BIO method, and what to do when an
-   SSL goes away whose ex_data is ours. */
+/* engine_openssl.c: the functions of the BIO method, and the one that is
+   called when an SSL with our ex_data is freed. */
 int tw_openssl_bio_read(BIO *bio, char *p, size_t n, size_t *got);
 int tw_openssl_bio_write(BIO *bio, const char *p, size_t n, size_t *written);
 long tw_openssl_bio_ctrl(BIO *bio, int cmd, long larg, void *parg);

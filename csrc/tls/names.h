@@ -1,13 +1,12 @@
-/* What C asks of the ssl module and of tidewire._tls, kept in one tuple.
+/* Objects of the ssl module and of tidewire._tls that C uses, in one tuple.
 
    state->tls is made when TLS is used for the first time, so that programs
-   without TLS do not import the ssl module for us. */
+   without TLS do not import the ssl module. */
 #pragma once
 
 #include "core/state.h"
 
-/* The names of the ssl module that C asks for: state->tls is a tuple with
-   these at its places (tidewire._tls.C_NAMES). */
+/* The indexes in state->tls, which is tidewire._tls.C_NAMES. */
 enum {
     TW_TLS_HELPERS, /* the module tidewire._tls itself */
     TW_TLS_WANT_READ,
@@ -17,7 +16,7 @@ enum {
     TW_TLS_NAMES
 };
 
-/* Make state->tls if it is not there yet. */
+/* Make state->tls unless it exists. */
 TW_MUSTCHECK tw_status tw_engine_need_ssl(tw_state *state);
 
 static inline PyObject *

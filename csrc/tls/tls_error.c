@@ -6,7 +6,7 @@
 
 /* -- helpers in Python ---------------------------------------------------- */
 
-/* tidewire._tls.<name>(...), cold.  0, or -1 with an exception. */
+/* Call tidewire._tls.<name>(). 0, or -1 with an exception. */
 static tw_status
 error_helper(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
 {
@@ -24,7 +24,7 @@ error_helper(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
     return result == NULL ? -1 : 0;
 }
 
-/* A helper that must not make more trouble than there is. */
+/* The same; an exception is only reported. */
 tw_status
 tw_tls_tell(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
 {
@@ -59,7 +59,8 @@ tw_tls_log(TwTls *self, const char *text)
 
 /* -- errors --------------------------------------------------------------- */
 
-/* The waiter of create_connection() and the like gets its answer, once. */
+/* Resolve or reject the future that create_connection() and the like wait
+   for, once. */
 void
 tw_tls_wake_waiter(TwTls *self, PyObject *exc)
 {
@@ -79,7 +80,8 @@ tw_tls_wake_waiter(TwTls *self, PyObject *exc)
     Py_DECREF(waiter);
 }
 
-/* asyncio sends at once what the program writes: it leaves before the end. */
+/* asyncio sends at once what the program writes, so it is sent before the
+   connection ends. */
 tw_status
 tw_tls_cut_off(TwTls *self, TwTlsState state, PyObject *exc)
 {
@@ -92,7 +94,7 @@ tw_tls_cut_off(TwTls *self, TwTlsState state, PyObject *exc)
     return tw_filter_force_close(self, exc);
 }
 
-/* Close with `exc`, report it. */
+/* Close with `exc` and report it. */
 tw_status
 tw_tls_fail(TwTls *self, PyObject *exc, const char *message)
 {

@@ -1,4 +1,4 @@
-/* From state to state: handshake, shutdown, loss, errors. */
+/* The changes of state: handshake, shutdown, loss. */
 #include "base/compat.h"
 #include "tls/filter.h"
 #include "tls/names.h"
@@ -99,8 +99,8 @@ flow_handshake(TwTls *self)
     return handshake_failed(self);
 }
 
-/* Drive on with what is there; afterwards the memory that was lent, or is
-   empty, goes back. */
+/* Call drive(), then end the loan of the ciphertext and return empty
+   memory. */
 static tw_status
 flow_drive(TwTls *self, tw_status (*drive)(TwTls *self))
 {
@@ -147,7 +147,7 @@ flow_shutdown(TwTls *self)
     int result = TW_ENGINE_DONE;
 
     if (tw_engine_is_busy(self->engine)) {
-        return 0; /* comes again with the next ciphertext, or the timeout */
+        return 0; /* the next ciphertext or the timeout calls this again */
     }
     if (!(self->base.flags & TW_F_EOF_GOT)) {
         result = tw_engine_unwrap(self->engine);
@@ -170,8 +170,8 @@ flow_shutdown(TwTls *self)
     if (tw_filter_send(self, false) < 0 || tw_tls_tell_eof(self) < 0) {
         return -1;
     }
-    /* The lower transport first sends what it has, which a peer that does
-       not read can delay for ever: the timeout holds until it is lost. */
+    /* The lower transport first sends what it has. A peer that does not
+       read can delay that for ever, so the timeout runs until it is lost. */
     if (self->timer == NULL && !tw_tls_is_lost(self)
         && tw_tls_start_timer(self, self->shutdown_timeout) < 0) {
         return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
@@ -179,7 +179,7 @@ flow_shutdown(TwTls *self)
     return tw_filter_close_soon(self);
 }
 
-/* The end of FLUSHING: everything is read and encrypted. */
+/* FLUSHING is over when everything is read and encrypted. */
 static tw_status
 flow_flushed(TwTls *self)
 {
@@ -189,7 +189,7 @@ flow_flushed(TwTls *self)
     if ((self->base.flags & (TW_F_EOF_GOT | TW_F_READ_PAUSED | TW_F_CLOSING))
             == (TW_F_EOF_GOT | TW_F_READ_PAUSED)
         && tw_engine_bound(self->engine) > 0) {
-        return 0; /* paused again with data left: resume_reading() goes on */
+        return 0; /* paused again with data left: resume_reading() continues */
     }
     if (tw_tls_write_backlog(self, true) < 0) {
         return -1;
@@ -311,7 +311,7 @@ tw_tls_resumed(TwTls *self)
                                            : flow_drive(self, flow_advance);
 }
 
-/* True (1): the lower transport is to stay open for now. */
+/* 1: keep the lower transport open for now; 0: close it; -1. */
 static int
 flow_eof(TwTls *self)
 {
@@ -376,8 +376,8 @@ tw_tls_lost(TwTls *self, PyObject *exc)
         self->app = TW_APP_LOST;
         Py_XSETREF(self->base.lost_exc,
                    exc == Py_None ? NULL : Py_XNewRef(exc));
-        /* Nothing may keep the connection when this is over: no cycle, no
-           place in a queue. */
+        /* Called at once: a handle in the queue would keep the connection
+           alive. */
         status = tw_transport_call_lost(&self->base);
     }
     else {

@@ -4,15 +4,6 @@
 #include "tls/names.h"
 #include "tls/tls_transport.h"
 
-static PyObject *
-info_result(tw_status status)
-{
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
 /* -- limits --------------------------------------------------------------- */
 
 static tw_status
@@ -41,7 +32,7 @@ tw_tls_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
         return NULL;
     }
     tw_filter_set_marks(self);
-    return info_result(tw_tls_control_writing(self, false));
+    return tw_tls_result(tw_tls_control_writing(self, false));
 }
 
 PyObject *
@@ -78,7 +69,7 @@ tw_tls_meth_set_read_buffer_limits(PyObject *op, PyObject *const *args,
         < 0) {
         return NULL;
     }
-    return info_result(tw_tls_control_reading(self));
+    return tw_tls_result(tw_tls_control_reading(self));
 }
 
 PyObject *
@@ -98,8 +89,8 @@ tw_tls_meth_get_read_buffer_size(PyObject *op, PyObject *unused)
 
 /* -- extra info ----------------------------------------------------------- */
 
-/* What the SSL object knows, asked when first wanted: new reference; NULL
-   without an exception for another name. */
+/* Ask the SSL object: a new reference; NULL without an exception for
+   another name. */
 static PyObject *
 tls_info_make(TwTls *self, PyObject *name)
 {

@@ -1,4 +1,4 @@
-/* From the cipher to the protocol. */
+/* Decrypt and deliver to the protocol. */
 #include "base/compat.h"
 #include "core/spare.h"
 #include "net/reader.h"
@@ -6,8 +6,8 @@
 #include "tls/names.h"
 #include "tls/tls_transport.h"
 
-/* More plaintext than this comes in several objects: seven full records.
-   Bigger blocks would be mapped afresh each time, and paid in page faults. */
+/* The most plaintext in one object: seven full records. malloc() would map
+   bigger blocks anew each time, with a page fault for each 4 KiB. */
 #define READ_MOST (112 * 1024)
 
 /* In this file `last` is what the engine's read() returned last: bytes, 0 for
@@ -44,9 +44,9 @@ tw_tls_tell_eof(TwTls *self)
     return 0;
 }
 
-/* close_notify came: asyncio tells the protocol, and shuts down. */
+/* close_notify came: call eof_received() and shut down, as asyncio. */
 static tw_status
-read_eof(TwTls *self)
+tls_read_eof(TwTls *self)
 {
     if (tw_tls_tell_eof(self) < 0) {
         return -1;
@@ -54,26 +54,26 @@ read_eof(TwTls *self)
     return self->state == TW_TLS_WRAPPED ? tw_tls_close(self) : 0;
 }
 
-/* What the engine said last, now that the data was delivered. */
+/* Handle what the engine returned last, after the data was delivered. */
 static tw_status
-read_ended(TwTls *self, Py_ssize_t last)
+tls_read_ended(TwTls *self, Py_ssize_t last)
 {
     PyObject *exc = TW_TAKE(self->read_error);
 
     if (exc != NULL) {
         if (!tw_tls_is_readable(self)) {
-            Py_DECREF(exc); /* aborted meanwhile: nobody cares */
+            Py_DECREF(exc); /* aborted meanwhile: the error is not reported */
             return 0;
         }
         tw_err_restore_steal(exc);
         return tw_tls_read_failed(self);
     }
-    return last == 0 ? read_eof(self) : 0;
+    return last == 0 ? tls_read_eof(self) : 0;
 }
 
-/* Fill p[0:n] as far as the data goes; notes how it ended. */
+/* Fill p[0:n] as far as there is data: returns how much, sets `last`. */
 static size_t
-read_fill(TwTls *self, char *p, size_t n, Py_ssize_t *last)
+tls_read_fill(TwTls *self, char *p, size_t n, Py_ssize_t *last)
 {
     size_t off = 0;
 
@@ -92,18 +92,18 @@ read_fill(TwTls *self, char *p, size_t n, Py_ssize_t *last)
 
 /* -- Protocol: one bytes object for all that is there --------------------- */
 
-/* Room for n bytes, the first or more of them. */
+/* Make `data` n bytes long. */
 static tw_status
-read_make_room(TwTls *self, TwSpare *data, size_t n)
+tls_read_make_room(TwTls *self, TwSpare *data, size_t n)
 {
     return data->bytes == NULL ? tw_spare_new(self->base.loop, n, data)
                                : tw_spare_resize(data, n);
 }
 
-/* How many bytes are in `data`; none: it is NULL.  Or -1 with an exception,
-   and it is NULL. */
+/* Decrypt into `data`: how many bytes; it stays NULL for none. -1 with an
+   exception, and it is NULL. */
 static Py_ssize_t
-read_bytes(TwTls *self, TwSpare *data, Py_ssize_t *last)
+tls_read_joined(TwTls *self, TwSpare *data, Py_ssize_t *last)
 {
     size_t size = 0, bound = tw_engine_bound(self->engine);
 
@@ -111,11 +111,11 @@ read_bytes(TwTls *self, TwSpare *data, Py_ssize_t *last)
         if (bound > READ_MOST - size) {
             bound = READ_MOST - size;
         }
-        if (read_make_room(self, data, size + bound) < 0) {
+        if (tls_read_make_room(self, data, size + bound) < 0) {
             return -1;
         }
-        size += read_fill(self, PyBytes_AS_STRING(data->bytes) + size, bound,
-                          last);
+        size += tls_read_fill(self, PyBytes_AS_STRING(data->bytes) + size,
+                              bound, last);
         if (*last <= 0) {
             break;
         }
@@ -129,11 +129,11 @@ read_bytes(TwTls *self, TwSpare *data, Py_ssize_t *last)
 
 /* 1: there may be more; 0: no more; -1. */
 static int
-read_copied(TwTls *self)
+tls_read_copied(TwTls *self)
 {
     Py_ssize_t last = TW_ENGINE_WANT;
     TwSpare data = {0};
-    Py_ssize_t n = read_bytes(self, &data, &last);
+    Py_ssize_t n = tls_read_joined(self, &data, &last);
     PyObject *result;
 
     if (n < 0) {
@@ -152,7 +152,7 @@ read_copied(TwTls *self)
     else if (data.bytes != NULL) {
         tw_spare_give(self->base.loop, &data);
     }
-    if (read_ended(self, last) < 0) {
+    if (tls_read_ended(self, last) < 0) {
         return -1;
     }
     return last > 0;
@@ -160,12 +160,12 @@ read_copied(TwTls *self)
 
 /* -- asyncio's StreamReader: into its buffer ------------------------------ */
 
-/* n bytes at offset `at` of the reader's room, as read_fill.  Exported
-   meanwhile: a callback of the ssl module, or another thread while the engine
-   gives the GIL away, must not resize it. */
+/* tls_read_fill() for n bytes at offset `at` of the reader's room. The
+   buffer is exported meanwhile: a callback of the ssl module, or another
+   thread while the engine has dropped the GIL, must not resize it. */
 static Py_ssize_t
-read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
-               Py_ssize_t *last)
+tls_read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
+                   Py_ssize_t *last)
 {
     char *p = tw_reader_room(reader, at + n);
     Py_buffer view;
@@ -175,15 +175,14 @@ read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
         || PyObject_GetBuffer(reader->buffer, &view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    got = read_fill(self, p + at, n, last);
+    got = tls_read_fill(self, p + at, n, last);
     PyBuffer_Release(&view);
     return (Py_ssize_t)got;
 }
 
-/* Bytes that are in the reader's buffer now, behind what it had; or -1 with
-   an exception. */
+/* Append to the reader's buffer: how many bytes, or -1 with an exception. */
 static Py_ssize_t
-read_into_reader(TwTls *self, TwReader *reader, Py_ssize_t *last)
+tls_read_into_reader(TwTls *self, TwReader *reader, Py_ssize_t *last)
 {
     size_t size = 0, bound = tw_engine_bound(self->engine);
 
@@ -191,7 +190,7 @@ read_into_reader(TwTls *self, TwReader *reader, Py_ssize_t *last)
         if (bound > READ_MOST - size) {
             bound = READ_MOST - size;
         }
-        Py_ssize_t got = read_fill_room(self, reader, size, bound, last);
+        Py_ssize_t got = tls_read_fill_room(self, reader, size, bound, last);
         if (got < 0) {
             return -1;
         }
@@ -206,10 +205,10 @@ read_into_reader(TwTls *self, TwReader *reader, Py_ssize_t *last)
 
 /* 1: there may be more; 0: no more; -1. */
 static int
-read_to_reader(TwTls *self, TwReader *reader)
+tls_read_to_reader(TwTls *self, TwReader *reader)
 {
     Py_ssize_t last = TW_ENGINE_WANT;
-    Py_ssize_t size = read_into_reader(self, reader, &last);
+    Py_ssize_t size = tls_read_into_reader(self, reader, &last);
     tw_status status = -1;
 
     if (size >= 0) {
@@ -220,7 +219,7 @@ read_to_reader(TwTls *self, TwReader *reader)
     if (status < 0) {
         return tw_tls_read_failed(self);
     }
-    if (read_ended(self, last) < 0) {
+    if (tls_read_ended(self, last) < 0) {
         return -1;
     }
     return last > 0;
@@ -228,9 +227,9 @@ read_to_reader(TwTls *self, TwReader *reader)
 
 /* -- BufferedProtocol: into the protocol's own memory --------------------- */
 
-/* get_buffer() and its memory.  0, or -1 with an exception. */
+/* Call get_buffer() and export its memory. 0, or -1 with an exception. */
 static tw_status
-read_get_buffer(TwTls *self, Py_buffer *view)
+tls_read_get_buffer(TwTls *self, Py_buffer *view)
 {
     PyObject *hint, *buffer = NULL;
     tw_status status;
@@ -255,10 +254,10 @@ read_get_buffer(TwTls *self, Py_buffer *view)
     return status;
 }
 
-/* buffer_updated() of `giver`, which gave the buffer; as with asyncio of its
-   successor, if get_buffer() set a BufferedProtocol in its place. */
+/* Call buffer_updated() of `giver`, whose buffer it is. As in asyncio, if
+   get_buffer() has set another BufferedProtocol, that one is called. */
 static tw_status
-read_updated(TwTls *self, PyObject *giver, size_t n)
+tls_read_updated(TwTls *self, PyObject *giver, size_t n)
 {
     PyObject *count = PyLong_FromSize_t(n), *context, *result = NULL;
     PyObject *argv[2];
@@ -280,44 +279,44 @@ read_updated(TwTls *self, PyObject *giver, size_t n)
     return result == NULL ? -1 : 0;
 }
 
-/* One buffer of `giver`'s.  1: there may be more; 0: no more; -1. */
+/* Fill one buffer of `giver`. 1: there may be more; 0: no more; -1. */
 static int
-read_one_buffer(TwTls *self, PyObject *giver)
+tls_read_one_buffer(TwTls *self, PyObject *giver)
 {
     Py_ssize_t last = TW_ENGINE_WANT;
     Py_buffer view;
     size_t n = 0;
 
-    if (read_get_buffer(self, &view) < 0) {
+    if (tls_read_get_buffer(self, &view) < 0) {
         return tw_tls_read_failed(self);
     }
     if (tw_tls_is_readable(self)) {
-        n = read_fill(self, view.buf, (size_t)view.len, &last);
+        n = tls_read_fill(self, view.buf, (size_t)view.len, &last);
     }
-    /* Released first: the callback may resize it. */
+    /* Release it first, because the callback may resize it. */
     PyBuffer_Release(&view);
     if (n > 0 && self->base.protocol != NULL && tw_tls_is_readable(self)
-        && read_updated(self, giver, n) < 0) {
+        && tls_read_updated(self, giver, n) < 0) {
         return tw_tls_read_failed(self);
     }
-    if (read_ended(self, last) < 0) {
+    if (tls_read_ended(self, last) < 0) {
         return -1;
     }
     return last > 0;
 }
 
 static int
-read_buffered(TwTls *self)
+tls_read_buffered(TwTls *self)
 {
     PyObject *giver = Py_NewRef(self->base.protocol);
-    int more = read_one_buffer(self, giver);
+    int more = tls_read_one_buffer(self, giver);
 
     Py_DECREF(giver);
     return more;
 }
 
 static bool
-read_may_go_on(TwTls *self)
+tls_read_may_go_on(TwTls *self)
 {
     return tw_tls_is_readable(self) && !(self->base.flags & TW_F_READ_PAUSED)
            && self->base.protocol != NULL
@@ -326,18 +325,18 @@ read_may_go_on(TwTls *self)
 
 /* -- the loop ------------------------------------------------------------- */
 
-/* The protocol may change its kind, pause, close from within. */
+/* Each callback may pause, close, or set another kind of protocol. */
 static tw_status
-read_deliver(TwTls *self)
+tls_read_deliver(TwTls *self)
 {
     TwReader reader;
     int more = 1;
 
-    while (more > 0 && read_may_go_on(self)) {
-        more = self->base.flags & TW_F_BUFFERED ? read_buffered(self)
+    while (more > 0 && tls_read_may_go_on(self)) {
+        more = self->base.flags & TW_F_BUFFERED ? tls_read_buffered(self)
                : tw_reader_find(&self->base, &reader)
-                   ? read_to_reader(self, &reader)
-                   : read_copied(self);
+                   ? tls_read_to_reader(self, &reader)
+                   : tls_read_copied(self);
     }
     return more < 0 ? -1 : 0;
 }
@@ -352,7 +351,7 @@ tw_tls_read(TwTls *self)
         return 0;
     }
     self->in_read = 1;
-    status = read_deliver(self);
+    status = tls_read_deliver(self);
     self->in_read = 0;
     if (status < 0) {
         return -1;

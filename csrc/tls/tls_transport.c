@@ -1,203 +1,8 @@
+/* The type of TLS transports: closing, reading on and off, attributes. */
 #include "tls/tls_transport.h"
 
 #include "base/compat.h"
 #include "tls/filter.h"
-
-/* -- making --------------------------------------------------------------- */
-
-static size_t
-tls_buffer_size(TwTransport *base)
-{
-    return tw_tls_buffer_size((TwTls *)base);
-}
-
-static void
-tls_buffer_clear(TwTransport *base)
-{
-    tw_bufq_clear(&((TwTls *)base)->backlog);
-}
-
-static tw_status
-tls_started(TwTransport *base)
-{
-    return 0;
-}
-
-static void
-tls_after_lost(TwTransport *base, PyObject *exc)
-{
-}
-
-/* resume_reading(), in its turn.  connection_made() and connection_lost()
-   are called by the handshake and by the lower transport's loss. */
-static tw_status
-tls_step(PyObject *op)
-{
-    TwTls *self = (TwTls *)op;
-
-    self->resuming = 0;
-    return self->base.flags & TW_F_READ_PAUSED ? 0 : tw_tls_resumed(self);
-}
-
-static const TwTransportOps tls_ops = {
-    .step = {tls_step},
-    .buffer_size = tls_buffer_size,
-    .buffer_clear = tls_buffer_clear,
-    .started = tls_started,
-    .lost = tls_after_lost,
-};
-
-/* What tidewire._tls gives for a new transport. */
-typedef struct {
-    PyObject *protocol, *sslcontext, *waiter, *hostname, *context;
-    PyObject *handshake_timeout, *shutdown_timeout;
-    int server_side, call_connection_made;
-} TwTlsArgs;
-
-static TwTls *
-tls_new(TwLoop *loop, const TwTlsArgs *args)
-{
-    PyTypeObject *type = loop->state->tls_type;
-    TwTls *self = (TwTls *)type->tp_alloc(type, 0);
-
-    if (self == NULL) {
-        return NULL;
-    }
-    self->base.flags = TW_F_MADE | TW_F_CLOSING; /* nothing to warn of yet */
-    if (tw_transport_init(&self->base, loop, &tls_ops, args->protocol, NULL,
-                          NULL, args->waiter)
-        < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    self->base.high = TW_TLS_WRITE_HIGH;
-    self->base.low = TW_TLS_WRITE_HIGH / 4;
-    self->read_high = TW_TLS_READ_HIGH;
-    self->read_low = TW_TLS_READ_HIGH / 4;
-    self->app = args->call_connection_made ? TW_APP_INIT : TW_APP_MADE;
-    self->sslcontext = Py_NewRef(args->sslcontext);
-    self->handshake_timeout = Py_NewRef(args->handshake_timeout);
-    self->shutdown_timeout = Py_NewRef(args->shutdown_timeout);
-    self->engine = tw_engine_new(loop, args->sslcontext, args->server_side,
-                                 args->hostname, self->base.context);
-    if (self->engine == NULL) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    self->base.flags &= ~TW_F_CLOSING;
-    return self;
-}
-
-#define TLS_NEW_FORMAT "O!OOOpOOOp"
-/* tls_open(loop, protocol, sslcontext, waiter, server_side, hostname,
-   handshake_timeout, shutdown_timeout, call_connection_made, sock, extra,
-   server): on a connected socket. */
-static PyObject *
-tls_open(PyObject *module, PyObject *args)
-{
-    tw_state *state = PyModule_GetState(module);
-    PyObject *sock, *extra, *server, *loop;
-    TwTlsArgs a;
-    TwTls *self;
-    int fd;
-
-    if (!PyArg_ParseTuple(args, TLS_NEW_FORMAT "OOO:tls_open",
-                          state->loop_type, &loop, &a.protocol,
-                          &a.sslcontext, &a.waiter, &a.server_side,
-                          &a.hostname, &a.handshake_timeout,
-                          &a.shutdown_timeout, &a.call_connection_made, &sock,
-                          &extra, &server)) {
-        return NULL;
-    }
-    fd = PyObject_AsFileDescriptor(sock);
-    if (fd < 0 || tw_loop_check_open((TwLoop *)loop) < 0) {
-        return NULL;
-    }
-    self = tls_new((TwLoop *)loop, &a);
-    if (self != NULL && tw_filter_open(self, fd, sock, extra, server) < 0) {
-        self->base.flags |= TW_F_CLOSING;
-        Py_CLEAR(self);
-    }
-    return (PyObject *)self;
-}
-
-/* tls_over(loop, ..., call_connection_made): without a lower transport. */
-static PyObject *
-tls_over(PyObject *module, PyObject *args)
-{
-    tw_state *state = PyModule_GetState(module);
-    PyObject *loop;
-    TwTlsArgs a;
-
-    if (!PyArg_ParseTuple(args, TLS_NEW_FORMAT ":tls_over", state->loop_type,
-                          &loop, &a.protocol, &a.sslcontext, &a.waiter,
-                          &a.server_side, &a.hostname, &a.handshake_timeout,
-                          &a.shutdown_timeout, &a.call_connection_made)) {
-        return NULL;
-    }
-    return (PyObject *)tls_new((TwLoop *)loop, &a);
-}
-
-/* -- for tidewire._tls ---------------------------------------------------- */
-
-static PyObject *
-tls_result(tw_status status)
-{
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-/* Slip between `lower` and its protocol. */
-static PyObject *
-tls_meth_slip_in(PyObject *op, PyObject *lower)
-{
-    return tls_result(tw_filter_slip_in((TwTls *)op, lower));
-}
-
-/* Ciphertext that somebody else had read. */
-static PyObject *
-tls_meth_feed(PyObject *op, PyObject *data)
-{
-    TwTls *self = (TwTls *)op;
-    Py_buffer view;
-    tw_status status;
-
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return NULL;
-    }
-    status = tw_engine_lend(self->engine, view.buf, (size_t)view.len);
-    if (status == 0) {
-        status = tw_engine_keep(self->engine);
-    }
-    PyBuffer_Release(&view);
-    return tls_result(status);
-}
-
-/* For CPython's own tests, as in asyncio: plaintext that waits. */
-static PyObject *
-tls_meth_append_backlog(PyObject *op, PyObject *data)
-{
-    TwTls *self = (TwTls *)op;
-
-    if (!PyBytes_CheckExact(data)) {
-        return PyErr_Format(PyExc_TypeError, "bytes expected");
-    }
-    return tls_result(tw_bufq_push(&self->backlog, data, 0));
-}
-
-static PyObject *
-tls_meth_begin(PyObject *op, PyObject *unused)
-{
-    return tls_result(tw_tls_made((TwTls *)op));
-}
-
-static PyObject *
-tls_meth_on_timeout(PyObject *op, PyObject *unused)
-{
-    return tls_result(tw_tls_timeout((TwTls *)op));
-}
 
 /* -- closing -------------------------------------------------------------- */
 
@@ -209,19 +14,19 @@ tls_meth_close(PyObject *op, PyObject *unused)
     if (self->base.flags & TW_F_CLOSING) {
         Py_RETURN_NONE;
     }
-    return tls_result(tw_tls_close(self));
+    return tw_tls_result(tw_tls_close(self));
 }
 
 static PyObject *
 tls_meth_abort(PyObject *op, PyObject *unused)
 {
-    return tls_result(tw_tls_abort((TwTls *)op, NULL));
+    return tw_tls_result(tw_tls_abort((TwTls *)op, NULL));
 }
 
 static PyObject *
 tls_meth_force_close(PyObject *op, PyObject *exc)
 {
-    return tls_result(tw_tls_abort((TwTls *)op, exc));
+    return tw_tls_result(tw_tls_abort((TwTls *)op, exc));
 }
 
 static PyObject *
@@ -268,7 +73,7 @@ tls_meth_resume_reading(PyObject *op, PyObject *unused)
         Py_RETURN_NONE;
     }
     self->resuming = 1;
-    return tls_result(tw_loop_push_step(self->base.loop, op));
+    return tw_tls_result(tw_loop_push_step(self->base.loop, op));
 }
 
 static PyObject *
@@ -339,7 +144,8 @@ tls_traverse(PyObject *op, visitproc visit, void *arg)
                        : tw_transport_traverse(&self->base, visit, arg);
 }
 
-/* The engine stays until the end: methods of a cleared object still ask it. */
+/* The engine stays until dealloc, because methods of a cleared object use
+   it. */
 static int
 tls_clear(PyObject *op)
 {
@@ -451,11 +257,11 @@ static PyMethodDef tls_methods[] = {
 "while reading is paused.  With low alone high is 4*low, with high alone low\n"
 "is high//4.  ValueError unless high >= low >= 0.")},
     {"_force_close", tls_meth_force_close, METH_O, NULL},
-    {"_slip_in", tls_meth_slip_in, METH_O, NULL},
-    {"_feed", tls_meth_feed, METH_O, NULL},
-    {"_test__append_write_backlog", tls_meth_append_backlog, METH_O, NULL},
-    {"_begin", tls_meth_begin, METH_NOARGS, NULL},
-    {"_on_timeout", tls_meth_on_timeout, METH_NOARGS, NULL},
+    {"_slip_in", tw_tls_meth_slip_in, METH_O, NULL},
+    {"_feed", tw_tls_meth_feed, METH_O, NULL},
+    {"_test__append_write_backlog", tw_tls_meth_append_backlog, METH_O, NULL},
+    {"_begin", tw_tls_meth_begin, METH_NOARGS, NULL},
+    {"_on_timeout", tw_tls_meth_on_timeout, METH_NOARGS, NULL},
     {NULL},
 };
 
@@ -495,14 +301,6 @@ static PyType_Spec tls_spec = {
     .slots = tls_slots,
 };
 
-static PyMethodDef tls_module_methods[] = {
-    {"tls_open", tls_open, METH_VARARGS, PyDoc_STR(
-"For tidewire._tls: a TLS transport on a connected socket.")},
-    {"tls_over", tls_over, METH_VARARGS, PyDoc_STR(
-"For tidewire._tls: a TLS transport without a lower one yet.")},
-    {NULL},
-};
-
 tw_status
 tw_tls_transport_setup(tw_state *state, PyObject *module)
 {
@@ -512,5 +310,5 @@ tw_tls_transport_setup(tw_state *state, PyObject *module)
         || tw_transport_add_marks(state->tls_type, "FALLBACK") < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, tls_module_methods);
+    return PyModule_AddFunctions(module, tw_tls_make_methods);
 }

@@ -1,31 +1,38 @@
 /* TLS transports: the state machine between a protocol and a lower transport.
 
-   States (asyncio's):  UNWRAPPED -> HANDSHAKE -> WRAPPED -> FLUSHING ->
-   SHUTDOWN, and UNWRAPPED again when aborted or lost.  FLUSHING: nothing new
-   is accepted, what is there goes both ways; SHUTDOWN: our close_notify is
-   out, the peer's is awaited.
+   States (asyncio's): UNWRAPPED -> HANDSHAKE -> WRAPPED -> FLUSHING ->
+   SHUTDOWN, and UNWRAPPED again when aborted or lost. FLUSHING: write() is
+   ignored, waiting data is still moved in both directions; SHUTDOWN: our
+   close_notify is sent, the peer's is not here yet.
 
-   Who calls whom.  The lower side (filter.h) brings ciphertext and events;
-   tls_read.c hands plaintext to the protocol; tls_write.c takes it from the
-   program; tls_flow.c moves from state to state.  Any call to the protocol,
-   and any call into the engine, may close or abort the transport: after it
-   look at the state again.
+   Who calls whom. The lower transport (filter.h) calls tls_flow.c with
+   ciphertext and events; tls_flow.c changes the state; tls_read.c calls the
+   protocol with plaintext; the program calls tls_write.c. Any call to the
+   protocol or into the engine may close or abort the transport: check the
+   state again after it.
 
-   Ownership.  The transport owns its engine, the lower transport, the SSL
-   context; the lower transport owns it as its sink or protocol: a cycle for
-   the collector, cut when the connection is lost.  Plaintext that cannot be
-   encrypted yet (handshake, renegotiation), or that need not yet (the kernel
-   is full), waits in `backlog` as references; ciphertext waits in the lower
-   transport.  Both count as write buffer.
+   Ownership. The transport owns its engine, the lower transport and the SSL
+   context. The lower transport owns it as its sink or protocol; this cycle
+   is cut when the connection is lost. Plaintext waits in `backlog`, by
+   reference, while it cannot be encrypted (handshake, renegotiation) or
+   while the lower transport is full. Ciphertext waits in the lower
+   transport. Both count as write buffer.
 
-   All on the loop's thread.  tw_status -1: an exception leaves the loop. */
+   Flags. TW_F_CLOSING: close() or abort() was called, or the connection is
+   lost. TW_F_EOF_GOT: the lower transport's end of file. TW_F_READ_PAUSED
+   and TW_F_WRITE_PAUSED: the program's pause_reading(), our
+   pause_writing(). TW_F_LOST_SCHEDULED: the lower connection is lost;
+   TW_F_LOST follows with connection_lost().
+
+   Everything runs on the loop's thread. tw_status -1: an exception leaves
+   the loop. */
 #pragma once
 
 #include "base/bufq.h"
 #include "net/transport.h"
 #include "tls/engine.h"
 
-/* asyncio's marks for TLS. */
+/* asyncio's default limits for TLS. */
 #define TW_TLS_WRITE_HIGH (512 * 1024)
 #define TW_TLS_READ_HIGH (256 * 1024)
 
@@ -37,7 +44,7 @@ typedef enum {
     TW_TLS_SHUTDOWN
 } TwTlsState;
 
-/* Where the protocol stands. */
+/* The last callback of the protocol. */
 typedef enum {
     TW_APP_INIT, /* before connection_made */
     TW_APP_MADE,
@@ -66,9 +73,10 @@ typedef struct TwTls {
     unsigned is_done : 1;       /* the handshake was completed */
     unsigned lower_paused : 1;  /* we paused the lower transport */
     unsigned lower_full : 1;    /* the lower transport paused our writing */
-    unsigned resuming : 1;      /* resume_reading() stands in the queue */
+    unsigned resuming : 1;      /* resume_reading() is in the ready queue */
     unsigned in_read : 1;       /* the read loop is on the stack */
-    unsigned flush_late : 1;    /* ... and owes the shutdown's first part */
+    unsigned flush_late : 1;    /* flow_flush() was put off until the loop
+                                   ends */
     unsigned in_write : 1;      /* the write loop is on the stack */
 } TwTls;
 
@@ -76,7 +84,7 @@ typedef struct TwTls {
 
 /* The lower connection is there: begin the handshake. */
 TW_MUSTCHECK tw_status tw_tls_made(TwTls *self);
-/* Ciphertext came; p is valid during the call. */
+/* Ciphertext came; p is valid during the call only. */
 TW_MUSTCHECK tw_status tw_tls_data(TwTls *self, const char *p, size_t n);
 /* The peer ended its side.  1: keep the lower transport open; 0: close it;
    -1 as a tw_status. */
@@ -88,9 +96,10 @@ TW_MUSTCHECK tw_status tw_tls_lost(TwTls *self, PyObject *exc);
 TW_MUSTCHECK tw_status tw_tls_close(TwTls *self);
 /* abort() and _force_close(). */
 TW_MUSTCHECK tw_status tw_tls_abort(TwTls *self, PyObject *exc);
-/* What resume_reading() does in its turn. */
+/* resume_reading() continues here in a later turn. */
 TW_MUSTCHECK tw_status tw_tls_resumed(TwTls *self);
-/* Deliver what can be read, answer, and shut down if that was put off. */
+/* Deliver what can be read, send what that produced, and continue a
+   shutdown that was put off. */
 TW_MUSTCHECK tw_status tw_tls_pump(TwTls *self);
 
 /* -- tls_error.c ---------------------------------------------------------- */
@@ -106,7 +115,7 @@ TW_MUSTCHECK tw_status tw_tls_cut_off(TwTls *self, TwTlsState state,
                                       PyObject *exc);
 /* asyncio's _fatal_error() for the exception that is set: closes the lower
    transport with it, and reports it (OSErrors in debug mode only).
-   KeyboardInterrupt and SystemExit only come back as -1. */
+   KeyboardInterrupt and SystemExit are not handled: -1. */
 TW_MUSTCHECK tw_status tw_tls_fatal(TwTls *self, const char *message);
 /* The same in the middle of a read, with asyncio's message for it. */
 TW_MUSTCHECK tw_status tw_tls_read_failed(TwTls *self);
@@ -116,7 +125,8 @@ TW_MUSTCHECK tw_status tw_tls_fail(TwTls *self, PyObject *exc,
 /* Is the exception that is set an ssl.SSLError? */
 bool tw_tls_is_ssl_error(const TwTls *self);
 
-/* The waiter of create_connection() and the like gets its answer, once. */
+/* Resolve or reject the future that create_connection() and the like wait
+   for, once. */
 void tw_tls_wake_waiter(TwTls *self, PyObject *exc);
 
 /* Debug mode: log text % adapter. */
@@ -126,7 +136,7 @@ TW_MUSTCHECK tw_status tw_tls_log(TwTls *self, const char *text);
 TW_MUSTCHECK tw_status tw_tls_tell(TwTls *self, PyObject *name, PyObject *a,
                                    PyObject *b);
 
-/* Have tw_tls_timeout() called after so many seconds; not any more. */
+/* Call tw_tls_timeout() after so many seconds; cancel that. */
 TW_MUSTCHECK tw_status tw_tls_start_timer(TwTls *self, PyObject *seconds);
 void tw_tls_stop_timer(TwTls *self);
 /* The timeout of the present state is over. */
@@ -136,28 +146,28 @@ TW_MUSTCHECK tw_status tw_tls_timeout(TwTls *self);
 
 /* Decrypt and deliver all that is there, unless paused. */
 TW_MUSTCHECK tw_status tw_tls_read(TwTls *self);
-/* Pause or resume the lower transport by the read limits. */
+/* Pause or resume the lower transport as the read limits say. */
 TW_MUSTCHECK tw_status tw_tls_control_reading(TwTls *self);
 /* protocol.eof_received(), once. */
 TW_MUSTCHECK tw_status tw_tls_tell_eof(TwTls *self);
 
 /* -- tls_write.c ---------------------------------------------------------- */
 
-/* Plaintext of the program: `bytes` is the object that holds p, or NULL for
-   memory that may change.  Counts and ignores it when closing. */
+/* Write plaintext: `bytes` is the object that has p, or NULL for memory
+   that may change. Ignored and counted when closing. */
 TW_MUSTCHECK tw_status tw_tls_put(TwTls *self, PyObject *bytes, const char *p,
                                   size_t n);
-/* Encrypt the backlog, as much as the lower transport should get now; or
-   `all` of it. */
+/* Encrypt the backlog until the lower transport is full, or `all` of it. */
 TW_MUSTCHECK tw_status tw_tls_write_backlog(TwTls *self, bool all);
 /* The lower transport has room again. */
 TW_MUSTCHECK tw_status tw_tls_drained(TwTls *self);
-/* Hand ciphertext down, then tell the protocol to pause or resume. */
+/* Write ciphertext to the lower transport, then pause or resume the
+   protocol. */
 TW_MUSTCHECK tw_status tw_tls_flush(TwTls *self);
-/* pause_writing() and resume_writing() of the protocol; `own`: in our
-   context, else in the caller's. */
+/* Call the protocol's pause_writing() or resume_writing() if a limit was
+   crossed; `own`: in our context, else in the caller's. */
 TW_MUSTCHECK tw_status tw_tls_control_writing(TwTls *self, bool own);
-/* Plaintext and ciphertext that wait. */
+/* Bytes of plaintext and ciphertext that wait. */
 size_t tw_tls_buffer_size(TwTls *self);
 
 PyObject *tw_tls_meth_write(PyObject *self, PyObject *const *args,
@@ -182,7 +192,27 @@ PyObject *tw_tls_meth_get_read_buffer_size(PyObject *self, PyObject *unused);
 PyObject *tw_tls_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                      Py_ssize_t nargs, PyObject *kwnames);
 
+/* -- tls_make.c ----------------------------------------------------------- */
+
+/* For start_tls(): go above `lower` (ValueError if it cannot be the lower
+   transport); add ciphertext that was read before; start the handshake. */
+PyObject *tw_tls_meth_slip_in(PyObject *self, PyObject *lower);
+PyObject *tw_tls_meth_feed(PyObject *self, PyObject *data);
+PyObject *tw_tls_meth_begin(PyObject *self, PyObject *unused);
+/* For our timers; for CPython's own tests. */
+PyObject *tw_tls_meth_on_timeout(PyObject *self, PyObject *unused);
+PyObject *tw_tls_meth_append_backlog(PyObject *self, PyObject *data);
+
+extern PyMethodDef tw_tls_make_methods[];
+
 /* -- tls_transport.c ------------------------------------------------------ */
+
+/* What a method returns: None, or NULL with the exception. */
+static inline PyObject *
+tw_tls_result(tw_status status)
+{
+    return status < 0 ? NULL : Py_NewRef(Py_None);
+}
 
 /* Is the lower connection lost?  Its transport stays for extra info. */
 static inline bool
@@ -191,7 +221,7 @@ tw_tls_is_lost(const TwTls *self)
     return self->base.flags & (TW_F_LOST_SCHEDULED | TW_F_LOST);
 }
 
-/* Is `state` one in which data still comes out of the cipher? */
+/* May data be decrypted in this state? */
 static inline bool
 tw_tls_is_readable(const TwTls *self)
 {

@@ -1,10 +1,9 @@
-/* From the program to the cipher, and down.
+/* Encrypt what the program writes, and write it to the lower transport.
 
    write() encrypts at once.  While the read loop is on the stack the
-   ciphertext stays in the engine until the loop's end, and inside any other
-   callback the stream holds it (its cork): many small writes, one system
-   call.  Once the lower transport says that it is full, plaintext waits as
-   it is, by reference. */
+   ciphertext stays in the engine until the loop ends; inside any other
+   callback the stream may hold it.  So many small writes need one system call.
+   While the lower transport is full, plaintext waits by reference. */
 #include <string.h>
 
 #include "base/args.h"
@@ -13,9 +12,9 @@
 #include "tls/names.h"
 #include "tls/tls_transport.h"
 
-/* Ciphertext above this goes down in the middle of an operation. */
+/* More ciphertext than this is sent in the middle of an operation. */
 #define WRITE_SEND_SIZE (64 * 1024)
-/* Pieces of writelines() are gathered into records of this size. */
+/* writelines() joins small pieces into records of this size. */
 #define WRITE_RECORD (16 * 1024)
 
 size_t
@@ -28,7 +27,7 @@ tw_tls_buffer_size(TwTls *self)
 /* -- flow control --------------------------------------------------------- */
 
 static tw_status
-write_tell(TwTls *self, PyObject *name, bool own, const char *message)
+tls_write_notify(TwTls *self, PyObject *name, bool own, const char *message)
 {
     PyObject *argv[1], *result;
     tw_status status = 0;
@@ -48,9 +47,9 @@ write_tell(TwTls *self, PyObject *name, bool own, const char *message)
     return status;
 }
 
-/* Should the protocol be paused with so much waiting? */
+/* Should the protocol be paused while `size` bytes wait? */
 static inline bool
-write_is_full(const TwTls *self, size_t size)
+tls_write_is_full(const TwTls *self, size_t size)
 {
     return self->base.flags & TW_F_WRITE_PAUSED
                ? size > self->base.low
@@ -62,29 +61,30 @@ tw_tls_control_writing(TwTls *self, bool own)
 {
     size_t size = tw_tls_buffer_size(self);
 
-    if (TW_UNLIKELY(write_is_full(self, size))) {
-        /* What is only corked does not wait for the peer. */
+    if (TW_UNLIKELY(tls_write_is_full(self, size))) {
+        /* Bytes that are only held do not wait for the peer. */
         if (tw_filter_uncork(self) < 0) {
             return -1;
         }
         size = tw_tls_buffer_size(self);
     }
     if (TW_UNLIKELY(self->base.flags & TW_F_WRITE_PAUSED)) {
-        if (write_is_full(self, size)) {
+        if (tls_write_is_full(self, size)) {
             tw_filter_tell_when_drained(self);
             return 0;
         }
         self->base.flags &= ~TW_F_WRITE_PAUSED;
-        return write_tell(self, self->base.loop->state->str.resume_writing,
-                          own, "protocol.resume_writing() failed");
+        return tls_write_notify(self,
+                                self->base.loop->state->str.resume_writing,
+                                own, "protocol.resume_writing() failed");
     }
-    if (TW_LIKELY(!write_is_full(self, size))) {
+    if (TW_LIKELY(!tls_write_is_full(self, size))) {
         return 0;
     }
     self->base.flags |= TW_F_WRITE_PAUSED;
     tw_filter_tell_when_drained(self);
-    return write_tell(self, self->base.loop->state->str.pause_writing, own,
-                      "protocol.pause_writing() failed");
+    return tls_write_notify(self, self->base.loop->state->str.pause_writing,
+                            own, "protocol.pause_writing() failed");
 }
 
 tw_status
@@ -98,9 +98,9 @@ tw_tls_flush(TwTls *self)
 
 /* -- encrypting ----------------------------------------------------------- */
 
-/* Encrypt what may go now (or `all`): how many bytes were taken; -1. */
+/* Encrypt until the lower transport is full, or `all`: how many bytes; -1. */
 static Py_ssize_t
-write_encrypt(TwTls *self, const char *p, size_t n, bool all)
+tls_write_encrypt(TwTls *self, const char *p, size_t n, bool all)
 {
     size_t done = 0;
 
@@ -125,10 +125,10 @@ write_encrypt(TwTls *self, const char *p, size_t n, bool all)
     return (Py_ssize_t)done;
 }
 
-/* May plaintext go through the cipher now?  After an error of reading it
-   fails with another error, which would be the one that is reported. */
+/* May plaintext be encrypted now? Not after an error of reading: it would
+   fail with another error, and that would be reported. */
 static inline bool
-write_is_free(const TwTls *self)
+tls_write_is_free(const TwTls *self)
 {
     return tw_tls_is_readable(self) && !self->in_write
            && self->read_error == NULL && !tw_engine_is_busy(self->engine);
@@ -139,7 +139,7 @@ tw_tls_write_backlog(TwTls *self, bool all)
 {
     tw_status status = 0;
 
-    if (!write_is_free(self)) {
+    if (!tls_write_is_free(self)) {
         return 0;
     }
     self->in_write = 1;
@@ -147,7 +147,7 @@ tw_tls_write_backlog(TwTls *self, bool all)
         TwPiece *piece = &self->backlog.pieces[self->backlog.head];
         PyObject *data = Py_NewRef(piece->data);
         size_t size = (size_t)PyBytes_GET_SIZE(data) - piece->start;
-        Py_ssize_t done = write_encrypt(
+        Py_ssize_t done = tls_write_encrypt(
             self, PyBytes_AS_STRING(data) + piece->start, size, all);
         if (done > 0 && self->backlog.count > 0) {
             tw_bufq_consume(&self->backlog, (size_t)done);
@@ -185,8 +185,8 @@ tw_tls_drained(TwTls *self)
 /* -- write() -------------------------------------------------------------- */
 
 static tw_status
-write_later(TwTls *self, PyObject *bytes, const char *p, size_t n,
-            size_t start)
+tls_write_later(TwTls *self, PyObject *bytes, const char *p, size_t n,
+                size_t start)
 {
     if (bytes != NULL && PyBytes_CheckExact(bytes)) {
         return tw_bufq_push(&self->backlog, bytes,
@@ -197,7 +197,7 @@ write_later(TwTls *self, PyObject *bytes, const char *p, size_t n,
 
 /* asyncio warns from the fifth write on. */
 static tw_status
-write_ignored(TwTls *self)
+tls_write_ignored(TwTls *self)
 {
     PyObject *result;
 
@@ -212,24 +212,25 @@ write_ignored(TwTls *self)
     return result == NULL ? -1 : 0;
 }
 
-/* Through the cipher, or behind what waits. */
+/* Encrypt it, or append it to the backlog. */
 static tw_status
-write_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
+tls_write_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
 {
     Py_ssize_t done = 0;
 
     if (self->backlog.count == 0 && self->state == TW_TLS_WRAPPED
-        && write_is_free(self)) {
+        && tls_write_is_free(self)) {
         self->in_write = 1;
-        /* Memory that may change is encrypted now, whatever waits. */
-        done = write_encrypt(self, p, n, bytes == NULL);
+        /* Memory that may change is encrypted now, even if the transport is
+           full. */
+        done = tls_write_encrypt(self, p, n, bytes == NULL);
         self->in_write = 0;
         if (done < 0) {
             return tw_tls_fatal(self, TW_TLS_FATAL_SSL);
         }
     }
     if ((size_t)done < n && self->state != TW_TLS_UNWRAPPED
-        && write_later(self, bytes, p, n, (size_t)done) < 0) {
+        && tls_write_later(self, bytes, p, n, (size_t)done) < 0) {
         return -1;
     }
     return 0;
@@ -237,7 +238,7 @@ write_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
 
 /* The end of write() and writelines(). */
 static tw_status
-write_finish(TwTls *self)
+tls_write_finish(TwTls *self)
 {
     if (self->backlog.count > 0 && !self->lower_full
         && self->state == TW_TLS_WRAPPED) {
@@ -255,7 +256,7 @@ write_finish(TwTls *self)
 }
 
 static inline bool
-write_is_open(const TwTls *self)
+tls_write_is_open(const TwTls *self)
 {
     return self->state == TW_TLS_WRAPPED || self->state == TW_TLS_HANDSHAKE;
 }
@@ -265,26 +266,26 @@ tw_tls_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
 {
     tw_status status;
 
-    if (TW_UNLIKELY(!write_is_open(self))) {
-        return write_ignored(self);
+    if (TW_UNLIKELY(!tls_write_is_open(self))) {
+        return tls_write_ignored(self);
     }
     Py_INCREF(self);
-    status = write_put(self, bytes, p, n);
+    status = tls_write_put(self, bytes, p, n);
     if (status == 0) {
-        status = write_finish(self);
+        status = tls_write_finish(self);
     }
     Py_DECREF(self);
     return status;
 }
 
 static tw_status
-write_buffer(TwTls *self, PyObject *data)
+tls_write_buffer(TwTls *self, PyObject *data)
 {
     Py_buffer view;
     tw_status status = 0;
 
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return write_is_open(self)
+        return tls_write_is_open(self)
                    ? tw_tls_fatal(self, TW_TLS_FATAL_SSL)
                    : -1;
     }
@@ -313,7 +314,7 @@ tw_tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         }
     }
     else if (PyByteArray_Check(data) || PyMemoryView_Check(data)) {
-        status = write_buffer(self, data);
+        status = tls_write_buffer(self, data);
     }
     else {
         PyErr_Format(PyExc_TypeError,
@@ -329,7 +330,7 @@ tw_tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 
 /* -- writelines() --------------------------------------------------------- */
 
-/* Small pieces on their way into one record. */
+/* Small pieces that are joined into one record. */
 typedef struct {
     size_t size;
     char bytes[WRITE_RECORD];
@@ -341,7 +342,7 @@ gather_flush(TwTls *self, TwGather *gather)
     size_t size = gather->size;
 
     gather->size = 0;
-    return size == 0 ? 0 : write_put(self, NULL, gather->bytes, size);
+    return size == 0 ? 0 : tls_write_put(self, NULL, gather->bytes, size);
 }
 
 static tw_status
@@ -361,8 +362,8 @@ gather_add(TwTls *self, TwGather *gather, PyObject *item)
     if (status == 0 && size > WRITE_RECORD / 2) {
         status = gather_flush(self, gather);
         if (status == 0) {
-            status = write_put(self, PyBytes_Check(item) ? item : NULL,
-                               view.buf, size);
+            status = tls_write_put(self, PyBytes_Check(item) ? item : NULL,
+                                   view.buf, size);
         }
     }
     else if (status == 0) {
@@ -374,7 +375,7 @@ gather_add(TwTls *self, TwGather *gather, PyObject *item)
 }
 
 static tw_status
-write_lines(TwTls *self, PyObject *lines)
+tls_write_lines(TwTls *self, PyObject *lines)
 {
     TwGather gather;
     tw_status status = 0;
@@ -386,12 +387,12 @@ write_lines(TwTls *self, PyObject *lines)
     if (status == 0) {
         status = gather_flush(self, &gather);
     }
-    return status < 0 ? -1 : write_finish(self);
+    return status < 0 ? -1 : tls_write_finish(self);
 }
 
-/* A line whose memory can be used as it is: new reference, or NULL. */
+/* An object with contiguous memory for a line: new reference, or NULL. */
 static PyObject *
-write_line(PyObject *item)
+tls_write_line(PyObject *item)
 {
     Py_buffer view;
 
@@ -415,14 +416,14 @@ write_line(PyObject *item)
     return PyBytes_FromObject(item); /* a view with gaps, as over a stream */
 }
 
-/* The lines, in a list of our own: errors come before anything is written. */
+/* The lines in a new list, so that errors come before anything is written. */
 static PyObject *
-write_take_lines(PyObject *lines)
+tls_write_take_lines(PyObject *lines)
 {
     PyObject *taken = PySequence_List(lines);
 
     for (Py_ssize_t i = 0; taken && i < PyList_GET_SIZE(taken); i++) {
-        PyObject *line = write_line(PyList_GET_ITEM(taken, i));
+        PyObject *line = tls_write_line(PyList_GET_ITEM(taken, i));
         if (line == NULL || PyList_SetItem(taken, i, line) < 0) {
             Py_CLEAR(taken);
         }
@@ -443,18 +444,18 @@ tw_tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (lines == NULL) {
         return NULL;
     }
-    if (!write_is_open(self)) {
-        if (write_ignored(self) < 0) {
+    if (!tls_write_is_open(self)) {
+        if (tls_write_ignored(self) < 0) {
             return NULL;
         }
         Py_RETURN_NONE;
     }
-    taken = write_take_lines(lines);
+    taken = tls_write_take_lines(lines);
     if (taken == NULL) {
         return NULL;
     }
     Py_INCREF(self);
-    status = write_lines(self, taken);
+    status = tls_write_lines(self, taken);
     Py_DECREF(self);
     Py_DECREF(taken);
     if (status < 0) {
