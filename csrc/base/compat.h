@@ -180,6 +180,19 @@ tw_weakref_get(PyObject *weak)
 #endif
 }
 
+/* dict[key] in *value: a new reference (1), or NULL if there is none (0), or
+   NULL with an exception (-1). */
+static inline int
+tw_dict_get(PyObject *dict, PyObject *key, PyObject **value)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyDict_GetItemRef(dict, key, value);
+#else
+    *value = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+    return *value != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
+#endif
+}
+
 /* Have a class get a version again (tp_version_tag) after it was changed;
    `name` is something to look up in it.  False if it has none: a class that
    is changed over and over gets no more. */

@@ -10,6 +10,22 @@ tw_call_must_leave(void)
            || PyErr_ExceptionMatches(PyExc_SystemExit);
 }
 
+void
+tw_call_ignore_error(void)
+{
+    if (TW_LIKELY(!PyErr_Occurred())) {
+        return;
+    }
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        PyErr_WriteUnraisable(NULL);
+        return;
+    }
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_SetInterrupt();
+    }
+    PyErr_Clear();
+}
+
 PyObject *
 tw_call_enter(PyObject *context)
 {

@@ -38,6 +38,11 @@ PyObject *tw_call_plain_method(PyObject *name, PyObject *const *argv,
    SystemExit)? */
 bool tw_call_must_leave(void);
 
+/* Drop the exception that is set, if any: what raised it was asked for an
+   answer that the caller can do without.  A KeyboardInterrupt comes again a
+   little later, from the loop; a SystemExit is shown. */
+void tw_call_ignore_error(void);
+
 /* Hand the exception that is set to loop.call_exception_handler with
    `message` and, if not NULL, `transport` and `protocol`.  0; or -1 with an
    exception set if that one, or the handler's, must leave the loop. */

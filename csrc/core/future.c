@@ -3,41 +3,43 @@
 #include "core/loop_type.h"
 #include "core/overrides.h"
 
-/* {"loop": self}, as the type takes keywords in a dict: made once.  Not for a
-   closed loop, which nobody would free of it.  Borrowed; or NULL, with or
-   without an exception. */
-static PyObject *
-future_keywords(TwLoop *loop)
+/* Keep {"loop": self}, which the type takes its keywords from. */
+static tw_status
+future_make_keywords(TwLoop *loop)
 {
-    PyObject *kwargs = loop->future_kwargs;
+    PyObject *kwargs = PyDict_New();
 
-    if (TW_UNLIKELY(kwargs == NULL) && !loop->closed) {
-        kwargs = PyDict_New();
-        if (kwargs != NULL
-            && PyDict_SetItem(kwargs, loop->state->str.loop, (PyObject *)loop)
-                   < 0) {
-            Py_CLEAR(kwargs);
-        }
-        loop->future_kwargs = kwargs;
+    if (kwargs == NULL
+        || PyDict_SetItem(kwargs, loop->state->str.loop, (PyObject *)loop)
+               < 0) {
+        Py_XDECREF(kwargs);
+        return -1;
     }
-    return kwargs;
+    /* The collector may have run: finalizers make futures, and close loops.
+       A closed loop must not keep it: nothing would break the cycle. */
+    if (loop->future_kwargs == NULL && !loop->closed) {
+        loop->future_kwargs = Py_NewRef(kwargs);
+    }
+    Py_DECREF(kwargs);
+    return 0;
 }
 
 static PyObject *
 future_new(TwLoop *loop)
 {
     PyObject *argv[] = {(PyObject *)loop};
-    PyObject *kwargs = future_keywords(loop), *future;
+    PyObject *kwargs, *future;
 
+    if (TW_UNLIKELY(loop->future_kwargs == NULL) && !loop->closed
+        && future_make_keywords(loop) < 0) {
+        return NULL;
+    }
+    kwargs = Py_XNewRef(loop->future_kwargs);
     if (TW_LIKELY(kwargs != NULL)) {
-        Py_INCREF(kwargs);
         future = PyObject_Call(loop->state->future_type, /* allow: Future */
                                loop->state->empty_tuple, kwargs);
         Py_DECREF(kwargs);
         return future;
-    }
-    if (PyErr_Occurred()) {
-        return NULL;
     }
     return PyObject_Vectorcall(loop->state->future_type, argv, /* allow */
                                0, loop->state->kw_loop);

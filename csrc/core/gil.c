@@ -37,14 +37,16 @@ tw_gil_stretch(const TwGil *gil, uint64_t now)
     return tw_gil_is_wanted(gil, now) ? GIL_SHUT_NS : GIL_STRETCH_NS;
 }
 
+/* Are there other threads?  Looks into no state but this thread's: others may
+   be freed meanwhile, which needs no GIL. */
 static bool
 gil_has_company(void)
 {
-    PyInterpreterState *interp =
-        PyThreadState_GetInterpreter(PyThreadState_Get());
-    PyThreadState *first = PyInterpreterState_ThreadHead(interp);
+    PyThreadState *own = PyThreadState_Get();
+    PyInterpreterState *interp = PyThreadState_GetInterpreter(own);
 
-    return first != NULL && PyThreadState_Next(first) != NULL;
+    return PyInterpreterState_ThreadHead(interp) != own
+           || PyThreadState_Next(own) != NULL;
 }
 
 static void

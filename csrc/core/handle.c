@@ -214,7 +214,7 @@ tw_handle_cancel(TwHandle *self)
         /* Its text with the callback, for log lines after this. */
         PyObject *repr = PyObject_Repr((PyObject *)self);
         if (repr == NULL) {
-            PyErr_Clear();
+            tw_call_ignore_error();
         }
         else {
             Py_XSETREF(self->repr, repr);

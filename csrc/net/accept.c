@@ -244,7 +244,7 @@ accept_is_stale(PyObject *op)
     TwAccept *self = (TwAccept *)op;
     int fd = PyObject_AsFileDescriptor(self->sock);
 
-    PyErr_Clear();
+    tw_call_ignore_error();
     return self->watcher == NULL || fd != self->watcher->fd;
 }
 

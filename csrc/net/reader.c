@@ -10,16 +10,21 @@
 
 /* -- what asyncio's classes must still be --------------------------------- */
 
-/* The method or property `name` of the class itself; borrowed or NULL. */
-static PyObject *
-class_attr(PyTypeObject *type, PyObject *name)
+/* Does the class itself have exactly this method or property of that name?
+   `what` NULL: does it have none? */
+static bool
+class_has(PyTypeObject *type, PyObject *name, PyObject *what)
 {
-    PyObject *attr = PyDict_GetItemWithError(type->tp_dict, name);
+    PyObject *attr;
+    bool same;
 
-    if (attr == NULL) {
+    if (tw_dict_get(type->tp_dict, name, &attr) < 0) {
         PyErr_Clear();
+        return false;
     }
-    return attr;
+    same = attr == what;
+    Py_XDECREF(attr);
+    return same;
 }
 
 /* Plain objects whose attributes are in their dict? */
@@ -31,7 +36,7 @@ class_is_plain(PyTypeObject *type, PyObject *const *names)
         return false;
     }
     for (; *names != NULL; names++) {
-        if (class_attr(type, *names) != NULL) {
+        if (!class_has(type, *names, NULL)) {
             return false;
         }
     }
@@ -52,14 +57,10 @@ classes_are_original(tw_state *state)
 
     return class_is_plain(reader, in_reader)
            && class_is_plain(protocol, in_protocol)
-           && class_attr(reader, state->str.feed_data)
-                  == state->reader.feed_data
-           && class_attr(reader, state->str._wakeup_waiter)
-                  == state->reader.wakeup
-           && class_attr(protocol, state->str.data_received)
-                  == state->reader.data_received
-           && class_attr(protocol, state->str._stream_reader)
-                  == state->reader.property;
+           && class_has(reader, state->str.feed_data, state->reader.feed_data)
+           && class_has(reader, state->str._wakeup_waiter, state->reader.wakeup)
+           && class_has(protocol, state->str.data_received, state->reader.data_received)
+           && class_has(protocol, state->str._stream_reader, state->reader.property);
 }
 
 /* A class's version changes with every change to it or to its bases; 0: it

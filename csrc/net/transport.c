@@ -58,7 +58,7 @@ transport_is_stale(PyObject *op)
     number = tw_call_plain_method(self->loop->state->str.fileno, argv, 1);
     fd = number ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
-    PyErr_Clear();
+    tw_call_ignore_error();
     return fd != self->fd;
 }
 
@@ -432,7 +432,7 @@ tw_transport_set_protocol(TwTransport *self, PyObject *protocol)
         PyObject_IsInstance(protocol, self->loop->state->buffered_protocol);
 
     if (buffered < 0) {
-        PyErr_Clear();
+        tw_call_ignore_error();
     }
     self->flags &= ~(TW_F_BUFFERED | TW_F_READER);
     if (buffered > 0) {

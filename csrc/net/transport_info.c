@@ -142,7 +142,7 @@ tw_transport_extra_known(TwTransport *self, PyObject *name)
     PyObject *dict = Py_XNewRef(self->extra), *value = NULL;
 
     if (dict != NULL) {
-        value = Py_XNewRef(PyDict_GetItemWithError(dict, name));
+        (void)tw_dict_get(dict, name, &value);
         Py_DECREF(dict);
     }
     else if (PyObject_Hash(name) == -1) {

@@ -95,7 +95,7 @@ tw_sock_op_fileno(TwSockOp *op)
     }
     Py_XDECREF(obj);
     if (PyErr_Occurred()) {
-        PyErr_Clear();
+        tw_call_ignore_error();
         fd = -1;
     }
     return fd < 0 || fd > INT_MAX ? -1 : (int)fd;

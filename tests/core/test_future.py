@@ -254,3 +254,37 @@ def test_pure_python_futures_work_too(loop, run):
     assert run(main()) == 3
     task = tasks._PyTask(asyncio.sleep(0, 4), loop=loop)
     assert loop.run_until_complete(task) == 4
+
+
+@pytest.mark.tidewire
+def test_finalizers_that_make_the_first_future(script):
+    """The collector runs while the loop makes what all its futures are made with."""
+    out = script("""
+        import weakref
+
+        class Cycle:
+            def __init__(self, loop):
+                self.me, self.loop = self, loop
+
+            def __del__(self):
+                made.append(self.loop.create_future())
+
+        made = []
+        for n in range(60):
+            loop = new_loop()
+            ref = weakref.ref(loop)
+            for _ in range(3):
+                Cycle(loop)
+            gc.set_threshold(n + 1)
+            junk = [loop.create_future() for _ in range(200)]
+            gc.set_threshold(700)
+            loop.close()
+            del loop, junk
+            made.clear()
+            gc.collect()
+            made.clear()
+            gc.collect()
+            assert ref() is None, n
+        print("gone")
+    """)
+    assert out == ["gone"]

@@ -6,6 +6,7 @@ callback is still there, and every connection ends.
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
 
@@ -588,3 +589,62 @@ def test_ctrl_c_at_many_points(script):
     """, timeout=60, args=(os.environ.get("TIDEWIRE_TEST_INTERRUPTS", "300"),
                            os.environ.get("TIDEWIRE_TEST_SEED", "1")))
     assert out == ["wrong []", "idle []"]
+
+
+class Interrupting(socket.socket):
+    """A socket whose fileno() is interrupted once."""
+
+    armed = False
+
+    def fileno(self):
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
+        return super().fileno()
+
+
+@pytest.mark.tidewire   # asyncio does not ask for the number again
+def test_interrupt_in_fileno_while_an_operation_waits(loop):
+    left, right = socket.socketpair()
+    sock = Interrupting(fileno=left.detach())
+    sock.setblocking(False)
+
+    async def main():
+        loop.call_soon(arm)
+        await loop.sock_recv(sock, 10)
+
+    def arm():
+        sock.armed = True
+        right.send(b"x")
+
+    with sock, right:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+
+
+@pytest.mark.tidewire
+def test_interrupt_in_fileno_of_a_transports_socket(loop):
+    """add_reader() asks whether a transport's descriptor is still its own."""
+    left, right = socket.socketpair()
+    sock = Interrupting(fileno=left.detach())
+    sock.setblocking(False)
+    number = sock.fileno()
+
+    async def main():
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
+        sock.armed = True
+        try:
+            loop.add_reader(number, int)
+        finally:
+            transport.abort()
+        await asyncio.sleep(0.01)
+
+    with right, pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(main())
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    sock.close()
