@@ -6,24 +6,73 @@
 
 /* -- making --------------------------------------------------------------- */
 
-/* An empty handle of the type: from the free list, or new; untracked. */
+#define HANDLE_FREE_MAX 1024
+
+/* An empty handle: one that was freed, or a new one; untracked. */
 static TwHandle *
-handle_alloc(PyTypeObject *type, PyObject **free_list, int *free_count)
+handle_alloc(TwFreeHandles *list)
 {
-    TwHandle *self = (TwHandle *)*free_list;
+    TwHandle *self = (TwHandle *)list->first;
 
     if (self == NULL) {
-        self = PyObject_GC_New(TwHandle, type);
+        self = PyObject_GC_New(TwHandle, list->type);
         if (self != NULL) {
             memset((char *)self + sizeof(PyObject), 0,
                    sizeof(*self) - sizeof(PyObject));
         }
         return self;
     }
-    *free_list = self->slot_args;
-    --*free_count;
+    list->first = self->slot_args;
+    list->count--;
     self->slot_args = NULL;
-    return (TwHandle *)tw_object_revive((PyObject *)self, type);
+    return (TwHandle *)tw_object_revive((PyObject *)self, list->type);
+}
+
+static void
+handle_init_list(TwFreeHandles *list, PyTypeObject *type)
+{
+    list->type = (PyTypeObject *)Py_NewRef((PyObject *)type);
+}
+
+tw_status
+tw_handle_init_free(TwLoop *loop)
+{
+    handle_init_list(&loop->free_handles, loop->state->handle_type);
+    handle_init_list(&loop->free_timers, loop->state->timer_type);
+    handle_init_list(&loop->free_threadsafe, loop->state->threadsafe_type);
+    loop->free_contexts =
+        PyMem_RawMalloc(HANDLE_FREE_MAX * sizeof(PyObject *));
+    if (loop->free_contexts == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    loop->free_max = HANDLE_FREE_MAX;
+    return 0;
+}
+
+/* The list keeps its type: a handle can still be made. */
+static void
+handle_clear_list(TwFreeHandles *list)
+{
+    while (list->first != NULL) {
+        TwHandle *handle = (TwHandle *)list->first;
+        list->first = handle->slot_args;
+        PyObject_GC_Del(handle);
+    }
+    list->count = 0;
+}
+
+void
+tw_handle_clear_free(TwLoop *loop)
+{
+    loop->free_max = 0;
+    handle_clear_list(&loop->free_handles);
+    handle_clear_list(&loop->free_timers);
+    handle_clear_list(&loop->free_threadsafe);
+    while (loop->free_context_count > 0) {
+        Py_DECREF(loop->free_contexts[--loop->free_context_count]);
+    }
+    PyMem_RawFree(TW_TAKE(loop->free_contexts));
 }
 
 /* -- contexts -------------------------------------------------------------
@@ -34,29 +83,29 @@ handle_alloc(PyTypeObject *type, PyObject **free_list, int *free_count)
 
 /* What contextvars.copy_context() gives. */
 static PyObject *
-handle_copy_context(tw_state *state)
+handle_copy_context(TwLoop *loop)
 {
     PyObject *current;
 
-    if (TW_UNLIKELY(state->context_free_count == 0)) {
+    if (TW_UNLIKELY(loop->free_context_count == 0)) {
         return PyContext_CopyCurrent();
     }
     current = tw_context_current();
     if (TW_LIKELY(current == NULL || tw_context_size(current) == 0)) {
-        return state->context_free[--state->context_free_count];
+        return loop->free_contexts[--loop->free_context_count];
     }
     return PyContext_CopyCurrent();
 }
 
 bool
-tw_handle_reuse_context(tw_state *state, PyObject *context)
+tw_handle_reuse_context(TwLoop *loop, PyObject *context)
 {
     /* A slot of asyncio's class: the program can put anything there. */
     if (context != NULL && PyContext_CheckExact(context)
         && Py_REFCNT(context) == 1
-        && state->context_free_count < state->context_free_max
+        && loop->free_context_count < loop->free_max
         && tw_context_size(context) == 0 && !tw_has_weakrefs(context)) {
-        state->context_free[state->context_free_count++] = context;
+        loop->free_contexts[loop->free_context_count++] = context;
         return true;
     }
     return false;
@@ -93,7 +142,7 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
         self->context = Py_NewRef(context);
     }
     else {
-        self->context = handle_copy_context(loop->state);
+        self->context = handle_copy_context(loop);
         self->flags |= TW_H_COPIED;
     }
     if (self->context == NULL || handle_set_args(self, args, nargs) < 0) {
@@ -125,9 +174,7 @@ TwHandle *
 tw_handle_new(TwLoop *loop, PyObject *callback, PyObject *const *args,
               Py_ssize_t nargs, PyObject *context)
 {
-    tw_state *state = loop->state;
-    TwHandle *self = handle_alloc(state->handle_type, &state->handle_free,
-                                  &state->handle_free_count);
+    TwHandle *self = handle_alloc(&loop->free_handles);
 
     if (TW_UNLIKELY(self == NULL)) {
         return NULL;
@@ -142,9 +189,7 @@ tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
                     PyObject *const *args, Py_ssize_t nargs,
                     PyObject *context)
 {
-    tw_state *state = loop->state;
-    TwHandle *self = handle_alloc(state->timer_type, &state->timer_free,
-                                  &state->timer_free_count);
+    TwHandle *self = handle_alloc(&loop->free_timers);
 
     if (TW_UNLIKELY(self == NULL)) {
         return NULL;
@@ -160,14 +205,12 @@ tw_handle_new_threadsafe(TwLoop *loop, PyObject *callback,
                          PyObject *const *args, Py_ssize_t nargs,
                          PyObject *context)
 {
-    tw_state *state = loop->state;
     TwHandle *self;
 
     if (!TW_HANDLE_THREADSAFE) {
         return tw_handle_new(loop, callback, args, nargs, context);
     }
-    self = handle_alloc(state->threadsafe_type, &state->threadsafe_free,
-                        &state->threadsafe_free_count);
+    self = handle_alloc(&loop->free_threadsafe);
     if (self == NULL) {
         return NULL;
     }

@@ -3,7 +3,7 @@
    Both derive from asyncio's own (so isinstance and repr are asyncio's); the
    head of the struct is therefore asyncio's slots, checked at import.  What
    is hot lives behind them: up to three arguments inline, a flag word, the
-   time.  Objects come from a free list of the module state. */
+   time.  Each loop keeps some that were freed, to use them again. */
 #pragma once
 
 #include "core/loop.h"
@@ -76,7 +76,7 @@ void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
    reference (or NULL), for another handle: true, and it is taken; false if
    somebody could tell it from a new one.  Not when the collector lets go of a
    handle: it has cleared the context, and a cleared one is none. */
-bool tw_handle_reuse_context(tw_state *state, PyObject *context);
+bool tw_handle_reuse_context(TwLoop *loop, PyObject *context);
 
 /* The turn lets go of a handle that has run; `status` is what that gave. */
 void tw_handle_retire_steal(TwHandle *handle, tw_status status);
@@ -100,6 +100,12 @@ tw_handle_release_steal(TwHandle *handle)
     }
     Py_DECREF((PyObject *)handle);
 }
+
+/* A new loop's free handles and contexts.  -1: MemoryError. */
+TW_MUSTCHECK tw_status tw_handle_init_free(TwLoop *loop);
+
+/* The loop has ended: frees them, and keeps no more. */
+void tw_handle_clear_free(TwLoop *loop);
 
 /* core/handle_type.c */
 TW_MUSTCHECK tw_status tw_handle_setup(tw_state *state, PyObject *module);

@@ -2,8 +2,6 @@
 #include "base/compat.h"
 #include "core/handle.h"
 
-#define HANDLE_FREE_MAX 1024
-
 /* -- methods -------------------------------------------------------------- */
 
 PyDoc_STRVAR(cancel_doc,
@@ -179,48 +177,23 @@ handle_clear(PyObject *op)
     return 0;
 }
 
-/* The list of the type's free handles, and its length. */
-static PyObject **
-handle_free_list(TwHandle *self, tw_state *state, int **count)
-{
-    if (self->flags & TW_H_TIMER) {
-        *count = &state->timer_free_count;
-        return &state->timer_free;
-    }
-    if (TW_UNLIKELY(self->flags & TW_H_THREADSAFE)) {
-        Py_CLEAR(self->ran);
-        *count = &state->threadsafe_free_count;
-        return &state->threadsafe_free;
-    }
-    *count = &state->handle_free_count;
-    return &state->handle_free;
-}
-
 /* Keep it for the next one, or free it. */
 static void
-handle_recycle(TwHandle *self, tw_state *state)
+handle_recycle(TwHandle *self, TwLoop *loop)
 {
-    int *count;
-    PyObject **list = handle_free_list(self, state, &count);
+    TwFreeHandles *list =
+        self->flags & TW_H_TIMER                     ? &loop->free_timers
+        : TW_UNLIKELY(self->flags & TW_H_THREADSAFE) ? &loop->free_threadsafe
+                                                     : &loop->free_handles;
 
-    if (*count < HANDLE_FREE_MAX) {
-        self->slot_args = *list;
-        *list = (PyObject *)self;
-        ++*count;
+    if (list->count < loop->free_max) {
+        self->slot_args = list->first;
+        list->first = (PyObject *)self;
+        list->count++;
     }
     else {
         PyObject_GC_Del(self);
     }
-}
-
-/* The state, or NULL: when the interpreter ends the collector takes the module
-   from its types, and with the module goes the state. */
-static tw_state *
-handle_state(PyTypeObject *type, TwLoop *loop)
-{
-    return loop != NULL && ((PyHeapTypeObject *)type)->ht_module != NULL
-               ? loop->state
-               : NULL;
 }
 
 static void
@@ -229,7 +202,6 @@ handle_dealloc(PyObject *op)
     TwHandle *self = (TwHandle *)op;
     PyTypeObject *type = Py_TYPE(self);
     TwLoop *loop = self->loop;
-    tw_state *state;
 
     PyObject_GC_UnTrack(self);
     /* A chain of handles that are each other's arguments may be long. */
@@ -245,17 +217,14 @@ handle_dealloc(PyObject *op)
         Py_CLEAR(self->repr);
         Py_CLEAR(self->traceback);
     }
+    if (TW_UNLIKELY(self->flags & TW_H_THREADSAFE)) {
+        Py_CLEAR(self->ran);
+    }
     self->loop = NULL;
     self->nargs = 0;
-    state = handle_state(type, loop);
-    if (TW_LIKELY(state != NULL)) {
-        handle_recycle(self, state);
-    }
-    else {
-        PyObject_GC_Del(self); /* or making it failed */
-    }
+    handle_recycle(self, loop);
     Py_DECREF(type);
-    Py_XDECREF((PyObject *)loop);
+    Py_DECREF((PyObject *)loop);
     Py_TRASHCAN_END
 }
 
@@ -276,21 +245,20 @@ handle_free_alone(TwHandle *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     TwLoop *loop = self->loop;
-    tw_state *state;
 
     tw_handle_drop_call(self, NULL);
-    state = handle_state(type, loop);
-    if (TW_LIKELY(state != NULL) && self->flags & TW_H_COPIED
-        && tw_handle_reuse_context(state, self->context)) {
+    if (self->flags & TW_H_COPIED
+        && tw_handle_reuse_context(loop, self->context)) {
         self->context = NULL;
     }
-    if (TW_UNLIKELY(state == NULL || !TW_REFS_ARE_PLAIN)) {
+    if (!TW_REFS_ARE_PLAIN
+        || TW_UNLIKELY(self->flags & TW_H_THREADSAFE && self->ran != NULL)) {
         Py_DECREF((PyObject *)self);
         return;
     }
     Py_XDECREF(TW_TAKE(self->context));
     self->loop = NULL;
-    handle_recycle(self, state);
+    handle_recycle(self, loop);
     Py_DECREF(type);
     Py_DECREF((PyObject *)loop);
 }
@@ -454,13 +422,6 @@ handle_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
 tw_status
 tw_handle_setup(tw_state *state, PyObject *module)
 {
-    state->context_free =
-        PyMem_RawMalloc(HANDLE_FREE_MAX * sizeof(PyObject *));
-    if (state->context_free == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    state->context_free_max = HANDLE_FREE_MAX;
     if (handle_add_type(state, &state->handle_type, &handle_spec, "Handle",
                         offsetof(TwHandle, timer_slots))
         < 0) {

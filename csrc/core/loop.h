@@ -49,6 +49,13 @@ typedef struct {
     uint32_t transports; /* open ones */
 } TwStats;
 
+/* Handles of one type that wait to be used again. */
+typedef struct {
+    PyTypeObject *type; /* strong */
+    PyObject *first;    /* no live object: linked through its first slot */
+    int count;
+} TwFreeHandles;
+
 struct TwLoop {
     PyObject_HEAD
     tw_state *state; /* borrowed: valid while the type lives */
@@ -60,6 +67,7 @@ struct TwLoop {
     PyObject *current_handle;    /* strong or NULL (None) */
     PyObject *signal_handlers;   /* strong or NULL: asyncio's dict */
     PyObject *future_kwargs;     /* strong or NULL: {"loop": self} */
+    PyObject *other_context;     /* strong or NULL: an equal of "context" */
     bool closed;
     bool stopping;
     bool debug;
@@ -77,6 +85,11 @@ struct TwLoop {
 
     TwRing ready;           /* Handle, TimerHandle or a transport's step */
     TwHeap timers;
+    /* See handle.c.  free_max is 0 from the end of the loop on. */
+    TwFreeHandles free_handles, free_timers, free_threadsafe;
+    PyObject **free_contexts; /* strong: empty contexts */
+    int free_context_count;
+    int free_max;             /* most of each of them */
     size_t timers_cancelled;
 
     TwPoller *poller;       /* ours; NULL: not open, see _open() */

@@ -152,6 +152,7 @@ tw_loop_shut(TwLoop *loop)
     loop->due_next = 0;
     tw_ring_fini(&loop->ready);
     tw_heap_fini(&loop->timers);
+    tw_handle_clear_free(loop);
     Py_CLEAR(loop->spare);
     tw_pages_free(TW_TAKE(loop->read_buffer));
 }
@@ -164,6 +165,9 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     TwLoop *loop = (TwLoop *)self;
 
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(loop->free_handles.type);
+    Py_VISIT(loop->free_timers.type);
+    Py_VISIT(loop->free_threadsafe.type);
     Py_VISIT(loop->thread_id);
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->exception_handler);
@@ -198,6 +202,7 @@ tw_loop_clear(PyObject *self)
     Py_CLEAR(loop->current_handle);
     Py_CLEAR(loop->signal_handlers);
     Py_CLEAR(loop->future_kwargs);
+    Py_CLEAR(loop->other_context);
     tw_loop_shut(loop);
     return 0;
 }
@@ -206,9 +211,14 @@ void
 tw_loop_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    TwLoop *loop = (TwLoop *)self;
 
     PyObject_GC_UnTrack(self);
     tw_loop_clear(self);
+    tw_handle_clear_free(loop);
+    Py_XDECREF((PyObject *)loop->free_handles.type);
+    Py_XDECREF((PyObject *)loop->free_timers.type);
+    Py_XDECREF((PyObject *)loop->free_threadsafe.type);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -229,7 +239,7 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     loop->due.place = offsetof(TwWatcher, in_due);
     loop->changed.place = offsetof(TwWatcher, in_changed);
     loop->live = true;
-    if (loop->state == NULL) {
+    if (loop->state == NULL || tw_handle_init_free(loop) < 0) {
         Py_DECREF(self);
         return NULL;
     }

@@ -76,16 +76,14 @@ tw_loop_meth_time(PyObject *self, PyObject *unused)
 static bool
 sched_is_context(TwLoop *loop, PyObject *name)
 {
-    tw_state *state = loop->state;
-
-    if (TW_LIKELY(name == state->str.context
-                  || name == state->other_context)) {
+    if (TW_LIKELY(name == loop->state->str.context
+                  || name == loop->other_context)) {
         return true;
     }
     if (PyUnicode_CompareWithASCIIString(name, "context") != 0) {
         return false;
     }
-    Py_XSETREF(state->other_context, Py_NewRef(name));
+    Py_XSETREF(loop->other_context, Py_NewRef(name));
     return true;
 }
 

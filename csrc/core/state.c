@@ -1,6 +1,5 @@
 #include "core/state.h"
 
-#include "core/handle.h"
 #include "core/overrides.h"
 
 PyObject *
@@ -127,8 +126,7 @@ tw_state_init(tw_state *state, PyObject *module)
     X(kw_loop)                                                                \
     X(kw_context)                                                             \
     X(time_names)                                                             \
-    X(monotonic)                                                              \
-    X(other_context)
+    X(monotonic)
 
 int
 tw_state_traverse(tw_state *state, visitproc visit, void *arg)
@@ -139,30 +137,9 @@ tw_state_traverse(tw_state *state, visitproc visit, void *arg)
     return 0;
 }
 
-/* Free the handles that wait to be used again. */
-static void
-state_free_handles(PyObject **list)
-{
-    while (*list != NULL) {
-        TwHandle *handle = (TwHandle *)*list;
-        *list = handle->slot_args;
-        PyObject_GC_Del(handle);
-    }
-}
-
 void
 tw_state_clear(tw_state *state)
 {
-    state_free_handles(&state->handle_free);
-    state_free_handles(&state->timer_free);
-    state_free_handles(&state->threadsafe_free);
-    state->handle_free_count = state->timer_free_count = 0;
-    state->threadsafe_free_count = 0;
-    state->context_free_max = 0;
-    while (state->context_free_count > 0) {
-        Py_DECREF(state->context_free[--state->context_free_count]);
-    }
-    PyMem_RawFree(TW_TAKE(state->context_free));
 #define X(field) Py_CLEAR(state->field);
     TW_STATE_OBJECTS(X)
 #undef X

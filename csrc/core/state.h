@@ -142,7 +142,6 @@ typedef struct tw_state {
     PyObject *kw_context; /* ("context",) */
     PyObject *time_names; /* strong: vars(time) */
     PyObject *monotonic;  /* strong or NULL: the original time.monotonic */
-    PyObject *other_context; /* strong or NULL: "context", not interned */
 
     struct {
 #define X(name) PyObject *name;
@@ -160,17 +159,6 @@ typedef struct tw_state {
         unsigned protocol_version, version; /* of what `original` says */
         bool original;
     } reader;
-
-    /* Handles to use again, linked through their first slot. */
-    PyObject *handle_free;
-    PyObject *timer_free;
-    PyObject *threadsafe_free;
-    int handle_free_count;
-    int threadsafe_free_count;
-    int timer_free_count;
-    PyObject **context_free; /* strong: empty contexts, see handle.c */
-    int context_free_count;
-    int context_free_max;
 } tw_state;
 
 /* Import what asyncio gives; intern the names. */
