@@ -1,4 +1,6 @@
 /* Futures and tasks of the loop: asyncio's own types, made without detours. */
+#include "core/future.h"
+
 #include "core/call.h"
 #include "core/loop_type.h"
 #include "core/overrides.h"

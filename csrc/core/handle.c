@@ -116,7 +116,7 @@ handle_set_args(TwHandle *self, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs <= TW_HANDLE_INLINE) {
         for (Py_ssize_t i = 0; i < nargs; i++) {
-            self->room[1 + i] = Py_NewRef(args[i]);
+            self->args[i] = Py_NewRef(args[i]);
         }
         self->nargs = (int)nargs;
         return 0;
@@ -233,7 +233,7 @@ tw_handle_drop_call(TwHandle *self, PyObject *instead)
     int n = self->nargs > 0 ? self->nargs : 0;
 
     for (int i = 0; i < n; i++) {
-        args[i] = TW_TAKE(self->room[1 + i]);
+        args[i] = TW_TAKE(self->args[i]);
     }
     self->nargs = 0;
     self->callback = Py_XNewRef(instead);
@@ -314,7 +314,7 @@ tw_handle_make_args(TwHandle *self)
     }
     /* The collector may run, and a finalizer cancel this handle. */
     for (int i = 0; i < n; i++) {
-        args[i] = Py_NewRef(self->room[1 + i]);
+        args[i] = Py_NewRef(self->args[i]);
     }
     tuple = PyTuple_New(n);
     for (int i = 0; i < n; i++) {
@@ -408,7 +408,7 @@ handle_run(TwHandle *self)
         return handle_run_tuple(self);
     }
     for (int i = 1; i <= n; i++) {
-        argv[i] = Py_NewRef(self->room[i]);
+        argv[i] = Py_NewRef(self->args[i - 1]);
     }
     callback = Py_NewRef(self->callback);
     result = tw_call_handle(self->loop, self->context, callback, argv + 1,

@@ -36,7 +36,7 @@ struct TwHandle {
     };
     unsigned flags;
     int nargs;              /* inline arguments; -1: they are in slot_args */
-    PyObject *room[1 + TW_HANDLE_INLINE]; /* [0] is scratch; then strong */
+    PyObject *args[TW_HANDLE_INLINE]; /* strong: the first `nargs` */
 };
 
 /* New handles.  `args` are borrowed; `context` NULL: a copy of the current

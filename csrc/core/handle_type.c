@@ -158,7 +158,7 @@ handle_traverse(PyObject *op, visitproc visit, void *arg)
         Py_VISIT(self->ran);
     }
     for (int i = 0; i < self->nargs; i++) {
-        Py_VISIT(self->room[1 + i]);
+        Py_VISIT(self->args[i]);
     }
     return 0;
 }
@@ -208,7 +208,7 @@ handle_dealloc(PyObject *op)
     Py_TRASHCAN_BEGIN(op, handle_dealloc)
     tw_clear_base_weakrefs(op, self->weakrefs);
     for (int i = 0; i < self->nargs; i++) {
-        Py_XDECREF(TW_TAKE(self->room[1 + i]));
+        Py_XDECREF(TW_TAKE(self->args[i]));
     }
     Py_XDECREF(TW_TAKE(self->callback));
     Py_XDECREF(TW_TAKE(self->context));
@@ -388,6 +388,23 @@ static PyType_Spec threadsafe_spec = {
     .flags = HANDLE_FLAGS,
     .slots = threadsafe_slots,
 };
+
+/* asyncio's slots lie behind the object's head, in the order of their names:
+   checked against the running Python's when the module is imported. */
+#define HANDLE_SLOT(field, n)                                                 \
+    _Static_assert(offsetof(TwHandle, field)                                  \
+                       == sizeof(PyObject) + (n) * sizeof(PyObject *),        \
+                   #field " is not where asyncio has it")
+HANDLE_SLOT(slot_args, 0);
+HANDLE_SLOT(callback, 1);
+HANDLE_SLOT(slot_cancelled, 2);
+HANDLE_SLOT(context, 3);
+HANDLE_SLOT(loop, 4);
+HANDLE_SLOT(repr, 5);
+HANDLE_SLOT(traceback, 6);
+HANDLE_SLOT(weakrefs, 7);
+HANDLE_SLOT(timer_slots, 8);
+HANDLE_SLOT(when, 10);
 
 static const TwSlotCheck handle_layout[] = {
     {"_callback", offsetof(TwHandle, callback)},

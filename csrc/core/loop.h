@@ -167,15 +167,6 @@ TW_MUSTCHECK tw_status tw_loop_call_soon(TwLoop *loop, PyObject *callback,
    See TwStepper below.  0 or -1. */
 TW_MUSTCHECK tw_status tw_loop_push_step(TwLoop *loop, PyObject *stepper);
 
-/* loop.create_future(). */
-PyObject *tw_loop_new_future(TwLoop *loop);
-
-/* future.set_result(value) if it is not done yet; errors are reported. */
-tw_status tw_loop_resolve(TwLoop *loop, PyObject *future, PyObject *value);
-
-/* future.set_exception(exc) if it is not done yet. */
-tw_status tw_loop_reject(TwLoop *loop, PyObject *future, PyObject *exc);
-
 /* Have the poll return if the loop sleeps (any thread, with the GIL). */
 void tw_loop_wake(TwLoop *loop);
 
@@ -210,3 +201,7 @@ typedef struct {
     PyObject *slots[5]; /* asyncio's own slots, see net/transport.h */
     const TwStepOps *ops;
 } TwStepper;
+
+#define TW_CHECK_STEPPER(type)                                                \
+    _Static_assert(offsetof(type, ops) == offsetof(TwStepper, ops),           \
+                   #type " does not begin as a TwStepper")

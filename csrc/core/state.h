@@ -53,7 +53,6 @@ typedef struct TwCork TwCork;
     X(create_task)                                                            \
     X(data_received)                                                          \
     X(datagram_received)                                                      \
-    X(detach)                                                                 \
     X(do_handshake)                                                           \
     X(done)                                                                   \
     X(eof_received)                                                           \
@@ -93,7 +92,6 @@ typedef struct TwCork TwCork;
     X(set_protocol)                                                           \
     X(set_result)                                                             \
     X(setblocking)                                                            \
-    X(shutdown)                                                               \
     X(throw)                                                                  \
     X(time)                                                                   \
     X(type)                                                                   \

@@ -30,6 +30,8 @@ typedef struct {
     bool queued;         /* stands in the ready queue */
 } TwAccept;
 
+TW_CHECK_STEPPER(TwAccept);
+
 /* -- one connection ------------------------------------------------------- */
 
 static bool

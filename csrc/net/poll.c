@@ -29,6 +29,8 @@ typedef struct {
     bool queued;        /* stands in the ready queue */
 } TwPoll;
 
+TW_CHECK_STEPPER(TwPoll);
+
 static const unsigned poll_bits[2] = {TW_EV_READ, TW_EV_WRITE};
 
 static TwPollSlot *

@@ -58,9 +58,12 @@ classes_are_original(tw_state *state)
     return class_is_plain(reader, in_reader)
            && class_is_plain(protocol, in_protocol)
            && class_has(reader, state->str.feed_data, state->reader.feed_data)
-           && class_has(reader, state->str._wakeup_waiter, state->reader.wakeup)
-           && class_has(protocol, state->str.data_received, state->reader.data_received)
-           && class_has(protocol, state->str._stream_reader, state->reader.property);
+           && class_has(reader, state->str._wakeup_waiter,
+                        state->reader.wakeup)
+           && class_has(protocol, state->str.data_received,
+                        state->reader.data_received)
+           && class_has(protocol, state->str._stream_reader,
+                        state->reader.property);
 }
 
 /* A class's version changes with every change to it or to its bases; 0: it

@@ -1,5 +1,6 @@
 /* The waiter for an empty queue: sendfile begins when all that was written
    before has left. */
+#include "core/future.h"
 #include "net/stream_methods.h"
 
 void

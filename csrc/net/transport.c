@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/compat.h"
+#include "core/future.h"
 #include "core/overrides.h"
 
 #define TRANSPORT_HIGH_WATER (64 * 1024)

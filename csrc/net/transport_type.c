@@ -99,6 +99,8 @@ PyMemberDef tw_transport_members[] = {
     {NULL},
 };
 
+TW_CHECK_STEPPER(TwTransport);
+
 static const TwSlotCheck flow_layout[] = {
     {"_extra", offsetof(TwTransport, extra)},
     {"_high_water", offsetof(TwTransport, slot_high)},

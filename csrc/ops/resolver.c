@@ -6,6 +6,7 @@
 #include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
+#include "core/future.h"
 #include "core/wakeup.h"
 #include "ops/dns.h"
 #include "ops/lookup.h"

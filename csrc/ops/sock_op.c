@@ -2,6 +2,7 @@
 
 #include "base/compat.h"
 #include "core/call.h"
+#include "core/future.h"
 #include "core/watcher.h"
 #include "net/poll.h"
 

@@ -1,5 +1,6 @@
 /* Reports, fatal errors, and the timeouts of TLS transports. */
 #include "base/compat.h"
+#include "core/future.h"
 #include "tls/filter.h"
 #include "tls/names.h"
 #include "tls/tls_transport.h"
