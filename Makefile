@@ -14,7 +14,7 @@ ECOSYSTEM_VENV = .venv-ecosystem
 ASAN_BUILD = build/asan
 
 .DEFAULT_GOAL = help
-.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan leaks lint fmt docs stubs wheel clean ci setup
+.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan leaks lint fmt docs stubs wheel wheels wheels-test clean ci setup
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -101,6 +101,17 @@ docs: setup  ## the documentation, in docs/_build/html
 
 wheel: setup  ## source distribution and wheel, in dist/
 	$(PY) -m build --no-isolation
+
+wheels: setup build/wheels/venv  ## the wheels for PyPI, in dist/wheels, and checked (ARGS=--again: twice)
+	build/wheels/venv/bin/python tools/wheels.py $(ARGS)
+
+build/wheels/venv: tools/requirements-wheels.txt
+	$(PY) -m venv --clear $@
+	$@/bin/python -m pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+wheels-test:  ## the wheels of dist/wheels, each in a Debian without compiler and libuv (root)
+	@for suite in bookworm trixie sid; do tools/debian-python $$suite wheel || exit 1; done
 
 clean:  ## remove what was built (and .venv*)
 	rm -rf build dist docs/_build benchmarks/build .venv .venv-* pkg/*.egg-info

@@ -14,7 +14,6 @@ last commit) is the time of its files, and no path of this machine is in it.
 """
 
 import argparse
-import ast
 import base64
 import csv
 import glob
@@ -28,18 +27,18 @@ import subprocess
 import sys
 import tarfile
 import time
+import tomllib
 import uuid
 import zipfile
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-
-from elftools.elf.elffile import ELFFile
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "wheels"
 DIST = ROOT / "dist" / "wheels"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 MIRROR = os.environ.get("MIRROR", "http://deb.debian.org/debian")
+VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "pkg/tidewire/_version.py").read_text(), re.M)[1]
 LIMIT = 300_000                 # bytes of a wheel
 
 # What is compiled for: the name in a wheel's tag, and in the file name of the extension.
@@ -72,7 +71,7 @@ CFLAGS = """
     -O3 -g0 -DNDEBUG -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections
     -fstack-protector-strong -D_GNU_SOURCE
 """.split()
-OURS = ["-std=gnu11", "-fno-plt", "-fwrapv"]
+OURS = ["-std=gnu11", "-fno-plt", "-fwrapv", "-DTW_HAVE_EPOLL=1", "-DTW_HAVE_UV=1"]
 LDFLAGS = ["-shared", "-s", "-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"]
 
 
@@ -176,8 +175,6 @@ class Builder:
                     "ZIG_GLOBAL_CACHE_DIR": str(work / "zig")}
         (work / "exports").write_text("{ global: PyInit__core; local: *; };\n")
         self.libuv = libuv_source()
-        self.version = ast.literal_eval(
-            (source / "pkg/tidewire/_version.py").read_text().split("=")[1].strip())
 
     def zig(self, target, *args):
         return run([sys.executable, "-m", "ziglang", "cc", "-target", target, *args],
@@ -219,6 +216,8 @@ class Builder:
 
     def check_symbols(self, target, folder, link, out):
         """Nothing is undefined but what Python has: linked once more with only that."""
+        from elftools.elf.elffile import ELFFile
+
         with open(out, "rb") as file:
             names = [s.name for s in ELFFile(file).get_section_by_name(".dynsym").iter_symbols()
                      if s["st_shndx"] == "SHN_UNDEF" and re.match("_?Py", s.name)]
@@ -252,6 +251,17 @@ def metadata(source):
     text = (folder / name / "METADATA").read_text()
     return text.replace("License-File: LICENSE\n",
                         "License-File: LICENSE\nLicense-File: LICENSE.libuv\n", 1)
+
+
+def package_files(source):
+    """What setuptools installs of the packages, and their contents."""
+    with open(source / "pyproject.toml", "rb") as file:
+        settings = tomllib.load(file)["tool"]["setuptools"]
+    pkg = source / "pkg"
+    patterns = [f"{package.replace('.', '/')}/{pattern}" for package in settings["packages"]
+                for pattern in ["*.py", *settings["package-data"].get(package, [])]]
+    return {path.relative_to(pkg).as_posix(): path.read_bytes()
+            for pattern in patterns for path in pkg.glob(pattern)}
 
 
 def sbom(version, target, when):
@@ -294,11 +304,9 @@ def write_wheel(folder, builder, target, python, text, when):
     """The wheel of an extension; the files in the order of their names, RECORD last."""
     platform, triplet = TARGETS[target]
     cp = "cp" + python.replace(".", "")
-    info = f"tidewire-{builder.version}.dist-info"
+    info = f"tidewire-{VERSION}.dist-info"
     tag = f"{cp}-{cp}-{platform}"
-    files = {path.relative_to(builder.source / "pkg").as_posix(): path.read_bytes()
-             for path in (builder.source / "pkg" / "tidewire").iterdir()
-             if path.suffix in (".py", ".pyi") or path.name == "py.typed"}
+    files = package_files(builder.source)
     files[f"tidewire/_core.cpython-{cp[2:]}-{triplet}.so"] = builder.extension(target, python)
     files[f"{info}/METADATA"] = text.encode()
     files[f"{info}/WHEEL"] = (f"Wheel-Version: 1.0\nGenerator: tidewire tools/wheels.py\n"
@@ -306,7 +314,7 @@ def write_wheel(folder, builder, target, python, text, when):
     files[f"{info}/licenses/LICENSE"] = (builder.source / "LICENSE").read_bytes()
     files[f"{info}/licenses/LICENSE.libuv"] = b"\n".join(
         (builder.libuv / name).read_bytes() for name in ("LICENSE", "LICENSE-extra"))
-    files[f"{info}/sboms/tidewire.cdx.json"] = sbom(builder.version, target, when).encode()
+    files[f"{info}/sboms/tidewire.cdx.json"] = sbom(VERSION, target, when).encode()
     record = io.StringIO()
     rows = csv.writer(record, lineterminator="\n")
     for name in sorted(files):
@@ -314,7 +322,7 @@ def write_wheel(folder, builder, target, python, text, when):
         rows.writerow([name, f"sha256={digest.rstrip(b'=').decode()}", len(files[name])])
     rows.writerow([f"{info}/RECORD", "", ""])
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"tidewire-{builder.version}-{tag}.whl"
+    path = folder / f"tidewire-{VERSION}-{tag}.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, data in [*sorted(files.items()), (f"{info}/RECORD", record.getvalue())]:
             entry = zipfile.ZipInfo(name, time.gmtime(max(when, 315532800))[:6])
@@ -369,11 +377,15 @@ def main():
     parser.add_argument("--again", action="store_true",
                         help="build them once more, elsewhere, and compare")
     options = parser.parse_args()
+    pythons = options.python.split(",") if options.python else PYTHONS
     wanted = [(target, python) for target in TARGETS for python in PYTHONS
-              if options.target in target and python in (options.python or ",".join(PYTHONS)).split(",")]
+              if options.target in target and python in pythons]
     when = int(os.environ.get("SOURCE_DATE_EPOCH")
                or run(["git", "log", "-1", "--format=%ct"], cwd=ROOT))
     os.environ["SOURCE_DATE_EPOCH"] = str(when)
+    for old in DIST.glob("tidewire-*.whl"):
+        if f"-{VERSION}-" not in old.name:
+            old.unlink()
     made = build(DIST, BUILD / "one", wanted, when)
     if not made:
         raise SystemExit("wheels: nothing was built")
