@@ -24,7 +24,7 @@ static PyMethodDef loop_methods[] = {
     {"_signal_fd", tw_loop_meth_signal_fd, METH_NOARGS, NULL},
     {"_run_turns", tw_loop_meth_run_turns, METH_NOARGS, NULL},
     {"_shut", tw_loop_meth_shut, METH_NOARGS, NULL},
-    {"_before_fork", tw_loop_meth_before_fork, METH_NOARGS, NULL},
+    {"_flush_held", tw_loop_meth_flush_held, METH_NOARGS, NULL},
     {"_after_fork", tw_loop_meth_after_fork, METH_NOARGS, NULL},
     {"stop", tw_loop_meth_stop, METH_NOARGS, PyDoc_STR(
 "stop($self, /)\n--\n\nStop run_forever() after the present turn.\n\n"

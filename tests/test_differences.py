@@ -20,27 +20,31 @@ from support import Recorder
 pytestmark = pytest.mark.tidewire
 
 
-# -- the cork ---------------------------------------------------------------
+# -- held writes ---------------------------------------------------------------
 
-def peer_sees(monkeypatch, loop_factory, value):
-    """What a callback's write has brought when it looks at the peer."""
-    if value is None:
-        monkeypatch.delenv("TIDEWIRE_CORK", raising=False)
-    else:
-        monkeypatch.setenv("TIDEWIRE_CORK", value)
-    seen = []
+HABIT = 20      # callbacks that make one
+
+
+def peer_sees(loop_factory, writes):
+    """What the writes of the last callback have brought when it looks at the peer, and
+    what is there when it has ended. `writes`: of each callback, from the last to the first."""
+    seen, writes = [], writes.copy()
 
     async def main():
         def look(protocol, data):
-            protocol.transport.write(b"answer")
-            seen.append(support.drain(peer))
+            for _ in range(writes.pop()):
+                protocol.transport.write(b"answer")
+                seen.append(support.drain(peer))
 
         transport, protocol, peer = await support.connected(
             "unix", lambda: Recorder({"data": look}))
-        peer.send(b"question")
-        await protocol.saw("data")
-        await support.turns()
-        seen.append(support.drain(peer))
+        while writes:
+            seen.clear()
+            peer.send(b"question")
+            await protocol.saw("data")
+            protocol.names.clear()
+            await support.turns()
+            seen.append(support.drain(peer))
         await support.close(protocol)
         peer.close()
 
@@ -49,40 +53,50 @@ def peer_sees(monkeypatch, loop_factory, value):
     return seen
 
 
-@pytest.mark.parametrize("value", [None, "", "1"])
-def test_writes_are_held_until_the_callback_returns(
-        monkeypatch, loop_factory, value):
-    assert peer_sees(monkeypatch, loop_factory, value) == [b"", b"answer"]
-
-
-def test_cork_switched_off(monkeypatch, loop_factory):
-    assert peer_sees(monkeypatch, loop_factory, "0") == [b"answer", b""]
-
-
-def order_of_a_failing_write(loop_factory):
-    seen = []
-
-    async def main():
-        transport, protocol, peer = await support.connected(
-            "unix", lambda: Recorder(
-                {"lost": lambda p, exc: seen.append("lost")}))
-        peer.close()
-        transport.write(b"x")
-        asyncio.get_running_loop().call_soon(seen.append, "soon")
-        await protocol.saw("lost")
-
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(main())
-    return seen
-
-
-def test_failing_write(monkeypatch, loop_factory):
+@pytest.mark.parametrize("writes, wanted", [
+    ([2] * HABIT, [b"", b"answeranswer", b""]),
+    ([1] + [2] * HABIT, [b"", b"answer"]),
+    ([1] * HABIT, [b"answer", b""])])
+def test_first_writes_of_a_habit_are_held(monkeypatch, loop_factory, writes, wanted):
     monkeypatch.delenv("TIDEWIRE_CORK", raising=False)
-    assert order_of_a_failing_write(loop_factory) == ["soon", "lost"]
+    # A busy machine may make a program slow, which has no habit then.
+    assert any(peer_sees(loop_factory, writes) == wanted for _ in range(20))
+
+
+def test_no_habit_with_the_switch(monkeypatch, loop_factory):
     monkeypatch.setenv("TIDEWIRE_CORK", "0")
-    assert order_of_a_failing_write(loop_factory) == ["lost", "soon"]
-    assert (order_of_a_failing_write(asyncio.SelectorEventLoop)
-            == ["lost", "soon"])
+    assert peer_sees(loop_factory, [2] * HABIT) == [b"answer", b"answer", b""]
+
+
+def test_broken_habit_and_the_end_of_the_process(script):
+    """os._exit() behind a write that was held: it is lost."""
+    assert script("""
+    import asyncio, os, socket
+    def write(times):
+        for _ in range(times):
+            transport.write(b"x")
+        if times == 1:
+            os._exit(0)
+    async def main():
+        global transport
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=sockets.pop())
+        for times in [2] * 20 + [1]:
+            loop.call_soon(write, times)
+            await asyncio.sleep(0)
+    ours, peer = socket.socketpair()
+    sockets = [ours]
+    del ours
+    if not os.fork():
+        peer.close()
+        new_loop().run_until_complete(main())
+    sockets.pop().close()
+    data = b""
+    while piece := peer.recv(1000):
+        data += piece
+    os.wait()
+    print(len(data))
+    """) in (["40"], ["41"])    # 41 where a busy machine made it a slow program
 
 
 # -- datagrams ----------------------------------------------------------------
@@ -101,7 +115,13 @@ async def endpoint(hooks=None, **kwargs):
     return protocol
 
 
-def test_datagrams_are_held_until_the_callback_returns(run):
+async def end(*protocols):
+    for protocol in protocols:
+        protocol.transport.close()
+        await protocol.saw("lost")
+
+
+def test_first_datagrams_of_a_habit_are_held(run):
     async def main():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
             peer.bind(("127.0.0.1", 0))
@@ -109,18 +129,21 @@ def test_datagrams_are_held_until_the_callback_returns(run):
             one = await endpoint(remote_addr=peer.getsockname())
             seen = []
 
-            def send(size):
-                one.transport.sendto(b"x" * size)
-                seen.append(support.drain(peer))
+            def send(count):
+                for _ in range(count):
+                    one.transport.sendto(b"x")
+                    seen.append(support.drain(peer))
 
-            asyncio.get_running_loop().call_soon(send, 1)
-            await support.turns()
-            seen.append(support.drain(peer))
-            asyncio.get_running_loop().call_soon(send, 20000)
-            await support.turns()
-            assert seen == [b"", b"x", b"x" * 20000]
-            one.transport.close()
-            await one.saw("lost")
+            for _ in range(20):     # a busy machine may make it a slow program
+                for count in [2] * HABIT + [2, 1, 1]:
+                    asyncio.get_running_loop().call_soon(send, count)
+                    await support.turns()
+                    seen.append(support.drain(peer))
+                if seen[-7:] == [b"", b"xx", b"", b"", b"x", b"x", b""]:
+                    break
+            else:
+                pytest.fail(f"never held: {seen[-7:]}")
+            await end(one)
 
     run(main())
 
@@ -129,27 +152,29 @@ def test_errors_of_datagrams_that_left_together(run):
     async def main():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
             peer.bind(("127.0.0.1", 0))
-            nobody = peer.getsockname()
-        one = await endpoint(remote_addr=nobody)
-        names = []
+            one = await endpoint(remote_addr=peer.getsockname())
+            during = []
 
-        def send():
-            for _ in range(5):
-                one.transport.sendto(b"x")
-            names.extend(one.names)
+            def send():
+                del one.names[:]
+                for _ in range(5):
+                    one.transport.sendto(b"x")
+                during.append(one.names.count("error"))
 
-        asyncio.get_running_loop().call_soon(send)
-        await one.saw("error")
-        await support.io_turns()
-        assert names == ["made"]        # none came within sendto()
-        assert 1 <= one.names.count("error") < 5
-        one.transport.close()
-        await one.saw("lost")
+            for _ in range(HABIT):
+                asyncio.get_running_loop().call_soon(send)
+                await support.turns()
+        for _ in range(20):     # a busy machine may make it a slow program
+            asyncio.get_running_loop().call_soon(send)
+            await support.io_turns()
+            if during[-1] == 0 and 1 <= one.names.count("error") < 5:
+                break
+        else:
+            pytest.fail(f"{during}, {one.names}")
+        await end(one)
 
     run(main())
 
-
-# -- connections --------------------------------------------------------------
 
 def turns_to_connect(factory, address):
     """How many turns before create_connection() returned, or failed."""

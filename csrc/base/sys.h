@@ -17,6 +17,7 @@
 #pragma once
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -53,6 +54,11 @@
 #define TW_HAVE_ABSTRACT_NAMES 1 /* AF_UNIX paths that begin with a NUL */
 #else
 #define TW_HAVE_ABSTRACT_NAMES 0
+#endif
+#if defined(__linux__)
+#define TW_PIPE_PACKETS O_DIRECT /* a pipe's flag: each write is a message */
+#else
+#define TW_PIPE_PACKETS 0
 #endif
 #if defined(__GLIBC__)
 #define TW_HAVE_GLIBC_ORDER 1 /* one literal, three kinds: see ops/dns.c */

@@ -198,59 +198,6 @@ tw_call_report(TwLoop *loop, const char *message, PyObject *transport,
     return 0;
 }
 
-/* -- corks ---------------------------------------------------------------- */
-
-TwCork *
-tw_call_cork_new(TwLoop *loop, PyObject *owner, TwCorkFlush flush)
-{
-    TwCork *cork = loop->cork_free, **end = &loop->corks;
-
-    if (cork != NULL) {
-        loop->cork_free = cork->next;
-    }
-    else {
-        cork = PyMem_RawMalloc(sizeof(*cork));
-        if (cork == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-    }
-    cork->next = NULL;
-    cork->owner = Py_NewRef(owner);
-    cork->flush = flush;
-    cork->count = 0;
-    cork->bytes = 0;
-    while (*end != NULL) {
-        end = &(*end)->next;
-    }
-    *end = cork;
-    return cork;
-}
-
-void
-tw_call_cork_take(TwLoop *loop, TwCork *cork)
-{
-    for (TwCork **at = &loop->corks; *at != NULL; at = &(*at)->next) {
-        if (*at == cork) {
-            *at = cork->next;
-            break;
-        }
-    }
-}
-
-void
-tw_call_cork_free(TwLoop *loop, TwCork *cork)
-{
-    PyObject *owner = cork->owner;
-
-    while (cork->count > 0) {
-        Py_DECREF(cork->data[--cork->count]);
-    }
-    cork->next = loop->cork_free;
-    loop->cork_free = cork;
-    Py_DECREF(owner);
-}
-
 void
 tw_call_flush_failed(PyObject *owner)
 {
@@ -260,21 +207,5 @@ tw_call_flush_failed(PyObject *owner)
     }
     else {
         PyErr_WriteUnraisable(owner);
-    }
-}
-
-void
-tw_call_flush(TwLoop *loop)
-{
-    PyObject *exc = tw_err_take();
-
-    while (loop->corks != NULL) {
-        TwCork *cork = loop->corks;
-        loop->corks = cork->next;
-        cork->next = NULL;
-        cork->flush(loop, cork);
-    }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
     }
 }

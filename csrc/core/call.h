@@ -4,7 +4,7 @@
    through here, so that four things hold everywhere:
    - the context is entered and left here (a context that is already entered,
      by a greenlet that waits inside a callback, is replaced by a copy);
-   - writes made during the callback leave when it returns (the cork);
+   - writes that a transport holds leave when the callback returns;
    - KeyboardInterrupt and SystemExit come back as -1 and leave the loop;
      everything else goes to call_exception_handler;
    - the caller keeps `self` alive across the call, and trusts no pointer
@@ -15,7 +15,7 @@
 
 /* obj.<name>(args...) in `context` (NULL: the current one).  `argv` is
    {obj, args...}, `n` counts obj.  New reference, or NULL with the user's
-   exception set (not reported).  Flushes the corks at the end. */
+   exception set (not reported).  Sends what is held at the end. */
 PyObject *tw_call_method(TwLoop *loop, PyObject *context, PyObject *name,
                          PyObject *const *argv, size_t n);
 
@@ -29,7 +29,8 @@ PyObject *tw_call(TwLoop *loop, PyObject *context, PyObject *callable,
 PyObject *tw_call_handle(TwLoop *loop, PyObject *context, PyObject *callable,
                          PyObject *const *argv, size_t nargs);
 
-/* Plain calls of asyncio's or the stdlib's objects: no context, no cork. */
+/* Plain calls of asyncio's or the stdlib's objects: no context, and nothing
+   is held for them. */
 PyObject *tw_call_plain(PyObject *callable, PyObject *const *argv, size_t n);
 PyObject *tw_call_plain_method(PyObject *name, PyObject *const *argv,
                                size_t n);
@@ -50,45 +51,42 @@ TW_MUSTCHECK tw_status tw_call_report(TwLoop *loop, const char *message,
                                       PyObject *transport,
                                       PyObject *protocol);
 
-/* Begin and end of a stretch in which writes are held back.  The end flushes
-   when it is the outermost.  Errors of the flush are the streams' own. */
+/* Send what any transport holds back: for the end of a callback, and for
+   whatever could show that writes were held.  An exception that is set stays;
+   errors are the transports' own. */
+static inline void
+tw_call_flush(TwLoop *loop)
+{
+    if (TW_UNLIKELY(loop->held != NULL)) {
+        loop->flush_held(loop);
+    }
+}
+
+/* When such a flush ends with an exception set: it has no caller to whom it
+   could be raised.  A KeyboardInterrupt leaves the loop a little later. */
+void tw_call_flush_failed(PyObject *owner);
+
+/* Begin and end of a callback, or of a stretch of callbacks that count as
+   one. */
 static inline void
 tw_call_begin(TwLoop *loop)
 {
     loop->depth++;
 }
-/* For a cork's flush that ends with an exception set: it has no caller to
-   give it to.  A KeyboardInterrupt leaves the loop a little later. */
-void tw_call_flush_failed(PyObject *owner);
-void tw_call_flush(TwLoop *loop);
+
 static inline void
 tw_call_end(TwLoop *loop)
 {
-    if (--loop->depth == 0 && TW_UNLIKELY(loop->corks != NULL)) {
+    if (--loop->depth == 0) {
+        loop->stretch++;
         tw_call_flush(loop);
     }
 }
 
-/* -- corks ---------------------------------------------------------------
-
-   A transport that holds writes back stands in the loop's list with a cork.
-   When the stretch ends the loop takes it out and calls cork->flush, which
-   sends, gives the cork back, and may leave no exception. */
-
-/* A cork for `owner` at the end of the list.  NULL with MemoryError. */
-TwCork *tw_call_cork_new(TwLoop *loop, PyObject *owner, TwCorkFlush flush);
-
-/* Take it out of the list (the owner flushes early). */
-void tw_call_cork_take(TwLoop *loop, TwCork *cork);
-
-/* Give back a cork that is in no list; drops its references: the owner may
-   go with them. */
-void tw_call_cork_free(TwLoop *loop, TwCork *cork);
-
-/* May the owner hold writes back now: inside a callback of this loop, on
+/* May a transport hold writes back now: inside a callback of this loop, on
    its thread? */
 static inline bool
-tw_call_may_cork(const TwLoop *loop)
+tw_call_may_hold(const TwLoop *loop)
 {
     return loop->depth > 0 && !loop->cork_off && tw_loop_is_here(loop);
 }

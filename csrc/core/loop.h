@@ -6,7 +6,7 @@
 
    Ownership.  ready, timers: strong references.  watchers (the active
    ones): each owns its owner.  due: borrowed, a watcher leaves the list
-   when it is closed.  corks: each owns its transport. */
+   when it is closed.  held: each is owned. */
 #pragma once
 
 #include "base/heap.h"
@@ -18,23 +18,10 @@
 #include "core/state.h"
 
 #define TW_READ_BUFFER_SIZE (256 * 1024)
-#define TW_CORK_PIECES 16
-#define TW_CORK_BYTES (64 * 1024)
 
 typedef struct TwWatcher TwWatcher;
 typedef struct TwHandle TwHandle;
-
-/* Writes of the running callback that wait for its end (section "cork" of
-   architecture: at most 16 references or 64 KiB). */
-typedef void (*TwCorkFlush)(TwLoop *loop, TwCork *cork);
-struct TwCork {
-    TwCork *next;
-    PyObject *owner;   /* strong: the transport */
-    TwCorkFlush flush; /* the owner's: see core/call.h */
-    int count;
-    size_t bytes;
-    PyObject *data[TW_CORK_PIECES]; /* strong: bytes objects (streams) */
-};
+typedef struct TwTransport TwTransport;
 
 typedef struct {
     uint64_t turns;
@@ -108,8 +95,11 @@ struct TwLoop {
     TwWatcher **by_fd;      /* borrowed: the watcher of each descriptor */
     int by_fd_cap;
 
-    TwCork *corks;          /* in use, oldest first */
-    TwCork *cork_free;
+    TwTransport *held;      /* hold writes back, oldest first: net/hold.h */
+    TwTransport *held_last;
+    void (*flush_held)(TwLoop *loop); /* sends them all */
+    uint32_t stretch;       /* outermost callbacks so far: a change means that
+                               the callback ended */
     size_t sock_hint;       /* bytes that the last sock_recv() gave */
     char *read_buffer;      /* base/pages.h; NULL: not yet needed */
     PyObject *spare;        /* strong or NULL: bytes, see core/spare.h */

@@ -103,11 +103,6 @@ static void
 loop_drop_free_memory(TwLoop *loop)
 {
     tw_call_flush(loop);
-    while (loop->cork_free != NULL) {
-        TwCork *cork = loop->cork_free;
-        loop->cork_free = cork->next;
-        PyMem_RawFree(cork);
-    }
     while (loop->chunks != NULL) {
         char *chunk = loop->chunks;
         memcpy(&loop->chunks, chunk, sizeof(char *));
@@ -184,9 +179,6 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     }
     for (uint32_t i = 0; i < loop->watchers.count; i++) {
         Py_VISIT(((TwWatcher *)loop->watchers.items[i])->owner);
-    }
-    for (TwCork *cork = loop->corks; cork != NULL; cork = cork->next) {
-        Py_VISIT(cork->owner);
     }
     return 0;
 }

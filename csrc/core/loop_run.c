@@ -249,11 +249,9 @@ loop_poll(TwLoop *loop)
     if (run_drop_cancelled(loop) < 0) {
         return -1;
     }
-    if (TW_UNLIKELY(loop->corks != NULL)) {
-        /* A greenlet waits inside a nested callback: the outer ones did not
-           see the end of the stretch. */
-        tw_call_flush(loop);
-    }
+    /* A greenlet that waits inside a nested callback keeps the outer ones
+       from their end. */
+    tw_call_flush(loop);
     /* May bring work and changes: they are seen to behind it.  A wait that
        ends at once gives no other thread the time to take the GIL. */
     run_share_gil(loop);
@@ -518,9 +516,11 @@ tw_loop_meth_shut(PyObject *self, PyObject *unused)
 }
 
 PyObject *
-tw_loop_meth_before_fork(PyObject *self, PyObject *unused)
+tw_loop_meth_flush_held(PyObject *self, PyObject *unused)
 {
-    tw_call_flush((TwLoop *)self);
+    if (tw_loop_is_here((TwLoop *)self)) {
+        tw_call_flush((TwLoop *)self);
+    }
     Py_RETURN_NONE;
 }
 

@@ -20,7 +20,7 @@ extern const char tw_loop_doc_stats[];
 /* core/loop_run.c */
 PyObject *tw_loop_meth_run_turns(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_shut(PyObject *self, PyObject *unused);
-PyObject *tw_loop_meth_before_fork(PyObject *self, PyObject *unused);
+PyObject *tw_loop_meth_flush_held(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_after_fork(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_stop(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_is_running(PyObject *self, PyObject *unused);

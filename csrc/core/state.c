@@ -40,7 +40,6 @@ state_import_asyncio(tw_state *state)
         {&state->task_type, "asyncio.tasks", "Task"},
         {&state->base_loop_type, "asyncio.base_events", "BaseEventLoop"},
         {&state->buffered_protocol, "asyncio.protocols", "BufferedProtocol"},
-        {&state->transport_socket, "asyncio.trsock", "TransportSocket"},
         {&state->socket_type, "socket", "socket"},
     };
 
@@ -116,7 +115,6 @@ tw_state_init(tw_state *state, PyObject *module)
     X(task_type)                                                              \
     X(base_loop_type)                                                         \
     X(buffered_protocol)                                                      \
-    X(transport_socket)                                                       \
     X(socket_type)                                                            \
     X(seam)                                                                   \
     X(reader.parts)                                                           \

@@ -8,7 +8,6 @@
 #include "base/common.h"
 
 typedef struct TwLoop TwLoop;
-typedef struct TwCork TwCork;
 
 /* Interned names, state->str.<name>: attributes and methods that C asks of
    Python objects.  X-macro, so that a name is added in one place. */
@@ -96,7 +95,6 @@ typedef struct TwCork TwCork;
     X(time)                                                                   \
     X(type)                                                                   \
     X(unwrap)                                                                 \
-    X(warn_closed)                                                            \
     X(warn_eof)                                                               \
     X(wrap_bio)                                                               \
     X(write)
@@ -126,7 +124,6 @@ typedef struct tw_state {
     PyObject *task_type;            /* asyncio.Task */
     PyObject *base_loop_type;       /* asyncio.BaseEventLoop */
     PyObject *buffered_protocol;    /* asyncio.BufferedProtocol */
-    PyObject *transport_socket;     /* asyncio.trsock.TransportSocket */
     PyObject *socket_type;          /* socket.socket */
     PyObject *seam;                 /* the module tidewire._seam */
     PyObject *tls;                  /* tuple or NULL: tls/engine_impl.h */

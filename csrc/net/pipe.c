@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/args.h"
 #include "base/errno.h"
+#include "base/sys.h"
 
 /* -- open ----------------------------------------------------------------- */
 
@@ -61,6 +63,24 @@ pipe_set_nonblocking(int fd)
         return -1;
     }
     return 0;
+}
+
+/* Is each write to it a message: to a device, a pipe in packet mode, a socket
+   that is no stream? */
+static bool
+pipe_has_messages(int fd, mode_t mode)
+{
+    int type = SOCK_STREAM;
+    socklen_t len = sizeof(type);
+
+    if (S_ISFIFO(mode)) {
+        return (fcntl(fd, F_GETFL) & TW_PIPE_PACKETS) != 0;
+    }
+    if (S_ISSOCK(mode)) {
+        (void)getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+        return type != SOCK_STREAM;
+    }
+    return true;
 }
 
 /* Does somebody on this loop watch that descriptor already? */
@@ -164,6 +184,7 @@ pipe_new(TwLoop *loop, PyTypeObject *type, const TwPipeKind *kind,
         goto error;
     }
     self->ends_on_read = S_ISSOCK(mode) || S_ISFIFO(mode);
+    self->messages = pipe_has_messages(fd, mode);
     return (PyObject *)self;
 
 error:

@@ -11,20 +11,19 @@
    file) it watches a duplicate, which is ours.  A device that cannot be
    polled (/dev/null) has no watcher at all: writing works, reading does not.
 
-   Writing is corked as in streams (net/stream.h), but what is held stands in
-   the queue already; the cork itself is empty.
+   Writing goes through net/out.h, and nothing is held: the program has the
+   file object, and other files of the same pipe.
 
    The writing side wants to read as well, on pipes and sockets: a readable
    writing end means that the peer has gone. */
 #pragma once
 
-#include "base/bufq.h"
-#include "net/transport.h"
+#include "net/out.h"
 
 typedef struct {
     TwTransport base;
-    TwBufq queue;       /* writing: corked, or refused by the kernel so far */
-    TwCork *cork;       /* ours while it stands in loop->corks; or NULL */
+    TwBufq queue;       /* writing: as in TwOut, see net/out.h */
+    bool messages;      /* writing: the same */
     int fileno;         /* the descriptor's number, kept after the end */
     int watch_fd;       /* ours: the duplicate that is watched; or -1 */
     int refused;        /* writing: writes after the end */
@@ -33,6 +32,10 @@ typedef struct {
     bool eof_due;       /* reading: eof_received is to be called */
     bool ends_on_read;  /* writing: readable means that the peer has gone */
 } TwPipe;
+
+_Static_assert(offsetof(TwPipe, queue) == offsetof(TwOut, queue)
+                   && offsetof(TwPipe, messages) == offsetof(TwOut, messages),
+               "a pipe begins as TwOut");
 
 /* What differs when one is made. */
 typedef struct {
@@ -59,8 +62,6 @@ void tw_pipe_release(TwPipe *self);
 TW_MUSTCHECK tw_status tw_pipe_log(TwPipe *self, const char *level,
                                    const char *format);
 
-/* Send what is corked, now.  -1 with an exception. */
-TW_MUSTCHECK tw_status tw_pipe_uncork(TwPipe *self);
 
 /* For repr(): the type's name; "closed ", "closing " or "". */
 const char *tw_pipe_name(const TwPipe *self);

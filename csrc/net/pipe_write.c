@@ -1,4 +1,5 @@
-/* The writing end of a pipe. */
+/* The writing end of a pipe.  Nothing is held (net/hold.h): the file is the
+   program's, and others may write to the same pipe. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/uio.h>
@@ -9,9 +10,8 @@
 #include "net/pipe.h"
 
 #define PIPE_FATAL_WRITE "Fatal write error on pipe transport"
-/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-#define PIPE_LOST_WRITES 5
-#define PIPE_IOV 64
+#define PIPE_LOST                                                             \
+    "pipe closed by peer or os.write(pipe, data) raised exception."
 
 static bool
 pipe_is_shut(const TwPipe *self)
@@ -21,8 +21,9 @@ pipe_is_shut(const TwPipe *self)
 
 /* Watch for the peer's end, and for room if something waits. */
 static tw_status
-pipe_watch_writing(TwPipe *self)
+pipe_watch_writing(TwTransport *base)
 {
+    TwPipe *self = (TwPipe *)base;
     unsigned want = self->ends_on_read ? TW_EV_READ : 0;
 
     if (self->base.watcher == NULL || !(self->base.flags & TW_F_MADE)) {
@@ -40,259 +41,67 @@ pipe_watch_writing(TwPipe *self)
 static tw_status
 pipe_write_started(TwTransport *base)
 {
-    TwPipe *self = (TwPipe *)base;
-
-    if (pipe_watch_writing(self) < 0) {
-        return tw_transport_report_call(&self->base, "_add_reader");
+    if (pipe_watch_writing(base) < 0) {
+        return tw_transport_report_call(base, "_add_reader");
     }
     return 0;
 }
 
-/* -- the kernel ----------------------------------------------------------- */
+/* -- what the output queue asks ------------------------------------------- */
 
 static tw_uverr
-pipe_write_once(TwPipe *self, const void *p, size_t n)
+pipe_send(TwTransport *base, struct iovec *iov, int n)
 {
     ssize_t done;
 
     do {
-        done = write(self->base.fd, p, n);
+        done = n == 1 ? write(base->fd, iov->iov_base, iov->iov_len)
+                      : writev(base->fd, iov, n);
     } while (done < 0 && errno == EINTR);
     if (done < 0) {
         return errno == EAGAIN ? 0 : -errno;
     }
-    self->base.loop->stats.bytes_written += (uint64_t)done;
-    return done;
-}
-
-static tw_uverr
-pipe_writev_once(TwPipe *self)
-{
-    struct iovec iov[PIPE_IOV];
-    int count = tw_bufq_iov(&self->queue, iov, PIPE_IOV);
-    ssize_t done;
-
-    do {
-        done = writev(self->base.fd, iov, count);
-    } while (done < 0 && errno == EINTR);
-    if (done < 0) {
-        return errno == EAGAIN ? 0 : -errno;
-    }
-    self->base.loop->stats.bytes_written += (uint64_t)done;
     return done;
 }
 
 static tw_status
-pipe_write_fatal(TwPipe *self, tw_uverr err)
+pipe_drained(TwTransport *base)
 {
-    return tw_transport_fatal_errno(&self->base, err, PIPE_FATAL_WRITE);
+    if (pipe_watch_writing(base) < 0) {
+        return tw_transport_report_call(base, "_write_ready");
+    }
+    if (base->flags & TW_F_CLOSING
+        && !(base->flags & (TW_F_LOST_SCHEDULED | TW_F_LOST))) {
+        return tw_transport_call_lost(base);
+    }
+    return 0;
 }
 
-/* -- the cork ------------------------------------------------------------- */
-
-/* Send what the cork held: the queue. */
-static tw_status
-pipe_send_queue(TwPipe *self)
-{
-    tw_uverr sent;
-
-    if (self->queue.bytes == 0 || self->base.conn_lost > 0) {
-        return 0;
-    }
-    sent = pipe_writev_once(self);
-    if (sent < 0) {
-        tw_bufq_clear(&self->queue);
-        return pipe_write_fatal(self, sent);
-    }
-    tw_bufq_consume(&self->queue, (size_t)sent);
-    if (self->queue.bytes == 0) {
-        return 0;
-    }
-    if (pipe_watch_writing(self) < 0) {
-        return -1;
-    }
-    return tw_transport_maybe_pause(&self->base);
-}
-
-static TwCork *
-pipe_take_cork(TwPipe *self)
-{
-    TwCork *cork = TW_TAKE(self->cork);
-
-    if (cork != NULL) {
-        tw_call_cork_take(self->base.loop, cork);
-    }
-    return cork;
-}
-
-tw_status
-tw_pipe_uncork(TwPipe *self)
-{
-    TwCork *cork = pipe_take_cork(self);
-    tw_status status;
-
-    if (TW_LIKELY(cork == NULL)) {
-        return 0;
-    }
-    Py_INCREF(self);
-    status = pipe_send_queue(self);
-    tw_call_cork_free(self->base.loop, cork);
-    Py_DECREF(self);
-    return status;
-}
-
-/* cork->flush: see core/call.h. */
-static void
-pipe_cork_flush(TwLoop *loop, TwCork *cork)
-{
-    TwPipe *self = (TwPipe *)cork->owner;
-
-    self->cork = NULL;
-    if (pipe_send_queue(self) < 0) {
-        tw_call_flush_failed((PyObject *)self);
-    }
-    tw_call_cork_free(loop, cork);
-}
-
-/* May these bytes wait for the end of the running callback? */
-static bool
-pipe_may_hold(const TwPipe *self, Py_ssize_t size)
-{
-    return size < TW_CORK_BYTES && tw_call_may_cork(self->base.loop)
-           && (self->cork != NULL || self->queue.bytes == 0);
-}
-
-static tw_status
-pipe_hold(TwPipe *self, PyObject *bytes)
-{
-    if (self->cork == NULL) {
-        self->cork = tw_call_cork_new(self->base.loop, (PyObject *)self,
-                                      pipe_cork_flush);
-        if (self->cork == NULL) {
-            return -1;
-        }
-    }
-    if (tw_bufq_push(&self->queue, bytes, 0) < 0) {
-        return -1;
-    }
-    if (self->queue.count < TW_CORK_PIECES
-        && self->queue.bytes < TW_CORK_BYTES
-        && self->queue.bytes <= self->base.high) {
-        return 0;
-    }
-    return tw_pipe_uncork(self);
-}
-
-/* -- write ---------------------------------------------------------------- */
-
-/* The transport takes no more: asyncio's warning from the sixth time on. */
-static tw_status
-pipe_write_refused(TwPipe *self)
-{
-    static const char text[] = "pipe closed by peer or "
-                               "os.write(pipe, data) raised exception.";
-    PyObject *argv[2], *done = NULL;
-
-    if (self->base.conn_lost + self->refused++ < PIPE_LOST_WRITES) {
-        return 0;
-    }
-    argv[0] = PyUnicode_FromString("warning");
-    argv[1] = PyUnicode_FromString(text);
-    if (argv[0] != NULL && argv[1] != NULL) {
-        done = tw_seam_call(self->base.loop->state, "log", argv, 2);
-    }
-    Py_XDECREF(argv[0]);
-    Py_XDECREF(argv[1]);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-/* What the kernel did not take waits: a reference if `owner` is exactly a
-   bytes object, else a copy. */
-static tw_status
-pipe_write_later(TwPipe *self, PyObject *owner, const Py_buffer *view,
-                 size_t sent)
-{
-    tw_status status;
-
-    if (PyBytes_CheckExact(owner)) {
-        status = tw_bufq_push(&self->queue, owner, sent);
-    }
-    else {
-        status = tw_bufq_push_copy(&self->queue, (char *)view->buf + sent,
-                                   (size_t)view->len - sent);
-    }
-    if (status < 0 || pipe_watch_writing(self) < 0) {
-        return -1;
-    }
-    return tw_transport_maybe_pause(&self->base);
-}
+static const TwOutOps pipe_out_ops = {
+    .fatal = PIPE_FATAL_WRITE,
+    .send = pipe_send,
+    .watch = pipe_watch_writing,
+    .drained = pipe_drained,
+    .resume_when_empty = true,
+};
 
 static tw_status
 pipe_write(TwPipe *self, PyObject *data, const Py_buffer *view)
 {
-    tw_uverr sent = 0;
-
     if (view->len == 0) {
         return 0;
     }
     if (self->base.conn_lost || pipe_is_shut(self)) {
-        return pipe_write_refused(self);
+        return tw_transport_warn_lost(
+            &self->base, self->base.conn_lost + self->refused++, PIPE_LOST);
     }
-    if (PyBytes_CheckExact(data) && pipe_may_hold(self, view->len)) {
-        return pipe_hold(self, data);
+    if (PyBytes_CheckExact(data)) {
+        return tw_out_write((TwOut *)self, data);
     }
-    if (tw_pipe_uncork(self) < 0) {
-        return -1;
-    }
-    if (self->base.conn_lost) {
-        return pipe_write_refused(self);
-    }
-    if (self->queue.bytes == 0) {
-        sent = pipe_write_once(self, view->buf, (size_t)view->len);
-        if (sent == view->len) {
-            return 0;
-        }
-        if (sent < 0) {
-            return pipe_write_fatal(self, sent);
-        }
-    }
-    return pipe_write_later(self, data, view, (size_t)sent);
+    return tw_out_write_copy((TwOut *)self, view->buf, (size_t)view->len);
 }
 
 /* -- what the loop says --------------------------------------------------- */
-
-static tw_status
-pipe_write_finished(TwPipe *self)
-{
-    if (tw_transport_maybe_resume(&self->base) < 0) {
-        return -1;
-    }
-    if (self->queue.bytes == 0 && self->base.flags & TW_F_CLOSING
-        && !(self->base.flags & (TW_F_LOST_SCHEDULED | TW_F_LOST))) {
-        return tw_transport_call_lost(&self->base);
-    }
-    return 0;
-}
-
-static tw_status
-pipe_write_ready(TwPipe *self)
-{
-    tw_uverr sent = pipe_writev_once(self);
-
-    if (sent < 0) {
-        tw_bufq_clear(&self->queue);
-        return pipe_write_fatal(self, sent);
-    }
-    tw_bufq_consume(&self->queue, (size_t)sent);
-    if (self->queue.bytes > 0) {
-        return 0;
-    }
-    if (pipe_watch_writing(self) < 0) {
-        return tw_transport_report_call(&self->base, "_write_ready");
-    }
-    return pipe_write_finished(self);
-}
 
 static tw_status
 pipe_peer_closed(TwPipe *self)
@@ -323,37 +132,17 @@ pipe_write_on_ready(PyObject *op, unsigned events)
         return 0;
     }
     if (events & TW_EV_BAD) {
-        return pipe_write_fatal(
-            self, fcntl(self->base.fd, F_GETFD) < 0 ? -EBADF : -EPERM);
+        return tw_transport_fatal_errno(
+            &self->base, fcntl(self->base.fd, F_GETFD) < 0 ? -EBADF : -EPERM,
+            PIPE_FATAL_WRITE);
     }
     if (self->ends_on_read && events & (TW_EV_READ | TW_EV_ERROR)) {
         return pipe_peer_closed(self);
     }
-    if (self->queue.bytes > 0) {
-        return pipe_write_ready(self);
-    }
-    return 0;
+    return tw_out_on_writable((TwOut *)self);
 }
 
 /* -- end ------------------------------------------------------------------ */
-
-static size_t
-pipe_write_buffer_size(TwTransport *base)
-{
-    return ((TwPipe *)base)->queue.bytes;
-}
-
-static void
-pipe_write_buffer_clear(TwTransport *base)
-{
-    TwPipe *self = (TwPipe *)base;
-    TwCork *cork = pipe_take_cork(self);
-
-    tw_bufq_clear(&self->queue);
-    if (cork != NULL) {
-        tw_call_cork_free(base->loop, cork);
-    }
-}
 
 static void
 pipe_write_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
@@ -361,17 +150,11 @@ pipe_write_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
     tw_pipe_release((TwPipe *)base);
 }
 
-static tw_status
-pipe_write_uncork(TwTransport *base)
-{
-    return tw_pipe_uncork((TwPipe *)base);
-}
-
 static const TwTransportOps pipe_write_ops = {
     .step = TW_TRANSPORT_STEP,
-    .buffer_size = pipe_write_buffer_size,
-    .buffer_clear = pipe_write_buffer_clear,
-    .uncork = pipe_write_uncork,
+    .buffer_size = tw_out_size,
+    .buffer_clear = tw_out_clear,
+    .out = &pipe_out_ops,
     .started = pipe_write_started,
     .lost = pipe_write_lost,
 };
@@ -387,9 +170,6 @@ const TwPipeKind tw_pipe_write_kind = {
 static tw_status
 pipe_write_eof(TwPipe *self)
 {
-    if (tw_pipe_uncork(self) < 0) {
-        return -1;
-    }
     if (pipe_is_shut(self)) {
         return 0;
     }

@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include "base/args.h"
 #include "base/compat.h"
+#include "net/hold.h"
 #include "net/stream_methods.h"
 
 /* -- what the room's common part asks of us ------------------------------- */
@@ -59,47 +59,12 @@ stream_intercept(TwTransport *base, TwTell what, PyObject *exc)
     return status;
 }
 
-static tw_status
-stream_uncork(TwTransport *base)
-{
-    return tw_stream_uncork((TwStream *)base);
-}
-
-/* Would sending now find the connection broken? */
-static bool
-stream_is_broken(const TwStream *self)
-{
-    struct pollfd p = {.fd = self->base.fd, .events = POLLOUT};
-
-    return poll(&p, 1, 0) < 0
-           || p.revents & (POLLERR | POLLHUP | POLLNVAL);
-}
-
-/* StreamWriter.drain() asks after each write.  The first answer of a callback
-   leaves at once; those that follow may wait for each other, as over IP the
-   kernel can tell what sending them would. */
-static tw_status
-stream_uncork_to_ask(TwTransport *base)
-{
-    TwStream *self = (TwStream *)base;
-    const TwStats *stats = &base->loop->stats;
-    uint32_t now = (uint32_t)(stats->callbacks + stats->turns);
-
-    if (TW_LIKELY(self->cork == NULL)
-        || (self->asked_at == now && base->flags & TW_F_INET
-            && !stream_is_broken(self))) {
-        return 0;
-    }
-    self->asked_at = now;
-    return tw_stream_uncork(self);
-}
-
 static const TwTransportOps stream_ops = {
     .step = TW_TRANSPORT_STEP,
-    .buffer_size = tw_stream_buffer_size,
-    .buffer_clear = tw_stream_buffer_clear,
-    .uncork = stream_uncork,
-    .uncork_to_ask = stream_uncork_to_ask,
+    .buffer_size = tw_out_size,
+    .buffer_clear = tw_out_clear,
+    .flush = tw_out_flush,
+    .out = &tw_stream_out_ops,
     .started = stream_started,
     .lost = stream_lost,
     .intercept = stream_intercept,
@@ -107,13 +72,15 @@ static const TwTransportOps stream_ops = {
 
 /* -- making --------------------------------------------------------------- */
 
-/* Small writes must not wait for the peer's acknowledgement. */
+/* Over IP small writes must not wait for the peer's acknowledgement.  A Unix
+   socket may be of a type whose writes are messages. */
 static void
-stream_set_nodelay(TwStream *self)
+stream_suit_family(TwStream *self)
 {
     const unsigned char *local = self->base.addrs;
     sa_family_t family = AF_UNSPEC;
-    int one = 1;
+    int one = 1, type = SOCK_STREAM;
+    socklen_t len = sizeof(type);
 
     if (local != NULL && local[0] >= sizeof(family)) {
         memcpy(&family, local + 1 + offsetof(struct sockaddr, sa_family),
@@ -123,6 +90,10 @@ stream_set_nodelay(TwStream *self)
         self->base.flags |= TW_F_INET;
         setsockopt(self->base.fd, IPPROTO_TCP, TCP_NODELAY, &one,
                    sizeof(one));
+    }
+    else if (getsockopt(self->base.fd, SOL_SOCKET, SO_TYPE, &type, &len)
+             == 0) {
+        self->messages = type != SOCK_STREAM;
     }
 }
 
@@ -154,7 +125,7 @@ stream_make(TwLoop *loop, int fd, PyObject *sock, const TwSink *sink,
         Py_DECREF(self);
         return NULL;
     }
-    stream_set_nodelay(self);
+    stream_suit_family(self);
     return self;
 }
 
@@ -283,7 +254,7 @@ tw_stream_on_ready(PyObject *op, unsigned events)
         return -1;
     }
     if (events & TW_EV_WRITE) {
-        return tw_stream_on_writable(self);
+        return tw_out_on_writable((TwOut *)self);
     }
     return 0;
 }
@@ -328,7 +299,7 @@ stream_meth_set_protocol(PyObject *self, PyObject *const *args,
     PyObject *protocol =
         tw_args_one("set_protocol", "protocol", args, nargs, kwnames);
 
-    if (protocol == NULL || tw_stream_uncork((TwStream *)self) < 0) {
+    if (protocol == NULL || tw_hold_flush((TwTransport *)self) < 0) {
         return NULL;
     }
     tw_stream_set_sink((TwStream *)self, NULL, NULL);

@@ -7,15 +7,14 @@
    itself in between (tls/filter.c): that is the one pointer through which a
    lower room reaches a higher one.
 
-   Writing.  Bytes go out at once, or at the end of the running callback (the
-   cork), and what the kernel refuses waits in `queue` as references.
+   Writing.  Bytes leave at once, or with the next write of the same callback
+   (net/hold.h); what the kernel refuses waits (net/out.h).
 
    All functions run on the loop's thread, and none leaves an exception
    pending unless it says so. */
 #pragma once
 
-#include "base/bufq.h"
-#include "net/transport.h"
+#include "net/out.h"
 
 typedef struct TwStream TwStream;
 
@@ -37,16 +36,20 @@ typedef struct {
 
 struct TwStream {
     TwTransport base;
-    TwBufq queue;         /* refused by the kernel so far */
-    TwCork *cork;         /* ours while it stands in loop->corks; or NULL */
+    TwBufq queue;         /* as in TwOut: see net/out.h */
+    bool messages;        /* the same */
     const TwSink *sink;   /* NULL: the protocol */
     PyObject *sink_owner; /* strong or NULL */
     PyObject *empty_waiter; /* strong or NULL: sendfile waits for the queue */
     uint32_t read_hint;   /* size of the last read: see stream_read.c */
-    uint32_t asked_at;    /* when is_closing() last flushed the cork */
     bool filled;          /* the last read got as much as it had room for */
     bool sends;           /* something was sent when the last data came */
 };
+
+_Static_assert(offsetof(TwStream, queue) == offsetof(TwOut, queue)
+                   && offsetof(TwStream, messages)
+                          == offsetof(TwOut, messages),
+               "a stream begins as TwOut");
 
 /* Make a stream transport on `fd`, which must be connected and non-blocking.
    With `sock` the descriptor is that object's; with NULL it is ours from now
@@ -68,19 +71,6 @@ TwStream *tw_stream_new_with_sink(TwLoop *loop, int fd, PyObject *sock,
 void tw_stream_set_sink(TwStream *self, const TwSink *sink,
                         PyObject *sink_owner);
 
-/* write(): `data` any contiguous buffer; asyncio's checks are the caller's
-   (the method's).  Corked if a callback of this loop is running.  0; -1 with
-   an exception (MemoryError, or one that leaves the loop). */
-TW_MUSTCHECK tw_status tw_stream_write_bytes(TwStream *self, PyObject *bytes);
-
-/* Write memory of ours (TLS ciphertext): sent at once, behind what waits;
-   the rest is copied to the queue.  Flow control as for write(). */
-TW_MUSTCHECK tw_status tw_stream_write_raw(TwStream *self, const char *p,
-                                           size_t n);
-
-/* Send what is corked, now. */
-TW_MUSTCHECK tw_status tw_stream_uncork(TwStream *self);
-
 /* Pause and resume reading (idempotent; nothing when closing).  In debug mode
    they log, and so run Python. */
 tw_status tw_stream_pause_reading(TwStream *self);
@@ -96,9 +86,7 @@ tw_status tw_stream_on_ready(PyObject *self, unsigned events);
 TW_MUSTCHECK tw_status tw_stream_read(TwStream *self);
 
 /* net/stream_write.c */
-TW_MUSTCHECK tw_status tw_stream_on_writable(TwStream *self);
-size_t tw_stream_buffer_size(TwTransport *self);
-void tw_stream_buffer_clear(TwTransport *self);
+extern const TwOutOps tw_stream_out_ops;
 
 /* loop._make_socket_transport(): METH_VARARGS | METH_KEYWORDS. */
 PyObject *tw_stream_loop_make_socket(PyObject *loop, PyObject *args,

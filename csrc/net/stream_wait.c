@@ -1,6 +1,7 @@
 /* The waiter for an empty queue: sendfile begins when all that was written
    before has left. */
 #include "core/future.h"
+#include "net/hold.h"
 #include "net/stream_methods.h"
 
 void
@@ -29,7 +30,7 @@ tw_stream_meth_make_empty_waiter(PyObject *op, PyObject *unused)
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;
     }
-    if (tw_stream_uncork(self) < 0) {
+    if (tw_hold_flush(&self->base) < 0) {
         return NULL;
     }
     self->empty_waiter = tw_loop_new_future(self->base.loop);

@@ -5,9 +5,12 @@
 #include "base/compat.h"
 #include "core/future.h"
 #include "core/overrides.h"
+#include "net/hold.h"
 
 #define TRANSPORT_HIGH_WATER (64 * 1024)
 #define TRANSPORT_LOW_WATER (16 * 1024)
+/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+#define TRANSPORT_LOST_WRITES 5
 
 /* -- life ----------------------------------------------------------------- */
 
@@ -292,6 +295,9 @@ tw_transport_close(TwTransport *self)
 {
     tw_status status = 0;
 
+    if (tw_hold_flush(self) < 0) {
+        return -1;
+    }
     if (self->flags & TW_F_CLOSING) {
         return 0;
     }
@@ -470,6 +476,25 @@ transport_tell_writing(TwTransport *self, TwTell what, PyObject *name,
     Py_XDECREF(result);
     Py_DECREF(argv[0]);
     return status;
+}
+
+tw_status
+tw_transport_warn_lost(TwTransport *self, int count, const char *text)
+{
+    PyObject *argv[2], *done = NULL;
+
+    if (count < TRANSPORT_LOST_WRITES) {
+        return 0;
+    }
+    argv[0] = PyUnicode_FromString("warning");
+    argv[1] = PyUnicode_FromString(text);
+    if (argv[0] != NULL && argv[1] != NULL) {
+        done = tw_seam_call(self->loop->state, "log", argv, 2);
+    }
+    Py_XDECREF(argv[0]);
+    Py_XDECREF(argv[1]);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
 }
 
 tw_status

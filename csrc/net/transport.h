@@ -22,8 +22,6 @@
 #include "core/loop.h"
 #include "core/watcher.h"
 
-typedef struct TwTransport TwTransport;
-
 /* What a transport tells its protocol about itself. */
 typedef enum {
     TW_TELL_MADE,  /* connection_made(transport) */
@@ -32,17 +30,19 @@ typedef enum {
     TW_TELL_RESUME /* resume_writing() */
 } TwTell;
 
+typedef struct TwOutOps TwOutOps;
+
 typedef struct {
     TwStepOps step; /* TW_TRANSPORT_STEP, or a function that ends in it */
-    /* Bytes that wait to be written, corked ones included. */
+    /* Bytes that wait to be written, those that are held included. */
     size_t (*buffer_size)(TwTransport *self);
     /* Drop all of them. */
     void (*buffer_clear)(TwTransport *self);
-    /* Or NULL.  Send what is corked, now; -1 with an exception. */
-    tw_status (*uncork)(TwTransport *self);
-    /* Or NULL: the same, before is_closing(): not needed while sending could
-       not find the connection broken. */
-    tw_status (*uncork_to_ask)(TwTransport *self);
+    /* Or NULL: never holds.  Send what is held and call tw_hold_end(); -1
+       with an exception that leaves the loop.  Called by net/hold.c. */
+    tw_status (*flush)(TwTransport *self);
+    /* Or NULL: what net/out.c needs. */
+    const TwOutOps *out;
     /* Right after connection_made: begin to read, wake the waiter... */
     tw_status (*started)(TwTransport *self);
     /* Right after connection_lost(exc), before the descriptor is closed. */
@@ -66,6 +66,22 @@ typedef struct {
 #define TW_F_INET 0x400u        /* a stream over IP */
 #define TW_F_APART 0x800u       /* each part of the start is a step */
 #define TW_F_STARTED 0x1000u    /* ops->started was called */
+#define TW_F_HELD 0x2000u       /* writes are held: see net/hold.h */
+#define TW_F_SHARED 0x4000u     /* the program has the descriptor, too */
+#define TW_F_SHOWN 0x8000u      /* a TransportSocket was made of `sock` */
+
+/* How the program writes, from callback to callback: see net/hold.h. */
+typedef struct {
+    TwTransport *next;  /* in the loop's list of those that hold something */
+    TwTransport *prev;
+    uint64_t since;     /* ns: when the callback wrote first */
+    uint32_t stretch;   /* loop->stretch when it last wrote */
+    uint8_t writes;     /* in that callback */
+    uint8_t streak;     /* callbacks in a row that wrote more than once */
+    uint8_t lowest;     /* fewest writes of these */
+    uint8_t least;      /* learned: fewest writes of a callback; or 0 */
+    bool slow;          /* that callback takes long over its writes */
+} TwHabit;
 
 struct TwTransport {
     PyObject_HEAD
@@ -89,6 +105,7 @@ struct TwTransport {
     size_t low;             /* bytes: resume_writing at or below this */
     size_t reader_peak;     /* bytes: most that its StreamReader's buffer had
                                since it was empty */
+    TwHabit habit;
     int fd;                 /* -1 once closed */
     int fd_shown;           /* asyncio's _sock_fd: stays after close */
     int conn_lost;          /* asyncio's _conn_lost: counts lost writes */
@@ -191,6 +208,12 @@ void tw_transport_set_protocol(TwTransport *self, PyObject *protocol);
 TW_MUSTCHECK tw_status tw_transport_maybe_pause(TwTransport *self);
 TW_MUSTCHECK tw_status tw_transport_maybe_resume(TwTransport *self);
 
+/* Something was written to a lost connection, as `count` times before: from
+   the sixth time on log the warning `text`.  -1: the logging raised. */
+#define TW_TRANSPORT_LOST "socket.send() raised exception."
+TW_MUSTCHECK tw_status tw_transport_warn_lost(TwTransport *self, int count,
+                                              const char *text);
+
 /* asyncio's add_flowcontrol_defaults() for high and low as they were given
    (NULL or None: not); `dflt` is the high mark without either. */
 TW_MUSTCHECK tw_status tw_transport_limits(PyObject *const given[2],
@@ -244,7 +267,7 @@ TW_MUSTCHECK tw_status tw_transport_add_marks(PyTypeObject *type,
 
 /* -- methods and attributes that all types share -------------------------- */
 /* Each type names these functions, or its own, in its table.  Whatever could
-   show that bytes were corked sends them first. */
+   show that bytes were held sends them first. */
 PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_abort(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_is_closing(PyObject *self, PyObject *unused);
@@ -264,6 +287,7 @@ PyObject *tw_transport_meth_get_write_buffer_limits(PyObject *self,
 PyObject *tw_transport_meth_get_write_buffer_size(PyObject *self,
                                                   PyObject *unused);
 PyObject *tw_transport_meth_force_close(PyObject *self, PyObject *exc);
+PyObject *tw_transport_meth_flush_held(PyObject *self, PyObject *shared);
 
 extern const char tw_transport_doc_close[];
 extern const char tw_transport_doc_abort[];
@@ -327,6 +351,7 @@ extern PyMemberDef tw_transport_members[];
              *)(void))tw_transport_meth_set_write_buffer_limits,              \
          METH_FASTCALL | METH_KEYWORDS,                                       \
          tw_transport_doc_set_write_buffer_limits},                           \
+        {"_flush_held", tw_transport_meth_flush_held, METH_O, NULL},          \
     {                                                                         \
         "_force_close", tw_transport_meth_force_close, METH_O, NULL           \
     }

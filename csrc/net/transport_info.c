@@ -6,6 +6,7 @@
 
 #include "base/args.h"
 #include "base/compat.h"
+#include "net/hold.h"
 #include "net/sock_object.h"
 #include "net/transport.h"
 
@@ -99,7 +100,8 @@ tw_transport_socket(TwTransport *self)
     return Py_XNewRef(self->sock);
 }
 
-/* asyncio.trsock.TransportSocket(sock), kept in the extra dict. */
+/* A TransportSocket, which sends what is held before each of its methods; kept
+   in the extra dict. */
 static PyObject *
 transport_info_socket(TwTransport *self)
 {
@@ -108,9 +110,12 @@ transport_info_socket(TwTransport *self)
     if (sock == NULL) {
         return NULL;
     }
-    PyObject *argv[] = {sock};
-    wrapped = tw_call_plain(self->loop->state->transport_socket, argv, 1);
+    PyObject *argv[] = {sock, (PyObject *)self};
+    wrapped = tw_seam_call(self->loop->state, "TransportSocket", argv, 2);
     Py_DECREF(sock);
+    if (wrapped != NULL) {
+        self->flags |= TW_F_SHOWN;
+    }
     return wrapped;
 }
 
@@ -197,15 +202,6 @@ transport_whole_extra(TwTransport *self)
 
 /* -- shared methods ------------------------------------------------------- */
 
-/* What is corked leaves before anything that could show that it was held. */
-static tw_status
-transport_uncork(PyObject *op)
-{
-    TwTransport *self = (TwTransport *)op;
-
-    return self->ops->uncork == NULL ? 0 : self->ops->uncork(self);
-}
-
 const char tw_transport_doc_close[] = PyDoc_STR(
 "close($self, /)\n--\n\n"
 "Close the transport: what was written is sent, nothing more is read, then\n"
@@ -214,8 +210,7 @@ const char tw_transport_doc_close[] = PyDoc_STR(
 PyObject *
 tw_transport_meth_close(PyObject *self, PyObject *unused)
 {
-    if (transport_uncork(self) < 0
-        || tw_transport_close((TwTransport *)self) < 0) {
+    if (tw_transport_close((TwTransport *)self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -229,7 +224,7 @@ const char tw_transport_doc_abort[] = PyDoc_STR(
 PyObject *
 tw_transport_meth_abort(PyObject *self, PyObject *unused)
 {
-    if (transport_uncork(self) < 0
+    if (tw_hold_flush((TwTransport *)self) < 0
         || tw_transport_force_close((TwTransport *)self, NULL) < 0) {
         return NULL;
     }
@@ -239,7 +234,7 @@ tw_transport_meth_abort(PyObject *self, PyObject *unused)
 PyObject *
 tw_transport_meth_force_close(PyObject *self, PyObject *exc)
 {
-    if (transport_uncork(self) < 0
+    if (tw_hold_flush((TwTransport *)self) < 0
         || tw_transport_force_close((TwTransport *)self, exc) < 0) {
         return NULL;
     }
@@ -255,9 +250,8 @@ PyObject *
 tw_transport_meth_is_closing(PyObject *self, PyObject *unused)
 {
     TwTransport *base = (TwTransport *)self;
-    tw_status (*uncork)(TwTransport *) = base->ops->uncork_to_ask;
 
-    if ((uncork ? uncork(base) : transport_uncork(self)) < 0) {
+    if (tw_hold_flush(base) < 0) {
         return NULL;
     }
     return PyBool_FromLong(base->flags & TW_F_CLOSING);
@@ -288,7 +282,7 @@ tw_transport_meth_set_protocol(PyObject *self, PyObject *const *args,
     PyObject *protocol =
         tw_args_one("set_protocol", "protocol", args, nargs, kwnames);
 
-    if (protocol == NULL || transport_uncork(self) < 0) {
+    if (protocol == NULL || tw_hold_flush((TwTransport *)self) < 0) {
         return NULL;
     }
     tw_transport_set_protocol((TwTransport *)self, protocol);
@@ -309,11 +303,24 @@ tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
     PyObject *given[2];
 
     if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0
-        || transport_uncork(self) < 0) {
+        || tw_hold_flush((TwTransport *)self) < 0) {
         return NULL;
     }
     return tw_transport_extra_info((TwTransport *)self, given[0],
                                    given[1] ? given[1] : Py_None);
+}
+
+/* The TransportSocket's: send what is held, and hold nothing any more if the
+   program got the descriptor itself. */
+PyObject *
+tw_transport_meth_flush_held(PyObject *op, PyObject *shared)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    if ((shared == Py_True ? tw_hold_share(self) : tw_hold_flush(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 /* -- write limits --------------------------------------------------------- */
@@ -327,7 +334,7 @@ tw_transport_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
 {
     TwTransport *self = (TwTransport *)op;
 
-    if (transport_uncork(op) < 0) {
+    if (tw_hold_flush(self) < 0) {
         return NULL;
     }
     return PyLong_FromSize_t(self->ops->buffer_size(self));
@@ -415,36 +422,19 @@ PyObject *
 tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
                                           Py_ssize_t nargs, PyObject *kwnames)
 {
+    static const char *const names[] = {"high", "low"};
+    static const TwArgs spec = {"set_write_buffer_limits", names, 0, 2};
     TwTransport *self = (TwTransport *)op;
-    PyObject *given[2] = {NULL, NULL};
-    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    PyObject *given[2];
     size_t high, low;
 
-    if (nargs > 2) {
-        PyErr_SetString(PyExc_TypeError,
-                        "set_write_buffer_limits() takes high and low");
+    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
         return NULL;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        given[i] = args[i];
-    }
-    for (Py_ssize_t i = 0; i < nkw; i++) {
-        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-        int low_named = PyUnicode_CompareWithASCIIString(key, "low") == 0;
-        if (!low_named
-            && PyUnicode_CompareWithASCIIString(key, "high") != 0) {
-            PyErr_Format(PyExc_TypeError,
-                         "set_write_buffer_limits() got an unexpected keyword"
-                         " argument '%U'",
-                         key);
-            return NULL;
-        }
-        given[low_named] = args[nargs + i];
     }
     if (tw_transport_limits(given, 64 * 1024, &high, &low) < 0) {
         return NULL;
     }
-    if (transport_uncork(op) < 0) {
+    if (tw_hold_flush(self) < 0) {
         return NULL;
     }
     self->high = high;
@@ -480,8 +470,22 @@ transport_get_sock(PyObject *op, void *unused)
     if (self->fd < 0) {
         Py_RETURN_NONE;
     }
+    if (tw_hold_share(self) < 0) {
+        return NULL;
+    }
     return self->addrs ? tw_transport_socket(self)
                        : Py_NewRef(self->sock ? self->sock : Py_None);
+}
+
+static PyObject *
+transport_get_sock_fd(PyObject *op, void *unused)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    if (tw_hold_share(self) < 0) {
+        return NULL;
+    }
+    return PyLong_FromLong(self->fd_shown);
 }
 
 static PyObject *
@@ -580,7 +584,7 @@ PyGetSetDef tw_transport_getset[] = {
     {"_protocol", transport_get_object, NULL, NULL, AT(protocol)},
     {"_server", transport_get_object, NULL, NULL, AT(server)},
     {"_sock", transport_get_sock, NULL, NULL, NULL},
-    {"_sock_fd", transport_get_int, NULL, NULL, AT(fd_shown)},
+    {"_sock_fd", transport_get_sock_fd, NULL, NULL, NULL},
     {"_conn_lost", transport_get_int, NULL, NULL, AT(conn_lost)},
     {"_closing", transport_get_flag, NULL, NULL, FLAG(TW_F_CLOSING)},
     {"_paused", transport_get_flag, NULL, NULL, FLAG(TW_F_READ_PAUSED)},

@@ -6,6 +6,7 @@
 #include <structmember.h>
 
 #include "base/errno.h"
+#include "net/hold.h"
 
 /* -- what the room's common part asks of us ------------------------------- */
 
@@ -39,23 +40,17 @@ udp_lost(TwTransport *base, PyObject *exc)
     TwUdp *self = (TwUdp *)base;
 
     /* Sent by connection_lost() itself: the descriptor is still open. */
-    if (tw_udp_uncork(self) < 0) {
+    if (tw_hold_flush(base) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
     tw_udp_buffer_clear(base);
-}
-
-static tw_status
-udp_uncork(TwTransport *base)
-{
-    return tw_udp_uncork((TwUdp *)base);
 }
 
 static const TwTransportOps udp_ops = {
     .step = TW_TRANSPORT_STEP,
     .buffer_size = tw_udp_buffer_size,
     .buffer_clear = tw_udp_buffer_clear,
-    .uncork = udp_uncork,
+    .flush = tw_udp_flush,
     .started = udp_started,
     .lost = udp_lost,
 };

@@ -2,15 +2,14 @@
    other family the socket module knows (through the socket object, slowly).
 
    Reading.  Up to 32 datagrams per turn, none before the one before it was
-   delivered.  The protocol's callbacks of one turn count as one stretch of
-   core/call.h: what they send leaves with one sendmmsg(2) at its end, or
-   earlier if they are slow.
+   delivered.
 
-   Writing.  sendto() inside a callback of the loop only notes the datagram
-   (a cork, for at most 32 of them or 64 KiB); everything that could tell the
-   difference sends first.  What the kernel refuses stays in `out`; then the
-   transport is `waiting`, and only then do write limits count.  Outside of a
-   callback, and for large datagrams, sendto() sends at once.
+   Writing.  sendto() sends at once, or holds the datagram for those that
+   follow in the same callback (net/hold.h: at most 32, or 64 KiB; none of
+   more than 16 KiB).  An endpoint that answered each of the last datagrams,
+   and quickly, holds its answers as long as more are read in the same turn.
+   What the kernel refuses stays in `out`; then the transport is `waiting`,
+   and only then do write limits count.
 
    Errors.  Of a datagram sent at once, or from the queue: error_received()
    right away, as asyncio; of one that was held: by call_soon.  The kernel
@@ -25,19 +24,23 @@
 #include "net/transport.h"
 
 #define TW_UDP_BATCH 32
+/* So many have to be answered before answers are held. */
+#define TW_UDP_ANSWERS 8
 
 typedef struct {
     TwTransport base;
     PyObject *address; /* strong or NULL: create_datagram_endpoint's remote */
     TwDgramq out;      /* held back, or refused by the kernel */
     TwPeers *peers;    /* ours or NULL */
-    TwCork *cork;      /* ours while it stands in loop->corks; or NULL */
     int family;
     bool connected;    /* the kernel knows the peer */
     bool named;        /* ... and the peer has an address */
     bool waiting;      /* `out` was refused */
     bool several;      /* came in one turn, the last time that we looked */
     uint8_t turns;     /* since then, with one datagram each */
+    bool more;         /* another one is to be read in this turn */
+    bool answered;     /* something was sent since the last one */
+    uint8_t answers;   /* delivered in a row and answered quickly */
     int32_t segment;   /* longest that may go in one train: see udp_send.c */
 } TwUdp;
 
@@ -86,8 +89,8 @@ PyObject *tw_udp_meth_sendto(PyObject *self, PyObject *const *args,
 /* call_soon's half of a held datagram's error. */
 PyObject *tw_udp_meth_tell_error(PyObject *self, PyObject *exc);
 
-/* Send what is held back, now.  -1: an exception leaves the loop. */
-TW_MUSTCHECK tw_status tw_udp_uncork(TwUdp *self);
+/* TwTransportOps: send what is held. */
+tw_status tw_udp_flush(TwTransport *self);
 
 /* The turn: the kernel takes more. */
 TW_MUSTCHECK tw_status tw_udp_on_writable(TwUdp *self);

@@ -191,28 +191,53 @@ read_goes_on(TwUdp *self)
            && !w->is_stale((PyObject *)self);
 }
 
-/* All that is read in one turn counts as one callback: what it sends may
-   leave together, at the end. */
+/* read_one(); and does the program answer each datagram, and quickly?  `since`
+   is when it was asked for, or 0: it is the only one of this turn. */
+static int
+read_and_judge(TwUdp *self, uint64_t since)
+{
+    int got;
+
+    self->more = since != 0;
+    self->answered = false;
+    self->base.loop->stretch++; /* a callback of its own for net/hold.h */
+    got = read_one(self);
+    if (got <= 0) {
+        return got;
+    }
+    if (!self->answered || (since && tw_now_ns() - since > HELD_NS)) {
+        self->answers = 0;
+    }
+    else if (self->answers < TW_UDP_ANSWERS) {
+        self->answers++;
+    }
+    return got;
+}
+
+/* What the callbacks of one turn send may leave together, at the end. */
 static tw_status
 read_several(TwUdp *self)
 {
     TwLoop *loop = self->base.loop;
     int most = read_most(self), done = 0, got;
-    uint64_t since = most > 1 ? tw_now_ns() : 0;
+    uint64_t now = 0, held_since = 0;
 
     tw_call_begin(loop);
     do {
-        got = read_one(self);
-        done += got > 0;
-        if (loop->corks != NULL && done < most
-            && tw_now_ns() - since > HELD_NS) {
-            tw_call_flush(loop);
-            since = tw_now_ns();
+        if (most > 1) {
+            now = tw_now_ns();
+            if (now - held_since > HELD_NS) {
+                tw_call_flush(loop);
+                held_since = now;
+            }
         }
+        got = read_and_judge(self, done + 1 < most ? now : 0);
+        done += got > 0;
     } while (got > 0 && done < most && read_goes_on(self));
     if (most > 1) {
         self->several = done > 1;
     }
+    self->more = false;
     tw_call_end(loop);
     return got < 0 ? -1 : 0;
 }

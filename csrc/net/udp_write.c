@@ -1,9 +1,10 @@
-/* Writing of datagram transports: at once, at the end of the callback (the
-   cork), or when the kernel takes more (the queue). */
+/* Writing of datagram transports: at once, with those that follow in the
+   same callback (net/hold.h), or when the kernel takes more. */
 #include <errno.h>
 
 #include "base/compat.h"
 #include "base/errno.h"
+#include "net/hold.h"
 #include "net/udp.h"
 
 #define WRITE_FATAL "Fatal write error on datagram transport"
@@ -11,8 +12,6 @@
 /* A larger datagram is not held back: its copy into the kernel should find
    it in the cache, and what is wrong with it (EMSGSIZE) shows at once. */
 #define HOLD_MAX (16 * 1024)
-#define HELD_COUNT TW_UDP_BATCH
-#define HELD_BYTES TW_CORK_BYTES
 
 /* -- where to ------------------------------------------------------------- */
 
@@ -85,7 +84,7 @@ error_later(TwUdp *self, PyObject *exc)
 
 typedef enum {
     BY_USER, /* within sendto(): what error_received() raises comes out */
-    BY_CORK, /* nothing may be raised */
+    BY_CALL_SOON, /* sendto() has returned: nothing may be raised */
     BY_TURN, /* reported */
 } SentBy;
 
@@ -100,7 +99,7 @@ write_failed(TwUdp *self, SentBy by)
         return tw_transport_fatal(&self->base, WRITE_FATAL);
     }
     exc = tw_err_take();
-    if (by == BY_CORK) {
+    if (by == BY_CALL_SOON) {
         status = error_later(self, exc);
     }
     else if (by == BY_TURN) {
@@ -132,6 +131,7 @@ tw_udp_buffer_clear(TwTransport *base)
 
     tw_dgramq_clear(&self->out);
     self->waiting = false;
+    tw_hold_end(base);
 }
 
 /* Send from the queue until it is empty or the kernel is.  -1 with an
@@ -170,67 +170,44 @@ queue_wait(TwUdp *self)
     return tw_transport_maybe_pause(&self->base);
 }
 
-/* -- the cork ------------------------------------------------------------- */
+/* -- what is held --------------------------------------------------------- */
 
-static tw_status
-cork_send(TwUdp *self, SentBy by)
+tw_status
+tw_udp_flush(TwTransport *base)
 {
+    TwUdp *self = (TwUdp *)base;
+
+    tw_hold_end(base);
     if (self->waiting || self->out.count == 0) {
         return 0;
     }
-    if (queue_flush(self, by) < 0) {
+    if (queue_flush(self, BY_CALL_SOON) < 0) {
         return -1;
     }
     return self->out.count > 0 ? queue_wait(self) : 0;
 }
 
-tw_status
-tw_udp_uncork(TwUdp *self)
-{
-    TwCork *cork = TW_TAKE(self->cork);
-    tw_status status;
-
-    if (TW_LIKELY(cork == NULL)) {
-        return 0;
-    }
-    Py_INCREF(self);
-    tw_call_cork_take(self->base.loop, cork);
-    tw_call_cork_free(self->base.loop, cork);
-    status = cork_send(self, BY_CORK);
-    Py_DECREF(self);
-    return status;
-}
-
-/* cork->flush: see core/call.h. */
-static void
-udp_cork_flush(TwLoop *loop, TwCork *cork)
-{
-    TwUdp *self = (TwUdp *)cork->owner;
-
-    self->cork = NULL;
-    if (cork_send(self, BY_CORK) < 0) {
-        tw_call_flush_failed((PyObject *)self);
-    }
-    tw_call_cork_free(loop, cork);
-}
-
-/* Note a datagram for the end of the callback; steals its references. */
+/* Queue it with what is held, if anything is; steals its references.  If it
+   is not to be `held` itself all of them leave. */
 static tw_status
-cork_hold_steal(TwUdp *self, TwDgram *d)
+hold_steal(TwUdp *self, TwDgram *d, bool held)
 {
-    if (self->cork == NULL) {
-        self->cork = tw_call_cork_new(self->base.loop, (PyObject *)self,
-                                      udp_cork_flush);
-    }
-    if (self->cork == NULL || tw_dgramq_push_steal(&self->out, d) < 0) {
+    tw_status status = 0;
+
+    if (tw_dgramq_push_steal(&self->out, d) < 0) {
         Py_DECREF(d->data);
         Py_XDECREF(d->addr);
         return -1;
     }
-    if (self->out.count >= HELD_COUNT || self->out.bytes >= HELD_BYTES) {
-        return tw_udp_uncork(self);
+    if (!(self->base.flags & TW_F_HELD)) {
+        tw_hold_begin(&self->base);
     }
-    return 0;
+    if (!held) {
+        Py_INCREF(self);
+        status = tw_udp_flush(&self->base);
+        Py_DECREF(self);
+    }
+    return status;
 }
 
 /* -- sendto() ------------------------------------------------------------- */
@@ -265,18 +242,35 @@ write_queue_steal(TwUdp *self, TwDgram *d, PyObject *data)
     return queue_wait(self);
 }
 
-/* May `data`, of that size, wait for the end of the callback?  Not where it
-   would be above the high-water mark in the queue: the program hears of that
-   before sendto() returns (a mark of 0 asks for just this). */
+/* May `data`, of that size, be queued with what is held?  Not where it would
+   be above the high-water mark in the queue: the program hears of that before
+   sendto() returns (a mark of 0 asks for just this). */
 static bool
-write_may_hold(TwUdp *self, const TwDgram *d, PyObject *data,
+write_may_join(const TwUdp *self, const TwDgram *d, PyObject *data,
                Py_ssize_t size)
 {
-    return !self->waiting && size <= HOLD_MAX && d->how != TW_TO_PYTHON
-           && tw_call_may_cork(self->base.loop)
+    return size <= HOLD_MAX && d->how != TW_TO_PYTHON
            && (PyBytes_Check(data) || PyByteArray_Check(data))
-           && self->base.high >= tw_udp_buffer_size(&self->base)
+           && self->base.high >= tw_udp_buffer_size((TwTransport *)self)
                                      + (size_t)size + TW_DATAGRAM_HEADER;
+}
+
+/* May it be held itself, as more will follow?  So the program's habit says;
+   or more datagrams are about to be delivered, and each of the last ones was
+   answered. */
+static bool
+write_may_hold(TwUdp *self)
+{
+    bool habit;
+
+    if (self->waiting) {
+        return false;
+    }
+    habit = tw_hold_next(&self->base);
+    return (habit || (self->more && self->answers == TW_UDP_ANSWERS))
+           && self->out.count < TW_UDP_BATCH - 1
+           && self->out.bytes < TW_HOLD_BYTES
+           && tw_call_may_hold(self->base.loop);
 }
 
 static tw_status
@@ -285,20 +279,24 @@ write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
     TwDgram d = {0};
     Py_ssize_t size = PyObject_Length(data); /* of what HOLD_MAX is about */
     int sent;
+    bool held;
 
     if (size < 0) {
         return -1;
     }
     dgram_set_target(self, addr, &d);
-    if (write_may_hold(self, &d, data, size)) {
+    self->answered = true;
+    held = write_may_hold(self);
+    if ((held || self->base.flags & TW_F_HELD)
+        && write_may_join(self, &d, data, size)) {
         d.data = PyBytes_FromObject(data);
         if (d.data == NULL) {
             Py_XDECREF(d.addr);
             return -1;
         }
-        return cork_hold_steal(self, &d);
+        return hold_steal(self, &d, held);
     }
-    if (tw_udp_uncork(self) < 0) {
+    if (self->base.flags & TW_F_HELD && tw_udp_flush(&self->base) < 0) {
         Py_XDECREF(d.addr);
         return -1;
     }
@@ -311,21 +309,6 @@ write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
     }
     Py_XDECREF(d.addr);
     return sent < 0 ? write_failed(self, BY_USER) : 0;
-}
-
-/* A datagram for a lost connection: counted, and from the fifth on warned
-   of. */
-static tw_status
-write_count_lost(TwUdp *self)
-{
-    PyObject *result;
-
-    if (self->base.conn_lost++ < 5) {
-        return 0;
-    }
-    result = tw_seam_call(self->base.loop->state, "warn_lost_write", NULL, 0);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
 }
 
 /* asyncio's check of the address against the one of the endpoint, `peer` or
@@ -405,7 +388,8 @@ write_to(TwUdp *self, PyObject *data, PyObject *addr, PyObject *peer)
     }
     if (TW_UNLIKELY(self->base.fd < 0
                     || (self->base.conn_lost > 0 && peer != NULL))) {
-        return write_count_lost(self);
+        return tw_transport_warn_lost(&self->base, self->base.conn_lost++,
+                                      TW_TRANSPORT_LOST);
     }
     return write_datagram(self, data, addr);
 }

@@ -21,6 +21,7 @@ tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
     if (op == NULL) {
         return NULL;
     }
+    tw_call_flush(loop);
     op->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
     op->kind = kind;
     op->sock = Py_NewRef(sock);

@@ -1,6 +1,7 @@
 #include "tls/filter.h"
 
 #include "base/pages.h"
+#include "net/hold.h"
 
 /* The stream's marks never exceed these, so that plaintext waits by
    reference and not as ciphertext. */
@@ -210,7 +211,7 @@ tw_filter_slip_in(TwTls *tls, PyObject *lower)
         return 0;
     }
     /* What was written before is sent unencrypted. */
-    if (tw_stream_uncork((TwStream *)lower) < 0) {
+    if (tw_hold_flush((TwTransport *)lower) < 0) {
         Py_CLEAR(tls->lower);
         return -1;
     }
@@ -239,26 +240,25 @@ tw_filter_cut(TwTls *tls)
 static tw_status
 filter_send_stream(TwTls *tls, size_t n, bool late)
 {
-    TwStream *stream = (TwStream *)Py_NewRef(tls->lower);
+    TwOut *out = (TwOut *)Py_NewRef(tls->lower);
     const char *p = tw_engine_out_peek(tls->engine);
     PyObject *bytes;
-    tw_status status;
+    tw_status status = 0;
 
-    if (stream->base.conn_lost > 0 || stream->base.fd < 0) {
+    if (out->base.conn_lost > 0 || out->base.fd < 0) {
         tw_engine_out_clear(tls->engine);
-        status = 0;
     }
-    else if (p == NULL
-             || (late && n < TW_CORK_BYTES && tls->base.loop->depth > 0)) {
+    else if (p == NULL) {
         bytes = tw_engine_out_take(tls->engine);
-        status = bytes ? tw_stream_write_bytes(stream, bytes) : -1;
+        status = bytes ? tw_out_write(out, bytes) : -1;
         Py_XDECREF(bytes);
     }
     else {
-        status = tw_stream_write_raw(stream, p, n);
+        status = late ? tw_out_write_copy(out, p, n)
+                      : tw_out_write_own(out, p, n);
         tw_engine_out_clear(tls->engine);
     }
-    Py_DECREF(stream);
+    Py_DECREF(out);
     return status < 0 ? tw_tls_fatal(tls, TW_TLS_FATAL_SSL) : 0;
 }
 
@@ -292,7 +292,7 @@ tw_filter_send(TwTls *tls, bool late)
 }
 
 tw_status
-tw_filter_uncork(TwTls *tls)
+tw_filter_flush(TwTls *tls)
 {
     if (filter_is_gone(tls)) {
         return 0;
@@ -300,14 +300,14 @@ tw_filter_uncork(TwTls *tls)
     if (tls->in_read && tw_filter_send(tls, false) < 0) {
         return -1;
     }
-    return tls->is_stream ? tw_stream_uncork(filter_stream(tls)) : 0;
+    return tls->is_stream ? tw_hold_flush((TwTransport *)tls->lower) : 0;
 }
 
 size_t
 tw_filter_waiting(TwTls *tls)
 {
     return tls->is_stream && !tw_tls_is_lost(tls)
-               ? tw_stream_buffer_size((TwTransport *)tls->lower)
+               ? tw_out_size((TwTransport *)tls->lower)
                : 0;
 }
 

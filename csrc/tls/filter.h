@@ -20,13 +20,13 @@ TW_MUSTCHECK tw_status tw_filter_slip_in(TwTls *tls, PyObject *lower);
 /* The connection is lost: cut the reference cycle. */
 void tw_filter_cut(TwTls *tls);
 
-/* Write the engine's ciphertext to the lower transport. `late`: it may wait
-   until the running callback returns. */
+/* Write the engine's ciphertext to the lower transport. `late`: a write
+   of the program, which the stream may hold for the next one. */
 TW_MUSTCHECK tw_status tw_filter_send(TwTls *tls, bool late);
 
 /* Send what only waits until a callback returns. Called before anything by
    which the program could notice that it waits. */
-TW_MUSTCHECK tw_status tw_filter_uncork(TwTls *tls);
+TW_MUSTCHECK tw_status tw_filter_flush(TwTls *tls);
 
 /* Bytes of ciphertext that wait in the stream below. */
 size_t tw_filter_waiting(TwTls *tls);

@@ -89,7 +89,7 @@ tw_tls_cut_off(TwTls *self, TwTlsState state, PyObject *exc)
     bool was_open = self->state != TW_TLS_UNWRAPPED;
 
     self->state = state;
-    if (was_open && tw_filter_uncork(self) < 0) {
+    if (was_open && tw_filter_flush(self) < 0) {
         return -1;
     }
     return tw_filter_force_close(self, exc);

@@ -41,7 +41,7 @@ tw_tls_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
     TwTls *self = (TwTls *)op;
     PyObject *lower, *size, *sum;
 
-    if (tw_filter_uncork(self) < 0) {
+    if (tw_filter_flush(self) < 0) {
         return NULL;
     }
     size = PyLong_FromSize_t(tw_tls_buffer_size(self));
@@ -155,7 +155,7 @@ tw_tls_meth_get_extra_info(PyObject *op, PyObject *const *args,
     if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
         return NULL;
     }
-    if (tw_filter_uncork(self) < 0) {
+    if (tw_filter_flush(self) < 0) {
         return NULL;
     }
     return tls_extra_info(self, given[0], given[1] ? given[1] : Py_None);

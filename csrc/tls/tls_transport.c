@@ -35,7 +35,7 @@ tls_meth_is_closing(PyObject *op, PyObject *unused)
     TwTls *self = (TwTls *)op;
     int closing = (self->base.flags & TW_F_CLOSING) != 0;
 
-    if (tw_filter_uncork(self) < 0) {
+    if (tw_filter_flush(self) < 0) {
         return NULL;
     }
     if (!closing) {

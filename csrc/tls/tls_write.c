@@ -1,9 +1,8 @@
 /* Encrypt what the program writes, and write it to the lower transport.
 
-   write() encrypts at once.  While the read loop is on the stack the
-   ciphertext stays in the engine until the loop ends; inside any other
-   callback the stream may hold it.  So many small writes need one system call.
-   While the lower transport is full, plaintext waits by reference. */
+   write() encrypts at once.  The stream below sends the ciphertext, or holds
+   it for the next write (net/hold.h).  While the lower transport is full,
+   plaintext waits by reference. */
 #include <string.h>
 
 #include "base/args.h"
@@ -63,7 +62,7 @@ tw_tls_control_writing(TwTls *self, bool own)
 
     if (TW_UNLIKELY(tls_write_is_full(self, size))) {
         /* Bytes that are only held do not wait for the peer. */
-        if (tw_filter_uncork(self) < 0) {
+        if (tw_filter_flush(self) < 0) {
             return -1;
         }
         size = tw_tls_buffer_size(self);
@@ -195,21 +194,11 @@ tls_write_later(TwTls *self, PyObject *bytes, const char *p, size_t n,
     return tw_bufq_push_copy(&self->backlog, p + start, n - start);
 }
 
-/* asyncio warns from the fifth write on. */
 static tw_status
 tls_write_ignored(TwTls *self)
 {
-    PyObject *result;
-
-    if (self->base.conn_lost++ < 5) {
-        return 0;
-    }
-    PyObject *argv[] = {
-        tw_engine_name(self->base.loop->state, TW_TLS_HELPERS)};
-    result = tw_call_plain_method(self->base.loop->state->str.warn_closed,
-                                  argv, 1);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return tw_transport_warn_lost(&self->base, self->base.conn_lost++,
+                                  "SSL connection is closed");
 }
 
 /* Encrypt it, or append it to the backlog. */
@@ -246,7 +235,7 @@ tls_write_finish(TwTls *self)
             return -1;
         }
     }
-    else if (!self->in_read && tw_filter_send(self, true) < 0) {
+    else if (tw_filter_send(self, true) < 0) {
         return -1;
     }
     if (tw_tls_control_writing(self, false) < 0) {

@@ -22,8 +22,7 @@ def _loops():
 def _before_fork():
     # What is held back leaves now, or both processes would send it.
     for loop in _loops():
-        if loop._thread_id == threading.get_ident():
-            loop._before_fork()
+        loop._flush_held()
 
 
 def _after_fork_in_child():
@@ -231,6 +230,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     def run_in_executor(self, executor, func, *args):
         """Run func(*args) in an executor (None: the default one); a future of its result."""
         self._check_closed()
+        self._flush_held()
         if self._debug:
             self._check_callback(func, 'run_in_executor')
         if executor is None:

@@ -24,11 +24,30 @@ _thread_numbers = itertools.count()
 _ONE_MORE_TURN = sys.version_info < (3, 12)
 
 
+def _flush_held(loop):
+    if loop is not None:    # the transport is not closed yet
+        loop._flush_held()
+
+
 class SubprocessTransport(
         unix_events._UnixSubprocessTransport):  # type: ignore[name-defined]
     """The transport of a child process: loop.subprocess_exec() and subprocess_shell()."""
 
     _as_by_thread = _ONE_MORE_TURN
+
+    # A signal does not overtake what was written before.
+
+    def send_signal(self, signal):
+        _flush_held(self._loop)
+        super().send_signal(signal)
+
+    def terminate(self):
+        _flush_held(self._loop)
+        super().terminate()
+
+    def kill(self):
+        _flush_held(self._loop)
+        super().kill()
 
     def _child_ended(self, returncode):
         """Called from the loop, with the return code, or None if somebody else took it."""
@@ -92,6 +111,7 @@ def _watch(loop, transport):
 async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr,
                                      bufsize, extra=None, **kwargs):
     """The hook that asyncio's subprocess_exec() and subprocess_shell() call."""
+    self._flush_held()
     waiter = self.create_future()
     transport = SubprocessTransport(
         self, protocol, args, shell, stdin, stdout, stderr, bufsize,

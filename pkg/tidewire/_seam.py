@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import types
+import weakref
 from asyncio import (
     base_events,
     constants,
@@ -368,9 +369,61 @@ def log_accepted(server, addr, fd):
         conn.detach()
 
 
-def warn_lost_write():
-    """Somebody goes on writing to a lost connection."""
-    logger.warning('socket.send() raised exception.')
+_sock_slot = trsock.TransportSocket._sock
+
+
+class TransportSocket(trsock.TransportSocket):
+    """asyncio's, of a transport that may hold writes back: they leave first.
+
+    Once the program has the descriptor, or the socket object, nothing is held.
+    """
+
+    __slots__ = ('_transport',)
+
+    def __init__(self, sock, transport):
+        _sock_slot.__set__(self, sock)
+        self._transport = weakref.ref(transport)
+
+    def _flush(self, shared):
+        transport = self._transport()
+        if transport is not None:
+            transport._flush_held(shared)
+
+    @property
+    def _sock(self):
+        # All of asyncio's own methods that are not below use this.
+        self._flush(True)
+        return _sock_slot.__get__(self)
+
+    @property
+    def family(self):
+        return _sock_slot.__get__(self).family
+
+    @property
+    def type(self):
+        return _sock_slot.__get__(self).type
+
+    @property
+    def proto(self):
+        return _sock_slot.__get__(self).proto
+
+    def getsockname(self):
+        return _sock_slot.__get__(self).getsockname()
+
+    def getpeername(self):
+        return _sock_slot.__get__(self).getpeername()
+
+    def getsockopt(self, *args, **kwargs):
+        self._flush(False)
+        return _sock_slot.__get__(self).getsockopt(*args, **kwargs)
+
+    def setsockopt(self, *args, **kwargs):
+        self._flush(False)
+        _sock_slot.__get__(self).setsockopt(*args, **kwargs)
+
+    def shutdown(self, how):
+        self._flush(False)
+        _sock_slot.__get__(self).shutdown(how)
 
 
 def closed_socket():

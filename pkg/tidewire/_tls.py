@@ -107,10 +107,6 @@ def warn_eof() -> None:
     logger.warning("returning true from eof_received() has no effect when using ssl")
 
 
-def warn_closed() -> None:
-    logger.warning("SSL connection is closed")
-
-
 # -- methods of the loop -----------------------------------------------------------------------
 
 def _arguments(loop: Any, protocol: Any, sslcontext: Any, waiter: Any, server_side: bool,

@@ -26,9 +26,7 @@ def check(stock_factory, factory, program, *args):
 
 @of_today
 @pytest.mark.parametrize("name", programs.PROGRAMS)
-def test_program(name, loop_factory, monkeypatch):
-    if name in programs.WITHOUT_CORK:
-        monkeypatch.setenv("TIDEWIRE_CORK", "0")
+def test_program(name, loop_factory):
     check(asyncio.SelectorEventLoop, loop_factory, programs.PROGRAMS[name])
 
 

@@ -59,7 +59,7 @@ def test_resume_comes_after_a_mark_below_what_waits(run):
     run(main())
 
 
-def test_what_is_only_corked_pauses_nobody(run):
+def test_what_is_only_held_pauses_nobody(run):
     def answer(protocol, data):
         protocol.transport.write(b"y" * 4000)
         protocol.transport.write(b"y" * 4000)

@@ -1,0 +1,167 @@
+#include "net/hold.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+
+/* So many callbacks in a row have to write more than once. */
+#define HOLD_LEARN 8
+
+/* -- the list ------------------------------------------------------------- */
+
+/* loop->flush_held: the callback ended, or a boundary of the whole loop. */
+static void
+hold_flush_all(TwLoop *loop)
+{
+    PyObject *exc = tw_err_take();
+
+    while (loop->held != NULL) {
+        TwTransport *self = (TwTransport *)Py_NewRef(loop->held);
+
+        if (tw_hold_flush(self) < 0) {
+            tw_call_flush_failed((PyObject *)self);
+        }
+        tw_hold_end(self);
+        Py_DECREF(self);
+    }
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+}
+
+void
+tw_hold_begin(TwTransport *self)
+{
+    TwLoop *loop = self->loop;
+
+    assert(!(self->flags & TW_F_HELD));
+    self->flags |= TW_F_HELD;
+    self->habit.next = NULL;
+    self->habit.prev = loop->held_last;
+    if (loop->held_last != NULL) {
+        loop->held_last->habit.next = self;
+    }
+    else {
+        loop->held = self;
+    }
+    loop->held_last = (TwTransport *)Py_NewRef((PyObject *)self);
+    loop->flush_held = hold_flush_all;
+}
+
+void
+tw_hold_end(TwTransport *self)
+{
+    TwLoop *loop = self->loop;
+    TwHabit *habit = &self->habit;
+
+    if (!(self->flags & TW_F_HELD)) {
+        return;
+    }
+    self->flags &= ~TW_F_HELD;
+    if (habit->prev != NULL) {
+        habit->prev->habit.next = habit->next;
+    }
+    else {
+        loop->held = habit->next;
+    }
+    if (habit->next != NULL) {
+        habit->next->habit.prev = habit->prev;
+    }
+    else {
+        loop->held_last = habit->prev;
+    }
+    habit->next = habit->prev = NULL;
+    Py_DECREF(self);
+}
+
+/* -- the habit ------------------------------------------------------------ */
+
+/* Has the program no other way to the descriptor?  The TransportSocket that
+   get_extra_info() made owns the socket object, too. */
+static bool
+hold_is_private(const TwTransport *self)
+{
+    Py_ssize_t ours = self->flags & TW_F_SHOWN ? 2 : 1;
+
+    return !(self->flags & TW_F_SHARED)
+           && (self->sock == NULL || Py_REFCNT(self->sock) <= ours);
+}
+
+/* Note how often the callback wrote that ended. */
+static void
+hold_judge(TwTransport *self)
+{
+    TwHabit *habit = &self->habit;
+
+    if (habit->slow || habit->writes < 2) {
+        /* One other answer costs half of what was learned. */
+        habit->streak = habit->least && !habit->slow ? HOLD_LEARN / 2 : 0;
+        habit->least = habit->lowest = 0;
+        habit->slow = false;
+        return;
+    }
+    if (habit->lowest == 0 || habit->writes < habit->lowest) {
+        habit->lowest = habit->writes;
+    }
+    if (habit->least > habit->writes) {
+        habit->least = habit->writes;
+    }
+    if (++habit->streak == HOLD_LEARN) {
+        habit->streak = 0;
+        habit->least = hold_is_private(self) ? habit->lowest : 0;
+        habit->lowest = 0;
+    }
+}
+
+bool
+tw_hold_learn(TwTransport *self)
+{
+    TwLoop *loop = self->loop;
+    TwHabit *habit = &self->habit;
+    uint64_t now = tw_now_ns();
+
+    if (habit->stretch != loop->stretch) {
+        hold_judge(self);
+        habit->stretch = loop->stretch;
+        habit->writes = 0;
+        habit->since = now;
+    }
+    else if (habit->writes == 1 && habit->streak == 0 && habit->least == 0) {
+        habit->since = now; /* the first write did not look at the clock */
+    }
+    else if (now - habit->since > TW_HOLD_NS) {
+        habit->slow = true;
+    }
+    if (habit->writes < UINT8_MAX) {
+        habit->writes++;
+    }
+    return habit->writes < habit->least && !habit->slow
+           && tw_call_may_hold(loop);
+}
+
+/* -- boundaries ----------------------------------------------------------- */
+
+tw_status
+tw_hold_flush(TwTransport *self)
+{
+    tw_status status;
+
+    self->habit.stretch = self->loop->stretch - 1;
+    if (TW_LIKELY(!(self->flags & TW_F_HELD))) {
+        return 0;
+    }
+    if (tw_now_ns() - self->habit.since > TW_HOLD_NS) {
+        self->habit.slow = true;
+    }
+    Py_INCREF(self);
+    status = self->ops->flush(self);
+    Py_DECREF(self);
+    return status;
+}
+
+tw_status
+tw_hold_share(TwTransport *self)
+{
+    self->flags |= TW_F_SHARED;
+    self->habit.least = 0;
+    return tw_hold_flush(self);
+}

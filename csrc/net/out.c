@@ -1,0 +1,314 @@
+#include "net/out.h"
+
+#include "net/hold.h"
+
+#define OUT_IOV 64
+/* Memory of a program that is copied rather than sent by itself, if what is
+   held can leave with it. */
+#define OUT_COPY (16 * 1024)
+
+static inline bool
+out_waits(const TwOut *self)
+{
+    return self->queue.count > 0 && !(self->base.flags & TW_F_HELD);
+}
+
+/* -- the kernel ----------------------------------------------------------- */
+
+/* `err` came of sending.  The queue is cleared first, as the report says its
+   size in debug mode. */
+static tw_status
+out_failed(TwOut *self, tw_uverr err)
+{
+    const TwOutOps *ops = self->base.ops->out;
+    tw_status status;
+
+    tw_bufq_clear(&self->queue);
+    if (ops->watch(&self->base) < 0) {
+        return -1;
+    }
+    status = tw_transport_fatal_errno(&self->base, err, ops->fatal);
+    if (status == 0 && ops->failed != NULL) {
+        ops->failed(&self->base);
+    }
+    return status;
+}
+
+static tw_uverr
+out_send(TwOut *self, struct iovec *iov, int n)
+{
+    tw_uverr done = self->base.ops->out->send(&self->base, iov, n);
+
+    if (TW_LIKELY(done > 0)) {
+        self->base.loop->stats.bytes_written += (uint64_t)done;
+    }
+    return done;
+}
+
+/* Send from the queue: one system call, or one for each message.  What is
+   left stays.  0, or -1 with an exception; an error of the kernel's closes
+   the transport. */
+static tw_status
+out_send_queue(TwOut *self)
+{
+    struct iovec iov[OUT_IOV];
+    tw_uverr done;
+
+    do {
+        int n = tw_bufq_iov(&self->queue, iov, self->messages ? 1 : OUT_IOV);
+
+        done = out_send(self, iov, n);
+        if (done < 0) {
+            return out_failed(self, done);
+        }
+        tw_bufq_consume(&self->queue, (size_t)done);
+    } while (self->messages && done > 0 && self->queue.count > 0);
+    return 0;
+}
+
+/* The kernel refused what is in the queue, or a part. */
+static tw_status
+out_wait(TwOut *self)
+{
+    if (self->base.ops->out->watch(&self->base) < 0) {
+        return -1;
+    }
+    return tw_transport_maybe_pause(&self->base);
+}
+
+tw_status
+tw_out_flush(TwTransport *base)
+{
+    TwOut *self = (TwOut *)base;
+
+    tw_hold_end(base);
+    if (base->conn_lost > 0 || base->fd < 0) {
+        tw_bufq_clear(&self->queue);
+        return 0;
+    }
+    if (out_send_queue(self) < 0) {
+        return -1;
+    }
+    return self->queue.count > 0 ? out_wait(self) : 0;
+}
+
+/* -- one write ------------------------------------------------------------ */
+
+/* Behind everything else: a reference if there is one, else a copy. */
+static tw_status
+out_push(TwOut *self, PyObject *bytes, const char *p, size_t n, size_t sent)
+{
+    return bytes != NULL ? tw_bufq_push(&self->queue, bytes, sent)
+                         : tw_bufq_push_copy(&self->queue, p + sent, n - sent);
+}
+
+static tw_status
+out_send_now(TwOut *self, PyObject *bytes, const char *p, size_t n)
+{
+    struct iovec iov = {(char *)p, n};
+    tw_uverr done = out_send(self, &iov, 1);
+
+    if (TW_LIKELY((size_t)done == n)) {
+        return 0;
+    }
+    if (done < 0) {
+        return out_failed(self, done);
+    }
+    if (out_push(self, bytes, p, n, (size_t)done) < 0) {
+        return -1;
+    }
+    return out_wait(self);
+}
+
+/* Keep it with what is held; if it is not to be `held` itself, send all. */
+static tw_status
+out_join(TwOut *self, PyObject *bytes, const char *p, size_t n, bool held)
+{
+    tw_status status;
+
+    Py_INCREF(self);
+    if (bytes == NULL && n > OUT_COPY) {
+        status = tw_out_flush(&self->base);
+        if (status == 0 && self->base.conn_lost == 0) {
+            status = self->queue.count > 0
+                         ? out_push(self, NULL, p, n, 0)
+                         : out_send_now(self, NULL, p, n);
+        }
+    }
+    else {
+        status = out_push(self, bytes, p, n, 0);
+        if (status == 0 && !held) {
+            status = tw_out_flush(&self->base);
+        }
+    }
+    Py_DECREF(self);
+    return status;
+}
+
+/* May `n` pieces of `size` bytes in all, a write of the program, be held? */
+static inline bool
+out_may_hold(TwOut *self, Py_ssize_t n, size_t size)
+{
+    return self->base.ops->flush != NULL && !self->messages
+           && tw_hold_next(&self->base)
+           && n < TW_HOLD_PIECES - (Py_ssize_t)self->queue.count
+           && self->queue.bytes + size < TW_HOLD_BYTES
+           && self->queue.bytes + size <= self->base.high;
+}
+
+/* `habitual`: a write of the program. */
+static tw_status
+out_write(TwOut *self, PyObject *bytes, const char *p, size_t n,
+          bool habitual)
+{
+    bool held;
+
+    if (out_waits(self)) {
+        if (out_push(self, bytes, p, n, 0) < 0) {
+            return -1;
+        }
+        return tw_transport_maybe_pause(&self->base);
+    }
+    held = habitual && out_may_hold(self, 1, n);
+    if (TW_LIKELY(!held && self->queue.count == 0)) {
+        return out_send_now(self, bytes, p, n);
+    }
+    if (self->queue.count == 0) {
+        if (out_push(self, bytes, p, n, 0) < 0) {
+            return -1;
+        }
+        tw_hold_begin(&self->base);
+        return 0;
+    }
+    return out_join(self, bytes, p, n, held);
+}
+
+tw_status
+tw_out_write(TwOut *self, PyObject *bytes)
+{
+    return out_write(self, bytes, PyBytes_AS_STRING(bytes),
+                     (size_t)PyBytes_GET_SIZE(bytes), true);
+}
+
+tw_status
+tw_out_write_copy(TwOut *self, const char *p, size_t n)
+{
+    return out_write(self, NULL, p, n, true);
+}
+
+tw_status
+tw_out_write_own(TwOut *self, const char *p, size_t n)
+{
+    return out_write(self, NULL, p, n, false);
+}
+
+/* -- many ----------------------------------------------------------------- */
+
+/* One message of all pieces. */
+static tw_status
+out_write_joined(TwOut *self, PyObject *pieces)
+{
+    PyObject *joined = PyBytes_FromStringAndSize(NULL, 0);
+    tw_status status = -1;
+
+    for (Py_ssize_t i = 0; joined && i < PyList_GET_SIZE(pieces); i++) {
+        PyBytes_Concat(&joined, PyList_GET_ITEM(pieces, i));
+    }
+    if (joined != NULL) {
+        status = tw_out_write(self, joined);
+        Py_DECREF(joined);
+    }
+    return status;
+}
+
+static size_t
+out_list_size(PyObject *pieces)
+{
+    size_t total = 0;
+
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
+        total += (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(pieces, i));
+    }
+    return total;
+}
+
+static tw_status
+out_push_list(TwOut *self, PyObject *pieces)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
+        PyObject *piece = PyList_GET_ITEM(pieces, i);
+        if (PyBytes_GET_SIZE(piece) > 0
+            && tw_bufq_push(&self->queue, piece, 0) < 0) {
+            /* A stream with a hole must not go on. */
+            return tw_transport_fatal(&self->base, self->base.ops->out->fatal);
+        }
+    }
+    return 0;
+}
+
+tw_status
+tw_out_write_list(TwOut *self, PyObject *pieces)
+{
+    bool waits = out_waits(self), held;
+
+    if (self->messages) {
+        return out_write_joined(self, pieces);
+    }
+    held = !waits && out_may_hold(self, PyList_GET_SIZE(pieces),
+                                  out_list_size(pieces));
+    if (out_push_list(self, pieces) < 0) {
+        return -1;
+    }
+    if (waits) {
+        return tw_transport_maybe_pause(&self->base);
+    }
+    if (self->queue.count == 0) {
+        return 0;
+    }
+    if (!held) {
+        return tw_out_flush(&self->base);
+    }
+    if (!(self->base.flags & TW_F_HELD)) {
+        tw_hold_begin(&self->base);
+    }
+    return 0;
+}
+
+/* -- writable ------------------------------------------------------------- */
+
+tw_status
+tw_out_on_writable(TwOut *self)
+{
+    const TwOutOps *ops = self->base.ops->out;
+
+    if (self->base.conn_lost > 0 || !out_waits(self)) {
+        return 0;
+    }
+    if (out_send_queue(self) < 0) {
+        return -1;
+    }
+    if (self->base.conn_lost > 0
+        || (self->queue.count > 0 && ops->resume_when_empty)) {
+        return 0;
+    }
+    if (tw_transport_maybe_resume(&self->base) < 0) {
+        return -1;
+    }
+    if (self->queue.count > 0 || self->base.conn_lost > 0) {
+        return 0;
+    }
+    return ops->drained(&self->base);
+}
+
+size_t
+tw_out_size(TwTransport *base)
+{
+    return ((TwOut *)base)->queue.bytes;
+}
+
+void
+tw_out_clear(TwTransport *base)
+{
+    tw_bufq_clear(&((TwOut *)base)->queue);
+    tw_hold_end(base);
+}

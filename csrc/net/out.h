@@ -1,0 +1,61 @@
+/* The output queue of streams and writing pipes.
+
+   A write goes to the kernel at once, unless it is held for the next one
+   (net/hold.h).  What the kernel refuses waits in `queue` as references until
+   the descriptor is writable.  With TW_F_HELD the queue is what is held, and
+   the kernel has refused nothing; without it the queue is what was refused.
+
+   Where the descriptor carries messages (`messages`), each write is one: its
+   piece is sent by a system call of its own, also out of the queue. */
+#pragma once
+
+#include "base/bufq.h"
+#include "net/transport.h"
+
+/* How TwStream and TwPipe begin. */
+typedef struct {
+    TwTransport base;
+    TwBufq queue;
+    bool messages;
+} TwOut;
+
+/* What differs. */
+struct TwOutOps {
+    /* Report of an error of the kernel's. */
+    const char *fatal;
+    /* Bytes that the kernel took of n pieces (0: it is full), or an errno. */
+    tw_uverr (*send)(TwTransport *self, struct iovec *iov, int n);
+    /* Make the watcher match the state: room is wanted if, and only if, the
+       queue has something that the kernel refused. */
+    tw_status (*watch)(TwTransport *self);
+    /* Everything that was refused has left. */
+    tw_status (*drained)(TwTransport *self);
+    /* Or NULL: sending failed, and the transport is closing. */
+    void (*failed)(TwTransport *self);
+    /* resume_writing() comes only when nothing waits. */
+    bool resume_when_empty;
+};
+
+/* write() of an exact bytes object, after asyncio's checks.  0; -1 with an
+   exception (MemoryError, or one that leaves the loop). */
+TW_MUSTCHECK tw_status tw_out_write(TwOut *self, PyObject *bytes);
+
+/* The same of memory that may change afterwards: what does not leave at once
+   is copied. */
+TW_MUSTCHECK tw_status tw_out_write_copy(TwOut *self, const char *p, size_t n);
+
+/* Bytes of ours (TLS's own records), not a write of the program: sent at
+   once, behind what is held or waits. */
+TW_MUSTCHECK tw_status tw_out_write_own(TwOut *self, const char *p, size_t n);
+
+/* A list of exact bytes objects as one write: as few system calls as there
+   are 64 of them. */
+TW_MUSTCHECK tw_status tw_out_write_list(TwOut *self, PyObject *pieces);
+
+/* The descriptor is writable. */
+TW_MUSTCHECK tw_status tw_out_on_writable(TwOut *self);
+
+/* TwTransportOps of a transport with such a queue. */
+tw_status tw_out_flush(TwTransport *self);
+size_t tw_out_size(TwTransport *self);
+void tw_out_clear(TwTransport *self);
