@@ -70,6 +70,15 @@ uv_take_back(const uv_loop_t *uv, int fd)
 {
     epoll_ctl(uv_backend_fd(uv), EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
 }
+
+/* Is the set still there?  The program may have closed all descriptors. */
+static bool
+uv_is_whole(const uv_loop_t *uv)
+{
+    struct epoll_event ev;
+
+    return epoll_wait(uv_backend_fd(uv), &ev, 1, 0) >= 0 || errno == EINTR;
+}
 #else
 static tw_uverr
 uv_hand_over(const uv_loop_t *Py_UNUSED(uv), int fd,
@@ -86,6 +95,12 @@ uv_hand_over(const uv_loop_t *Py_UNUSED(uv), int fd,
 static void
 uv_take_back(const uv_loop_t *Py_UNUSED(uv), int Py_UNUSED(fd))
 {
+}
+
+static bool
+uv_is_whole(const uv_loop_t *uv)
+{
+    return fcntl(uv_backend_fd(uv), F_GETFD) >= 0;
 }
 #endif
 
@@ -440,7 +455,7 @@ uv_wait(TwPoller *base, int ms)
 {
     PollerUv *self = (PollerUv *)base;
 
-    if (self->uv == NULL) {
+    if (self->uv == NULL || !uv_is_whole(self->uv)) {
         return -EBADF;
     }
     self->count = 0;
