@@ -129,6 +129,25 @@ def test_version_tests_stand_in_one_file(path):
         assert not [line for _, line in code_lines(path) if "PY_VERSION_HEX" in line]
 
 
+# Where the platform may be asked for, and calls stand that POSIX lacks.
+PLATFORM_FILES = {"base/sys.h", "base/sys.c", "base/compat.h",
+                  "core/poller.c", "core/poller_epoll.c", "core/poller_uv.c"}
+NOT_THE_PLATFORM = re.compile(r"TW_BUILD_FLAGS|TW_DEBUG|PY_SSIZE_T_CLEAN")
+NOT_POSIX = re.compile(
+    r"\b(accept4|dup3|epoll_\w+|eventfd|pidfd_open|pipe2|recvmmsg|sendfile|sendmmsg|syscall|waitid)"
+    r"\s*\(|\b(MSG_NOSIGNAL|SOCK_NONBLOCK|SOCK_CLOEXEC|SO_DOMAIN|SO_PROTOCOL|UDP_SEGMENT)\b")
+
+
+@each_file
+def test_the_platform_is_asked_for_in_one_place(path):
+    if str(path.relative_to(CSRC)) in PLATFORM_FILES:
+        return
+    bad = [f"{path.name}:{number}: {line.strip()}" for number, line in code_lines(path)
+           if (re.match(r"\s*#\s*(if|ifdef|ifndef|elif)\b", line)
+               and not NOT_THE_PLATFORM.search(line)) or NOT_POSIX.search(line)]
+    assert not bad, "\n".join(bad)
+
+
 @each_file
 def test_length(path):
     assert len(path.read_text().splitlines()) <= MAX_FILE
