@@ -240,9 +240,14 @@ tw_sys_sendfile(int sock, int file, off_t offset, size_t n)
 
     return got < 0 && sent == 0 ? -1 : (ssize_t)sent;
 #else
-    (void)sock, (void)file, (void)offset, (void)n;
-    errno = ENOSYS;
-    return -1;
+    char block[32 * 1024];
+    ssize_t got = pread(file, block, n < sizeof(block) ? n : sizeof(block),
+                        offset);
+
+    /* What the socket does not take is read again. */
+    return got <= 0 ? got
+                    : send(sock, block, (size_t)got,
+                           MSG_DONTWAIT | TW_MSG_NOSIGNAL);
 #endif
 }
 
