@@ -14,7 +14,6 @@
 typedef struct {
     TwEngine base;
     TwFeed in;          /* ciphertext not yet written to `incoming` */
-    TwBuf out;          /* ciphertext read out of `outgoing` */
     PyObject *incoming; /* strong: MemoryBIO */
     PyObject *outgoing; /* strong: MemoryBIO */
     PyObject *feed;     /* strong: incoming.write */
@@ -23,6 +22,8 @@ typedef struct {
     PyObject *write;
     PyObject *pending;
     bool foreign;       /* methods of a user's subclass: hand out copies */
+    size_t pending_out; /* bytes in `outgoing`, if out_known */
+    bool out_known;     /* no call into the cipher since it was asked */
     bool dry;           /* neither `incoming` nor the object has anything */
 } TwMemory;
 
@@ -130,6 +131,7 @@ memory_call(TwMemory *m, PyObject *method, PyObject *a, PyObject *b)
     PyObject *argv[] = {NULL, a, b};
     PyObject *result;
 
+    m->out_known = false;
     m->base.busy++;
     result = tw_call(m->base.loop, m->base.context, method, argv + 1,
                      b == NULL ? 1 : 2);
@@ -231,28 +233,6 @@ memory_read(TwEngine *e, char *p, size_t n)
     return got;
 }
 
-/* Move what is in `outgoing` to our memory. */
-static tw_status
-memory_collect(TwMemory *m)
-{
-    PyObject *data = tw_call_plain(m->drain, NULL, 0);
-    size_t n;
-
-    if (data == NULL) {
-        return -1;
-    }
-    n = (size_t)PyBytes_GET_SIZE(data);
-    if (!tw_buf_reserve(m->base.loop, &m->out, n)) {
-        Py_DECREF(data);
-        PyErr_NoMemory();
-        return -1;
-    }
-    memcpy(m->out.p + m->out.w, PyBytes_AS_STRING(data), n);
-    m->out.w += n;
-    Py_DECREF(data);
-    return 0;
-}
-
 static Py_ssize_t
 memory_write_once(TwMemory *m, const char *p, size_t n)
 {
@@ -272,17 +252,8 @@ memory_write_once(TwMemory *m, const char *p, size_t n)
 static Py_ssize_t
 memory_write(TwEngine *e, const char *p, size_t n)
 {
-    TwMemory *m = (TwMemory *)e;
-    Py_ssize_t taken;
-
-    if (n > MEMORY_PIECE) {
-        n = MEMORY_PIECE;
-    }
-    taken = memory_write_once(m, p, n);
-    if (taken == MEMORY_PIECE && memory_collect(m) < 0) {
-        return -1;
-    }
-    return taken;
+    return memory_write_once((TwMemory *)e, p,
+                             n < MEMORY_PIECE ? n : MEMORY_PIECE);
 }
 
 static tw_status
@@ -295,6 +266,7 @@ static void
 memory_after_method(TwEngine *e)
 {
     ((TwMemory *)e)->dry = false;
+    ((TwMemory *)e)->out_known = false;
 }
 
 static size_t
@@ -302,56 +274,40 @@ memory_out_size(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
 
-    return tw_buf_size(&m->out) + memory_pending(m, m->outgoing);
+    if (!m->out_known) {
+        m->pending_out = memory_pending(m, m->outgoing);
+        m->out_known = true;
+    }
+    return m->pending_out;
 }
 
-/* NULL if nothing is in our memory yet: taking the bytes object is cheaper. */
+/* The ciphertext is in the MemoryBIO: its bytes object is sent as it is. */
 static const char *
 memory_out_peek(TwEngine *e)
 {
-    TwMemory *m = (TwMemory *)e;
-
-    if (tw_buf_size(&m->out) == 0) {
-        return NULL;
-    }
-    if (memory_pending(m, m->outgoing) > 0 && memory_collect(m) < 0) {
-        PyErr_Clear();
-        return NULL;
-    }
-    return m->out.p + m->out.r;
+    return NULL;
 }
 
 static PyObject *
 memory_out_take(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
-    PyObject *data;
+    PyObject *data = tw_call_plain(m->drain, NULL, 0);
 
-    if (tw_buf_size(&m->out) == 0) {
-        return tw_call_plain(m->drain, NULL, 0);
-    }
-    if (memory_collect(m) < 0) {
-        return NULL;
-    }
-    data = PyBytes_FromStringAndSize(m->out.p + m->out.r,
-                                     (Py_ssize_t)tw_buf_size(&m->out));
-    if (data != NULL) {
-        tw_buf_rest(e->loop, &m->out, true);
-    }
+    m->pending_out = 0;
+    m->out_known = data != NULL;
     return data;
 }
 
 static void
 memory_out_clear(TwEngine *e)
 {
-    TwMemory *m = (TwMemory *)e;
     PyObject *dropped;
 
-    tw_buf_rest(e->loop, &m->out, true);
-    if (memory_pending(m, m->outgoing) == 0) {
+    if (memory_out_size(e) == 0) {
         return;
     }
-    dropped = tw_call_plain(m->drain, NULL, 0);
+    dropped = memory_out_take(e);
     if (dropped == NULL) {
         PyErr_Clear();
     }
@@ -379,7 +335,6 @@ memory_detach(TwEngine *e)
     TwMemory *m = (TwMemory *)e;
 
     tw_feed_drop(&m->in, e->loop);
-    tw_buf_rest(e->loop, &m->out, true);
     Py_CLEAR(m->incoming);
     Py_CLEAR(m->outgoing);
     Py_CLEAR(m->feed);
