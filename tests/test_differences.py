@@ -10,6 +10,8 @@ import copy
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -396,6 +398,57 @@ def test_writelines_of_what_is_false(run, line):
 def test_private_attributes_of_the_loop(loop, name):
     with pytest.raises(AttributeError):
         getattr(loop, name)
+
+
+NESTED = """
+import asyncio, importlib, tidewire
+nest = importlib.import_module({module!r})
+loop = tidewire.new_event_loop()
+before = dict(vars(tidewire.Loop))
+try:
+    nest.apply(loop)
+except ValueError as exc:
+    print(type(exc).__name__)
+assert dict(vars(tidewire.Loop)) == before
+assert not hasattr(loop, "_nest_patched")
+print(loop.run_until_complete(asyncio.sleep(0, "runs")))
+loop.close()
+"""
+
+
+@pytest.mark.parametrize("module", ["nest_asyncio", "nest_asyncio2"])
+def test_nest_asyncio_is_refused(module):
+    pytest.importorskip(module)
+    done = subprocess.run([sys.executable, "-c", NESTED.format(module=module)],
+                          capture_output=True, text=True)
+    assert done.stdout.split() == ["ValueError", "runs"], done.stderr
+
+
+def test_nodelay_of_accepted_connections(run):
+    async def main():
+        loop, seen = asyncio.get_running_loop(), []
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                sock = transport.get_extra_info("socket")
+                seen.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                transport.abort()
+                done.set_result(None)
+
+        done = loop.create_future()
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0)
+        assert listening.proto == 0
+        listening.bind(("127.0.0.1", 0))
+        server = await loop.create_server(Protocol, sock=listening)
+        with socket.socket() as client:
+            client.connect(listening.getsockname())
+            await done
+            await support.turns()
+        server.close()
+        await support.turns()
+        assert seen[0] != 0
+
+    run(main())
 
 
 def test_private_methods_are_not_called(make_loop):

@@ -24,7 +24,14 @@ pipe_fileno(TwLoop *loop, PyObject *pipe)
     if (number == NULL) {
         return -1;
     }
-    fd = PyObject_AsFileDescriptor(number);
+    if (PyLong_Check(number) && PyLong_AsLong(number) < 0
+        && !PyErr_Occurred()) {
+        tw_errno_raise(-EBADF); /* as asyncio's fstat(2) */
+        fd = -1;
+    }
+    else {
+        fd = PyObject_AsFileDescriptor(number);
+    }
     Py_DECREF(number);
     return fd;
 }
@@ -327,12 +334,6 @@ pipe_get_fileno(PyObject *op, void *Py_UNUSED(closure))
 }
 
 static PyObject *
-pipe_get_protocol(PyObject *op, void *Py_UNUSED(closure))
-{
-    return pipe_or_none(((TwTransport *)op)->protocol);
-}
-
-static PyObject *
 pipe_get_conn_lost(PyObject *op, void *Py_UNUSED(closure))
 {
     TwPipe *self = (TwPipe *)op;
@@ -340,26 +341,14 @@ pipe_get_conn_lost(PyObject *op, void *Py_UNUSED(closure))
     return PyLong_FromLong(self->base.conn_lost + self->refused);
 }
 
-/* `closure` is the flag itself. */
-static PyObject *
-pipe_get_flag(PyObject *op, void *closure)
-{
-    unsigned flag = (unsigned)(uintptr_t)closure;
-
-    return PyBool_FromLong((((TwTransport *)op)->flags & flag) != 0);
-}
-
-#define PIPE_FLAG(name, flag)                                                 \
-    {name, pipe_get_flag, NULL, NULL, (void *)(uintptr_t)(flag)}
 #define PIPE_COMMON_GETSET                                                    \
     {"_pipe", pipe_get_pipe}, {"_fileno", pipe_get_fileno},                   \
-        {"_protocol", pipe_get_protocol},                                     \
-        PIPE_FLAG("_closing", TW_F_CLOSING)
+        TW_TRANSPORT_PROTOCOL_ATTR, TW_TRANSPORT_CLOSING_ATTR
 
 PyGetSetDef tw_pipe_read_getset[] = {
     TW_PLAIN_SLOTS(TW_SLOT_LOOP),
     PIPE_COMMON_GETSET,
-    PIPE_FLAG("_paused", TW_F_READ_PAUSED),
+    TW_TRANSPORT_FLAG_ATTR("_paused", TW_F_READ_PAUSED),
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {NULL},
 };

@@ -396,7 +396,7 @@ static PyType_Slot stream_slots[] = {
     {Py_tp_clear, stream_clear},
     {Py_tp_repr, tw_transport_repr},
     {Py_tp_methods, stream_methods},
-    {Py_tp_getset, tw_transport_getset},
+    {Py_tp_getset, tw_transport_stream_getset},
     {Py_tp_members, tw_transport_members},
     {0, NULL},
 };

@@ -323,9 +323,27 @@ int tw_transport_set_slot(PyObject *self, PyObject *value, void *slot);
         TW_SLOT("_low_water", TW_SLOT_LOW),                                   \
         TW_SLOT("_protocol_paused", TW_SLOT_PAUSED)
 
-/* What sockets' transports share: the slots, _protocol, _sock, _server,
-   _closing, _conn_lost, __dict__. */
-extern PyGetSetDef tw_transport_getset[];
+PyObject *tw_transport_get_protocol(PyObject *self, void *unused);
+int tw_transport_assign_protocol(PyObject *self, PyObject *value,
+                                 void *unused);
+PyObject *tw_transport_get_flag(PyObject *self, void *flag);
+int tw_transport_assign_closing(PyObject *self, PyObject *value,
+                                void *unused);
+#define TW_TRANSPORT_PROTOCOL_ATTR                                            \
+    {"_protocol", tw_transport_get_protocol, tw_transport_assign_protocol,    \
+     NULL, NULL}
+#define TW_TRANSPORT_FLAG_ATTR(name, flag)                                    \
+    {name, tw_transport_get_flag, NULL, NULL, (void *)(uintptr_t)(flag)}
+#define TW_TRANSPORT_CLOSING_ATTR                                             \
+    {"_closing", tw_transport_get_flag, tw_transport_assign_closing, NULL,    \
+     (void *)(uintptr_t)TW_F_CLOSING}
+
+/* The whole extra dict, as asyncio's _extra.  A new reference or NULL. */
+PyObject *tw_transport_whole_extra(TwTransport *self);
+
+/* _loop, _protocol, _sock, _closing, _extra, __dict__...: of datagrams; and of
+   streams, with _eof. */
+extern PyGetSetDef tw_transport_getset[], tw_transport_stream_getset[];
 /* __dictoffset__ and __weaklistoffset__. */
 extern PyMemberDef tw_transport_members[];
 

@@ -76,6 +76,11 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         if '_csock' in vars(self):      # else __init__() failed, and nothing is open
             super().__del__()
 
+    @property
+    def _nest_patched(self):
+        _seam.refuse_nesting(self)
+        raise AttributeError('_nest_patched')
+
     # -- running -------------------------------------------------------------
 
     def run_forever(self):

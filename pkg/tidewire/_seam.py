@@ -99,6 +99,16 @@ accepts_one_more = PY >= (3, 15) or any(
     selector_events.BaseSelectorEventLoop._accept_connection.__code__.co_consts)
 
 
+def refuse_nesting(loop):
+    """Called where a loop is asked whether nest_asyncio has patched it.
+
+    nest_asyncio asks that in _patch_loop(), right before it gives the loop's class other
+    methods, which need asyncio's own queues and selector.
+    """
+    if sys._getframe(2).f_code.co_name == '_patch_loop':
+        raise ValueError(f"Can't patch loop of type {type(loop)}")
+
+
 # -- streams -----------------------------------------------------------------
 
 def _original(cls, name):

@@ -1,5 +1,6 @@
 """get_extra_info and the socket it gives."""
 import asyncio
+import os
 import socket
 
 import pytest
@@ -283,4 +284,92 @@ def test_the_loop_stays(run):
             transport._extra = None
         await support.close(protocol)
         peer.close()
+    run(main())
+
+
+# -- private attributes that libraries assign ----------------------------------
+
+async def assigned_transports(loop):
+    one, two = socket.socketpair()
+    one.setblocking(False)
+    stream, _ = await loop.create_connection(support.Recorder, sock=one)
+    r, w = os.pipe()
+    reading, _ = await loop.connect_read_pipe(support.Recorder, os.fdopen(r, "rb", 0))
+    datagrams, _ = await loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+    return (stream, reading, datagrams), two, w
+
+
+def test_protocol_is_assigned(run):
+    async def main():
+        transports, peer, w = await assigned_transports(asyncio.get_running_loop())
+        for transport in transports[:2]:
+            transport._protocol = support.Recorder()
+            assert transport.get_protocol() is transport._protocol
+        peer.send(b"x")
+        os.write(w, b"x")
+        for transport in transports[:2]:
+            await transport._protocol.got(b"x")
+        for transport in transports:
+            transport.close()
+        await support.turns()
+        peer.close()
+        os.close(w)
+
+    run(main())
+
+
+def test_closing_is_assigned(run):
+    async def main():
+        transports, peer, w = await assigned_transports(asyncio.get_running_loop())
+        stream, reading, datagrams = transports
+        for transport in stream, datagrams:
+            transport._closing = False
+            assert not transport.is_closing()
+            transport._closing = True
+            assert transport.is_closing() and transport._closing is True
+            transport.abort()
+        reading.close()
+        await support.turns()
+        peer.close()
+        os.close(w)
+
+    run(main())
+
+
+def test_names_as_asyncios(run):
+    async def main():
+        transports, peer, w = await assigned_transports(asyncio.get_running_loop())
+        stream, reading, datagrams = transports
+        assert stream._protocol_connected is datagrams._protocol_connected is True
+        assert hasattr(stream, "_eof") and not hasattr(datagrams, "_eof")
+        for transport in transports:
+            transport.close()
+        await support.turns()
+        peer.close()
+        os.close(w)
+
+    run(main())
+
+
+@pytest.mark.tidewire
+def test_assignments_are_checked(run):
+    async def main():
+        transports, peer, w = await assigned_transports(asyncio.get_running_loop())
+        for transport in transports:
+            with pytest.raises(AttributeError):
+                transport._protocol = None
+            for name in ("_protocol", "_closing"):
+                with pytest.raises(AttributeError):
+                    delattr(transport, name)
+            transport.close()
+            with pytest.raises(AttributeError):
+                transport._closing = False
+        await support.turns()
+        for transport in transports:
+            with pytest.raises(AttributeError):
+                transport._protocol = support.Recorder()
+        peer.close()
+        os.close(w)
+
     run(main())

@@ -464,3 +464,16 @@ def test_peers_end_at_random(run):
             assert r.closes == w.closes == 1
 
     run(main(), timeout=25)
+
+
+@pytest.mark.asyncio_defect("its transport is left half made")
+@pytest.mark.parametrize("method", ["connect_read_pipe", "connect_write_pipe"])
+def test_a_closed_socket_is_no_pipe(run, method):
+    async def main():
+        sock = socket.socket()
+        sock.close()
+        with pytest.raises(OSError) as info:
+            await getattr(asyncio.get_running_loop(), method)(asyncio.Protocol, sock)
+        assert info.value.errno == errno.EBADF
+
+    run(main())
