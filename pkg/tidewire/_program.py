@@ -135,8 +135,9 @@ def _report(hook: Callable[..., Any], kind: Any, exc: BaseException, tb: Any) ->
     sys.excepthook = hook
     beyond = tb
     while tb is not None:
-        tb, filename = tb.tb_next, tb.tb_frame.f_code.co_filename
-        if filename == __file__:
+        ours = tb.tb_frame.f_globals is globals()
+        tb = tb.tb_next
+        if ours:
             beyond = tb
     sys.last_traceback = beyond
     hook(kind, exc.with_traceback(beyond), beyond)

@@ -131,7 +131,7 @@ GUNICORN = [
     Row("gunicorn uvicorn-worker",
         "python -m tidewire --uvloop -m gunicorn -k uvicorn_worker.UvicornWorker app:app", BIND,
         files=ASGI_FILES, note="with uvicorn's worker as it is"),
-    Row("gunicorn", "python -m tidewire --uvloop -m gunicorn -k asgi app:app", BIND,
+    Row("gunicorn>=24", "python -m tidewire --uvloop -m gunicorn -k asgi app:app", BIND,
         files=ASGI_FILES, note="with gunicorn's own ASGI worker"),
     Row("gunicorn",
         "python -m tidewire -m gunicorn -k asgi --asgi-loop asyncio --workers 2 app:app", BIND,

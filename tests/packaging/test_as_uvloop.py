@@ -135,6 +135,15 @@ def test_programs(tmp_path, name):
     assert (process.returncode, process.stdout) == (0, "tidewire\n"), process.stderr
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_with_the_name_replaced(tmp_path, name):
+    """``sed s/uvloop/tidewire/``."""
+    path = tmp_path / "program.py"
+    path.write_text(textwrap.dedent(PROGRAMS[name]).replace("uvloop", "tidewire"))
+    process = run(path)
+    assert (process.returncode, process.stdout) == (0, "tidewire\n"), process.stderr
+
+
 def test_module():
     code = """
         import asyncio, importlib, importlib.util, sys

@@ -1,11 +1,17 @@
 """What ``python -m tidewire`` means by asyncio's default loop, here and in child processes."""
 
+import asyncio
+import glob
+import inspect
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+import tidewire
 
 pytestmark = [pytest.mark.tidewire, pytest.mark.packaging]
 
@@ -125,8 +131,6 @@ def test_without_policies():
 
 
 def test_install_without_policies(monkeypatch):
-    import tidewire
-
     monkeypatch.setattr(tidewire, "_has_policies", False)
     with pytest.raises(RuntimeError, match="Python 3.16 has no event loop policies"):
         tidewire.install()
@@ -218,6 +222,22 @@ print(child("import asyncio, inspect; print(asyncio.__spec__.loader is asyncio._
 """) == ["True", "False", "True"]
 
 
+def test_a_child_that_imports_tidewire_first(tmp_path):
+    """The package is half imported when it imports asyncio, and so puts itself in place."""
+    assert script(tmp_path, CHILD + """
+print(child("import tidewire\\n" + CODE))
+print(child("import tidewire, asyncio; asyncio.SelectorEventLoop().close(); print(tidewire.run)"))
+""")[0] == "tidewire"
+
+
+def test_asyncio_repl():
+    process = subprocess.run(
+        [sys.executable, "-m", "tidewire", "-m", "asyncio"], capture_output=True, text=True,
+        timeout=60, input="import tidewire\nprint('is', await asyncio.sleep(0, 'on it'), "
+        "tidewire.is_running())\n")
+    assert "is on it True" in process.stdout, process.stderr
+
+
 def test_the_next_sitecustomize_runs(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -258,12 +278,12 @@ print(subprocess.run([sys.executable, "-m", "tidewire", "--no-children", "-c",
 
 def test_program_of_another_python(tmp_path):
     """What tidewire is not built for runs as it would otherwise, without a word."""
-    for name in ("/usr/bin/python3", "/root/.pyenv/versions/3.9.18/bin/python3"):
-        if os.path.exists(name):
-            out = subprocess.run([name, "-c", "import sys; print(sys.version_info[:2])"],
-                                 capture_output=True, text=True).stdout
-            if out.strip() != str(sys.version_info[:2]):
-                break
+    suffix = "import importlib.machinery as m; print(m.EXTENSION_SUFFIXES[0])"
+    package = pathlib.Path(tidewire.__file__).parent
+    for name in [*glob.glob("/root/.pyenv/versions/*/bin/python3"), "/usr/bin/python3"]:
+        ended = subprocess.run([name, "-c", suffix], capture_output=True, text=True)
+        if ended.returncode == 0 and not (package / f"_core{ended.stdout.strip()}").exists():
+            break
     else:
         pytest.skip("no other Python here")
     assert script(tmp_path, f"""
@@ -289,3 +309,21 @@ print(done.stdout, done.stderr)
     assert text.startswith("asyncio ")
     assert ("RuntimeWarning: this process runs on asyncio's own loop, as tidewire cannot be "
             "imported: broken on purpose") in text
+
+
+# -- what is asyncio's own ------------------------------------------------------
+
+def test_create_unix_server_is_asyncios(tmp_path):
+    """It takes what this Python's takes, such as mode= where that is there."""
+    theirs = asyncio.unix_events._UnixSelectorEventLoop.create_unix_server
+    assert inspect.signature(tidewire.Loop.create_unix_server) == inspect.signature(theirs)
+    if "mode" not in inspect.signature(theirs).parameters:
+        return
+
+    async def main():
+        path = str(tmp_path / "socket")
+        server = await asyncio.start_unix_server(lambda r, w: w.close(), path, mode=0o600)
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        server.close()
+
+    tidewire.run(main())
