@@ -538,8 +538,9 @@ TAIL = """\
 What cannot work
 ================
 
-* trio and curio have loops of their own: tidewire has no effect on them. gevent and eventlet
-  replace the sockets that asyncio uses; do not use tidewire together with them.
+* trio and curio have loops of their own: tidewire has no effect on them. A program that gevent or
+  eventlet has patched can use tidewire for its asyncio part (``tests/ecosystem/test_gevent.py``), but
+  its greenlets do not run on it.
 * uvicorn refuses ``--loop tidewire``: it wants ``module:function``.
 * gunicorn's workers ``sync`` and ``gthread`` have no event loop.
 * Dask refuses ``distributed.admin.event-loop: tidewire``: write ``uvloop`` there, as above.
@@ -571,7 +572,8 @@ def row_lines(row):
 def pins():
     """The versions that the tests run."""
     text = (PAGE.parents[1] / "tests" / "ecosystem" / "requirements.txt").read_text()
-    return dict(line.replace("[binary]", "").split("==") for line in text.split() if "==" in line)
+    return dict(line.replace("[binary]", "").split("==") for line in text.split()
+                if line[0].isalpha() and "==" in line)
 
 
 def versions(rows):
