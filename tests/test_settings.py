@@ -1,6 +1,8 @@
 """The environment variables that tidewire reads, and what it does with values it does not know."""
 
+import asyncio
 import os
+import socket
 import subprocess
 import sys
 
@@ -41,29 +43,38 @@ def test_known_values_do_not_warn(monkeypatch, name, values):
     ("off", False), ("no", False), ("false", False), ("0", False), ("OFF", False),
     ("on", True), ("1", True), ("", True), (None, True)])
 def test_cork(monkeypatch, value, held):
-    """Whether a small write waits for the end of its callback."""
-    import asyncio
-    import socket
-
+    """Whether the first write of a habit (docs/differences.rst) waits for the second."""
     if value is not None:
         monkeypatch.setenv("TIDEWIRE_CORK", value)
+    # A busy machine may make a program slow, which has no habit then.
+    tries = 20 if held else 1
+    assert any(tidewire.run(is_first_write_held()) for _ in range(tries)) is held
 
-    async def main():
-        ours, peer = socket.socketpair()
-        peer.setblocking(False)
-        with peer:
-            transport, _ = await asyncio.get_running_loop().create_unix_connection(
-                asyncio.Protocol, sock=ours)
-            transport.write(b"x")
-            try:
-                seen = peer.recv(1)
-            except BlockingIOError:
-                seen = b""
-            transport.close()
+
+async def is_first_write_held():
+    loop = asyncio.get_running_loop()
+    sockets = list(socket.socketpair())
+    sockets[1].setblocking(False)
+    seen = []
+
+    def write():
+        transport.write(b"x")
+        try:
+            seen.append(sockets[0].recv(1))
+        except BlockingIOError:
+            seen.append(b"")
+        transport.write(b"y")
+
+    # A transport whose socket the program has holds nothing: no name is left for it here.
+    transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=sockets.pop(0))
+    with sockets[0]:
+        for _ in range(20):
+            loop.call_soon(write)
             await asyncio.sleep(0)
-            return not seen
-
-    assert tidewire.run(main()) is held
+            sockets[0].recv(100)
+        transport.close()
+        await asyncio.sleep(0)
+    return seen[-1] == b""
 
 
 def test_seen_by_the_user():
