@@ -79,12 +79,16 @@ def say(text):
     print(f"wheels: {text}", flush=True)
 
 
+class Failed(Exception):
+    """A command failed.  (A SystemExit would be lost in a thread of the pool.)"""
+
+
 def run(command, **kwargs):
     process = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                              **kwargs)
     if process.returncode:
-        raise SystemExit(f"wheels: this failed: {' '.join(map(str, command))}\n"
-                         f"{process.stdout}{process.stderr}")
+        raise Failed(f"wheels: this failed: {' '.join(map(str, command))}\n"
+                     f"{process.stdout}{process.stderr}")
     return process.stdout
 
 
@@ -125,6 +129,8 @@ def python_headers(version):
     suite = PYTHONS[version]
     if suite:
         include = debian_package(suite, f"libpython{version}-dev") / "usr" / "include"
+        if not (include / "aarch64-linux-gnu").exists():
+            (include / "aarch64-linux-gnu").symlink_to("x86_64-linux-gnu")
         return [f"-I{include}/python{version}", f"-I{include}"]
     here = glob.glob(os.path.expanduser(f"~/.pyenv/versions/{version}.*/include/python{version}"))
     for include in [f"/usr/local/include/python{version}", *sorted(here)]:
@@ -404,4 +410,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as error:
+        sys.exit(str(error))

@@ -71,6 +71,15 @@ def test_the_list_of_parts(wheels, monkeypatch):
     assert digest == wheels.LIBUV["sha256"]
 
 
+def test_a_compiler_that_fails_ends_the_build(wheels, monkeypatch, tmp_path):
+    """Its message comes out of the threads."""
+    builder = object.__new__(wheels.Builder)
+    builder.source = builder.work = tmp_path
+    builder.zig = lambda *args: wheels.run(["sh", "-c", "echo no such header >&2; exit 1"])
+    with pytest.raises(wheels.Failed, match="no such header"):
+        builder.compile("x86_64-linux-musl", tmp_path / "objects", [], ["a.c", "b.c"])
+
+
 def test_a_source_that_is_not_the_known_one_is_refused(wheels, monkeypatch, tmp_path):
     monkeypatch.setattr(wheels, "BUILD", tmp_path)
     archive = tmp_path / "libuv" / wheels.LIBUV["file"]
