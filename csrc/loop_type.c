@@ -1,21 +1,20 @@
 /* The Loop type's method table; no logic. */
 #include "loop_type.h"
 
+#include "base/args.h"
 #include "core/loop_type.h"
 #include "core/overrides.h"
 #include "net/accept.h"
 #include "net/pipe.h"
-#include "net/poll.h"
 #include "net/process.h"
 #include "net/stream.h"
 #include "net/udp.h"
+#include "net/userfd.h"
 #include "ops/dns.h"
 #include "ops/resolver.h"
 #include "ops/sendfile.h"
 #include "ops/sock.h"
 
-#define FAST(f) ((PyCFunction)(void (*)(void))(f))
-#define FASTKW (METH_FASTCALL | METH_KEYWORDS)
 #define VARKW (METH_VARARGS | METH_KEYWORDS)
 
 static PyMethodDef loop_methods[] = {
@@ -40,61 +39,62 @@ static PyMethodDef loop_methods[] = {
 "True in debug mode.  See library/asyncio-eventloop.")},
     {"stats", tw_loop_meth_stats, METH_NOARGS, tw_loop_doc_stats},
     {"time", tw_loop_meth_time, METH_NOARGS, tw_loop_doc_time},
-    {"call_soon", FAST(tw_loop_meth_call_soon), FASTKW,
+    {"call_soon", TW_FAST(tw_loop_meth_call_soon), TW_FASTKW,
      tw_loop_doc_call_soon},
-    {"call_soon_threadsafe", FAST(tw_loop_meth_call_soon_threadsafe), FASTKW,
-     tw_loop_doc_call_soon_threadsafe},
-    {"call_later", FAST(tw_loop_meth_call_later), FASTKW,
+    {"call_soon_threadsafe", TW_FAST(tw_loop_meth_call_soon_threadsafe),
+     TW_FASTKW, tw_loop_doc_call_soon_threadsafe},
+    {"call_later", TW_FAST(tw_loop_meth_call_later), TW_FASTKW,
      tw_loop_doc_call_later},
-    {"call_at", FAST(tw_loop_meth_call_at), FASTKW, tw_loop_doc_call_at},
+    {"call_at", TW_FAST(tw_loop_meth_call_at), TW_FASTKW, tw_loop_doc_call_at},
     {"create_future", tw_loop_meth_create_future, METH_NOARGS,
      tw_loop_doc_create_future},
-    {"create_task", FAST(tw_loop_meth_create_task), FASTKW,
+    {"create_task", TW_FAST(tw_loop_meth_create_task), TW_FASTKW,
      tw_loop_doc_create_task},
 
     /* net */
-    {"_make_socket_transport", FAST(tw_stream_loop_make_socket), VARKW, NULL},
-    {"_make_datagram_transport", FAST(tw_udp_loop_make), VARKW,
+    {"_make_socket_transport", TW_FAST(tw_stream_loop_make_socket), VARKW,
      NULL},
-    {"_start_serving", FAST(tw_accept_loop_start_serving), VARKW,
+    {"_make_datagram_transport", TW_FAST(tw_udp_loop_make), VARKW,
+     NULL},
+    {"_start_serving", TW_FAST(tw_accept_loop_start_serving), VARKW,
      tw_accept_doc_start_serving},
     {"_stop_serving", tw_accept_loop_stop_serving, METH_O, NULL},
-    {"add_reader", FAST(tw_poll_loop_add_reader), FASTKW,
-     tw_poll_doc_add_reader},
-    {"add_writer", FAST(tw_poll_loop_add_writer), FASTKW,
-     tw_poll_doc_add_writer},
-    {"remove_reader", FAST(tw_poll_loop_remove_reader), FASTKW,
-     tw_poll_doc_remove_reader},
-    {"remove_writer", FAST(tw_poll_loop_remove_writer), FASTKW,
-     tw_poll_doc_remove_writer},
-    {"_add_reader", FAST(tw_poll_loop_private_add_reader), METH_FASTCALL,
+    {"add_reader", TW_FAST(tw_userfd_loop_add_reader), TW_FASTKW,
+     tw_userfd_doc_add_reader},
+    {"add_writer", TW_FAST(tw_userfd_loop_add_writer), TW_FASTKW,
+     tw_userfd_doc_add_writer},
+    {"remove_reader", TW_FAST(tw_userfd_loop_remove_reader), TW_FASTKW,
+     tw_userfd_doc_remove_reader},
+    {"remove_writer", TW_FAST(tw_userfd_loop_remove_writer), TW_FASTKW,
+     tw_userfd_doc_remove_writer},
+    {"_add_reader", TW_FAST(tw_userfd_loop_private_add_reader), METH_FASTCALL,
      NULL},
-    {"_add_writer", FAST(tw_poll_loop_private_add_writer), METH_FASTCALL,
+    {"_add_writer", TW_FAST(tw_userfd_loop_private_add_writer), METH_FASTCALL,
      NULL},
-    {"_remove_reader", tw_poll_loop_private_remove_reader, METH_O, NULL},
-    {"_remove_writer", tw_poll_loop_private_remove_writer, METH_O, NULL},
-    {"_ensure_fd_no_transport", tw_poll_loop_ensure_no_transport, METH_O,
+    {"_remove_reader", tw_userfd_loop_private_remove_reader, METH_O, NULL},
+    {"_remove_writer", tw_userfd_loop_private_remove_writer, METH_O, NULL},
+    {"_ensure_fd_no_transport", tw_userfd_loop_ensure_no_transport, METH_O,
      NULL},
-    {"_make_read_pipe_transport", FAST(tw_pipe_loop_make_read), FASTKW,
+    {"_make_read_pipe_transport", TW_FAST(tw_pipe_loop_make_read), TW_FASTKW,
      tw_pipe_doc_make_read},
-    {"_make_write_pipe_transport", FAST(tw_pipe_loop_make_write), FASTKW,
+    {"_make_write_pipe_transport", TW_FAST(tw_pipe_loop_make_write), TW_FASTKW,
      tw_pipe_doc_make_write},
-    {"_watch_child", FAST(tw_process_loop_watch_child), METH_FASTCALL,
+    {"_watch_child", TW_FAST(tw_process_loop_watch_child), METH_FASTCALL,
      tw_process_doc_watch_child},
 
     /* tls */
 
     /* ops */
     TW_SOCK_METHODS,
-    {"_literal_addresses", FAST(tw_dns_loop_literal_addresses),
+    {"_literal_addresses", TW_FAST(tw_dns_loop_literal_addresses),
      METH_FASTCALL, NULL},
-    {"_look_up_name", FAST(tw_resolver_loop_look_up_name), METH_FASTCALL,
+    {"_look_up_name", TW_FAST(tw_resolver_loop_look_up_name), METH_FASTCALL,
      NULL},
-    {"_look_up_address", FAST(tw_resolver_loop_look_up_address),
+    {"_look_up_address", TW_FAST(tw_resolver_loop_look_up_address),
      METH_FASTCALL, NULL},
     {"_look_up_no_more", tw_resolver_loop_look_up_no_more, METH_O, NULL},
-    {"_sock_sendfile_native", FAST(tw_sendfile_loop_sock_sendfile_native),
-     FASTKW, tw_sendfile_doc_sock_sendfile_native},
+    {"_sock_sendfile_native", TW_FAST(tw_sendfile_loop_sock_sendfile_native),
+     TW_FASTKW, tw_sendfile_doc_sock_sendfile_native},
     {NULL},
 };
 

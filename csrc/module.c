@@ -4,9 +4,9 @@
 #include "loop_type.h"
 #include "net/accept.h"
 #include "net/pipe.h"
-#include "net/poll.h"
+#include "net/userfd.h"
 #include "net/process.h"
-#include "net/reader.h"
+#include "net/feeder.h"
 #include "net/stream.h"
 #include "net/udp.h"
 #include "ops/dns.h"
@@ -50,9 +50,9 @@ static const TwSetup module_setups[] = {
     tw_loop_type_setup,
     tw_handle_setup,
     /* net */
-    tw_poll_setup,
+    tw_userfd_setup,
     tw_accept_setup,
-    tw_reader_setup,
+    tw_feeder_setup,
     tw_stream_setup,
     tw_pipe_setup,
     tw_process_setup,

@@ -90,7 +90,7 @@ struct TwLoop {
     TwVec changed;          /* the poller has not heard of it; has gaps */
     uint32_t watcher_count; /* open ones: `due` has room for all, twice */
     uint32_t due_next;      /* first of `due` that was not run yet */
-    PyObject *polls;        /* strong or NULL: dict of fd: net/poll.c's */
+    PyObject *userfds;      /* strong or NULL: dict of fd: net/userfd.c's */
     PyObject *resolver;     /* strong or NULL: ops/resolver.c's */
     TwWatcher **by_fd;      /* borrowed: the watcher of each descriptor */
     int by_fd_cap;

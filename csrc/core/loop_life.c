@@ -135,7 +135,7 @@ tw_loop_shut(TwLoop *loop)
     loop_drop_free_memory(loop);
     loop_drop_queued(loop);
     Py_CLEAR(loop->future_kwargs);
-    Py_CLEAR(loop->polls);
+    Py_CLEAR(loop->userfds);
     Py_CLEAR(loop->resolver);
     loop_close_poller(loop);
     PyMem_RawFree(loop->by_fd);
@@ -169,7 +169,7 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->current_handle);
     Py_VISIT(loop->signal_handlers);
     Py_VISIT(loop->future_kwargs);
-    Py_VISIT(loop->polls);
+    Py_VISIT(loop->userfds);
     Py_VISIT(loop->resolver);
     for (uint32_t i = 0; i < loop->ready.count; i++) {
         Py_VISIT((PyObject *)tw_ring_at(&loop->ready, i));

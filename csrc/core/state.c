@@ -100,7 +100,7 @@ tw_state_init(tw_state *state, PyObject *module)
     X(handle_type)                                                            \
     X(timer_type)                                                             \
     X(threadsafe_type)                                                        \
-    X(poll_type)                                                              \
+    X(userfd_type)                                                            \
     X(accept_type)                                                            \
     X(stream_type)                                                            \
     X(read_pipe_type)                                                         \

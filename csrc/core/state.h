@@ -107,7 +107,7 @@ typedef struct tw_state {
     PyTypeObject *handle_type;
     PyTypeObject *timer_type;
     PyTypeObject *threadsafe_type; /* before 3.14: the handle_type */
-    PyTypeObject *poll_type;
+    PyTypeObject *userfd_type;
     PyTypeObject *accept_type;
     PyTypeObject *stream_type;
     PyTypeObject *read_pipe_type;
@@ -144,7 +144,7 @@ typedef struct tw_state {
 #undef X
     } str;
 
-    /* asyncio's streams, for net/reader.h.  type NULL: not as we know them. */
+    /* asyncio's streams, for net/feeder.h.  type NULL: not as we know them. */
     struct {
         PyObject *parts;              /* strong or NULL: owns the rest */
         PyTypeObject *protocol_type;  /* StreamReaderProtocol */

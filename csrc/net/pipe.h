@@ -78,13 +78,11 @@ extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
      tw_transport_doc_is_closing},                                            \
         {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
          tw_transport_doc_get_protocol},                                      \
-        {"set_protocol",                                                      \
-         (PyCFunction)(void (*)(void))tw_transport_meth_set_protocol,         \
-         METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_protocol},       \
+        {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW, \
+         tw_transport_doc_set_protocol},                                      \
     {                                                                         \
-        "get_extra_info",                                                     \
-            (PyCFunction)(void (*)(void))tw_transport_meth_get_extra_info,    \
-            METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info    \
+        "get_extra_info", TW_FAST(tw_transport_meth_get_extra_info),          \
+            TW_FASTKW, tw_transport_doc_get_extra_info                        \
     }
 
 TW_MUSTCHECK tw_status tw_pipe_setup(tw_state *state, PyObject *module);

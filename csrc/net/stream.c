@@ -340,17 +340,14 @@ stream_dealloc(PyObject *op)
     }
 }
 
-#define FAST(f) ((PyCFunction)(void (*)(void))(f))
-#define FASTKW (METH_FASTCALL | METH_KEYWORDS)
-
 static PyMethodDef stream_methods[] = {
-    {"write", FAST(tw_stream_meth_write), FASTKW, PyDoc_STR(
+    {"write", TW_FAST(tw_stream_meth_write), TW_FASTKW, PyDoc_STR(
 "write($self, /, data)\n--\n\n"
 "Send bytes, bytearray or memoryview; never blocks.\n\n"
 "What cannot be sent at once waits (see set_write_buffer_limits).  TypeError\n"
 "for another type; RuntimeError after write_eof() or during sendfile.  On a\n"
 "lost connection nothing happens.  See library/asyncio-protocol.")},
-    {"writelines", FAST(tw_stream_meth_writelines), FASTKW, PyDoc_STR(
+    {"writelines", TW_FAST(tw_stream_meth_writelines), TW_FASTKW, PyDoc_STR(
 "writelines($self, /, list_of_data)\n--\n\n"
 "write() of each item of an iterable, with one system call where possible.\n\n"
 "Errors are those of write().  See library/asyncio-protocol.")},
@@ -374,7 +371,7 @@ static PyMethodDef stream_methods[] = {
 "Read again after pause_reading().  Idempotent.\n\n"
 "See library/asyncio-protocol.")},
     TW_TRANSPORT_METHODS,
-    {"set_protocol", FAST(stream_meth_set_protocol), FASTKW,
+    {"set_protocol", TW_FAST(stream_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
     {"_make_empty_waiter", tw_stream_meth_make_empty_waiter, METH_NOARGS,
      NULL},

@@ -6,7 +6,7 @@
 
 #include "base/compat.h"
 #include "core/spare.h"
-#include "net/reader.h"
+#include "net/feeder.h"
 #include "net/stream.h"
 
 /* From this size of the last read on, copying costs more than it saves (where
@@ -20,10 +20,10 @@
 /* In one turn, while each read is filled: others wait so long.  So much for
    each of the transports that are due; if they are many they share it, but
    each has one read. */
-#define READS_A_TURN 16
+#define STREAM_READS_A_TURN 16
 #define READ_BYTES_A_TURN (2 * 1024 * 1024)
 #define READ_MANY 8
-#define READ_FATAL "Fatal read error on socket transport"
+#define STREAM_READ_FATAL "Fatal read error on socket transport"
 
 static tw_uverr
 read_some(int fd, void *p, size_t n)
@@ -47,7 +47,7 @@ read_eof(TwStream *self)
 
     base->flags |= TW_F_EOF_GOT;
     if (tw_transport_log(base, "debug", "%r received EOF") < 0) {
-        return tw_transport_fatal(base, READ_FATAL);
+        return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
     if (self->sink != NULL) {
         return self->sink->eof(self, self->sink_owner);
@@ -70,16 +70,16 @@ read_eof(TwStream *self)
 }
 
 static tw_status
-read_failed(TwStream *self, tw_uverr err)
+stream_read_failed(TwStream *self, tw_uverr err)
 {
     if (err == -EAGAIN) {
         return 0;
     }
-    return tw_transport_fatal_errno(&self->base, err, READ_FATAL);
+    return tw_transport_fatal_errno(&self->base, err, STREAM_READ_FATAL);
 }
 
 static tw_status
-read_deliver(TwStream *self, TwSpare *data)
+stream_deliver(TwStream *self, TwSpare *data)
 {
     TwTransport *base = &self->base;
     uint64_t written = base->loop->stats.bytes_written;
@@ -124,7 +124,7 @@ read_get_buffer(TwStream *self, Py_buffer *view, const char **message)
         Py_DECREF(buffer);
         return -1;
     }
-    *message = READ_FATAL;
+    *message = STREAM_READ_FATAL;
     tw_status status = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
     Py_DECREF(buffer);
     return status;
@@ -148,7 +148,7 @@ read_into_protocol(TwStream *self)
     filled = got == view.len;
     PyBuffer_Release(&view);
     if (got < 0) {
-        return read_failed(self, got);
+        return stream_read_failed(self, got);
     }
     if (got == 0) {
         return read_eof(self);
@@ -180,7 +180,7 @@ read_note_size(TwStream *self, tw_uverr got, size_t room)
 }
 
 static size_t
-read_most(const TwStream *self)
+stream_read_most(const TwStream *self)
 {
     return self->sends ? READ_TO_SEND : READ_TO_KEEP;
 }
@@ -228,14 +228,14 @@ static tw_status
 read_large(TwStream *self, char *buffer)
 {
     TwTransport *base = &self->base;
-    size_t most = read_most(self);
+    size_t most = stream_read_most(self);
     size_t room = read_expected(self, most), all;
     TwSpare data;
     tw_uverr got;
 
     if (!tw_spare_take(base->loop, self->read_hint, room, &data)
         && tw_spare_new(base->loop, room, &data) < 0) {
-        return tw_transport_fatal(base, READ_FATAL);
+        return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
     room = (size_t)PyBytes_GET_SIZE(data.bytes);
     all = room < TW_READ_BUFFER_SIZE ? MIN(most, TW_READ_BUFFER_SIZE) : room;
@@ -243,45 +243,45 @@ read_large(TwStream *self, char *buffer)
                      all);
     if (got <= 0) {
         tw_spare_give(base->loop, &data);
-        return got == 0 ? read_eof(self) : read_failed(self, got);
+        return got == 0 ? read_eof(self) : stream_read_failed(self, got);
     }
     read_note_size(self, got, all);
     if (tw_spare_resize(&data, (size_t)got) < 0) {
-        return tw_transport_fatal(base, READ_FATAL);
+        return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
     if ((size_t)got > room) {
         memcpy(PyBytes_AS_STRING(data.bytes) + room, buffer,
                (size_t)got - room);
     }
-    return read_deliver(self, &data);
+    return stream_deliver(self, &data);
 }
 
 /* -- asyncio's StreamReader ----------------------------------------------- */
 
 /* Much is coming: right into the reader's buffer. */
 static tw_status
-read_large_to_reader(TwStream *self, TwReader *reader, char *buffer,
+read_large_to_reader(TwStream *self, TwFeeder *reader, char *buffer,
                      tw_uverr *got)
 {
     size_t room = read_expected(self, TW_READ_BUFFER_SIZE);
-    char *p = tw_reader_room(reader, room);
+    char *p = tw_feeder_room(reader, room);
 
     if (p == NULL) {
         return -1;
     }
     *got = read_split(self->base.fd, p, room, buffer, TW_READ_BUFFER_SIZE);
     if (*got > 0 && (size_t)*got > room) {
-        p = tw_reader_room(reader, (size_t)*got);
+        p = tw_feeder_room(reader, (size_t)*got);
         if (p == NULL) {
             return -1;
         }
         memcpy(p + room, buffer, (size_t)*got - room);
     }
-    return tw_reader_fed(reader, *got > 0 ? (size_t)*got : 0);
+    return tw_feeder_fed(reader, *got > 0 ? (size_t)*got : 0);
 }
 
 static tw_status
-read_to_reader(TwStream *self, TwReader *reader, char *buffer)
+read_to_reader(TwStream *self, TwFeeder *reader, char *buffer)
 {
     TwTransport *base = &self->base;
     tw_status status = 0;
@@ -293,16 +293,16 @@ read_to_reader(TwStream *self, TwReader *reader, char *buffer)
     else {
         got = read_some(base->fd, buffer, TW_READ_BUFFER_SIZE);
         if (got > 0) {
-            status = tw_reader_feed(reader, buffer, (size_t)got);
+            status = tw_feeder_feed(reader, buffer, (size_t)got);
         }
     }
-    tw_reader_release(reader);
+    tw_feeder_release(reader);
     if (TW_UNLIKELY(status < 0)) {
         return tw_transport_fatal(
             base, "Fatal error: protocol.data_received() call failed.");
     }
     if (TW_UNLIKELY(got <= 0)) {
-        return got == 0 ? read_eof(self) : read_failed(self, got);
+        return got == 0 ? read_eof(self) : stream_read_failed(self, got);
     }
     read_note_size(self, got, TW_READ_BUFFER_SIZE);
     return 0;
@@ -312,7 +312,7 @@ static tw_status
 read_once(TwStream *self)
 {
     TwTransport *base = &self->base;
-    TwReader reader;
+    TwFeeder reader;
     TwSpare data;
     char *buffer;
     tw_uverr got;
@@ -325,9 +325,9 @@ read_once(TwStream *self)
     }
     buffer = tw_loop_read_buffer(base->loop);
     if (buffer == NULL) {
-        return tw_transport_fatal(base, READ_FATAL);
+        return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
-    if (self->sink == NULL && tw_reader_find(base, &reader)) {
+    if (self->sink == NULL && tw_feeder_find(base, &reader)) {
         return read_to_reader(self, &reader, buffer);
     }
     if (self->sink == NULL && read_in_place(self)) {
@@ -335,16 +335,16 @@ read_once(TwStream *self)
     }
     got = read_some(base->fd, buffer, TW_READ_BUFFER_SIZE);
     if (TW_UNLIKELY(got <= 0)) {
-        return got == 0 ? read_eof(self) : read_failed(self, got);
+        return got == 0 ? read_eof(self) : stream_read_failed(self, got);
     }
     read_note_size(self, got, TW_READ_BUFFER_SIZE);
     if (self->sink != NULL) {
         return self->sink->data(self, self->sink_owner, buffer, (size_t)got);
     }
     if (tw_spare_copy(base->loop, buffer, (size_t)got, &data) < 0) {
-        return tw_transport_fatal(base, READ_FATAL);
+        return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
-    return read_deliver(self, &data);
+    return stream_deliver(self, &data);
 }
 
 /* What else is there is read at once only if asyncio, too, would go on with
@@ -356,7 +356,7 @@ tw_stream_read(TwStream *self)
     TwLoop *loop = self->base.loop;
     uint32_t share = MAX(loop->due.count / READ_MANY, 1);
     uint64_t enough = loop->stats.bytes_read + READ_BYTES_A_TURN / share;
-    int reads = (int)(READS_A_TURN / share);
+    int reads = (int)(STREAM_READS_A_TURN / share);
 
     do {
         self->filled = false;

@@ -9,7 +9,7 @@
 #define SEND_JOIN 4096
 
 static tw_uverr
-send_result(ssize_t sent)
+stream_send_result(ssize_t sent)
 {
     if (sent >= 0) {
         return sent;
@@ -25,7 +25,7 @@ send_one(int fd, const void *p, size_t n)
     do {
         sent = send(fd, p, n, TW_MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    return send_result(sent);
+    return stream_send_result(sent);
 }
 
 static tw_uverr
@@ -59,5 +59,5 @@ tw_stream_send(int fd, struct iovec *iov, int n)
     do {
         sent = sendmsg(fd, &msg, TW_MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    return send_result(sent);
+    return stream_send_result(sent);
 }

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "base/addr.h"
+#include "base/args.h"
 #include "core/call.h"
 #include "core/loop.h"
 #include "core/watcher.h"
@@ -356,18 +357,15 @@ extern PyMemberDef tw_transport_members[];
          tw_transport_doc_is_closing},                                        \
         {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
          tw_transport_doc_get_protocol},                                      \
-        {"get_extra_info",                                                    \
-         (PyCFunction)(void (*)(void))tw_transport_meth_get_extra_info,       \
-         METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_get_extra_info},     \
+        {"get_extra_info", TW_FAST(tw_transport_meth_get_extra_info),         \
+         TW_FASTKW, tw_transport_doc_get_extra_info},                         \
         {"get_write_buffer_size", tw_transport_meth_get_write_buffer_size,    \
          METH_NOARGS, tw_transport_doc_get_write_buffer_size},                \
         {"get_write_buffer_limits",                                           \
          tw_transport_meth_get_write_buffer_limits, METH_NOARGS,              \
          tw_transport_doc_get_write_buffer_limits},                           \
         {"set_write_buffer_limits",                                           \
-         (PyCFunction)(void (                                                 \
-             *)(void))tw_transport_meth_set_write_buffer_limits,              \
-         METH_FASTCALL | METH_KEYWORDS,                                       \
+         TW_FAST(tw_transport_meth_set_write_buffer_limits), TW_FASTKW,       \
          tw_transport_doc_set_write_buffer_limits},                           \
         {"_flush_held", tw_transport_meth_flush_held, METH_O, NULL},          \
     {                                                                         \

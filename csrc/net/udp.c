@@ -277,8 +277,7 @@ udp_dealloc(PyObject *op)
 }
 
 static PyMethodDef udp_methods[] = {
-    {"sendto", (PyCFunction)(void (*)(void))tw_udp_meth_sendto,
-     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(
+    {"sendto", TW_FAST(tw_udp_meth_sendto), TW_FASTKW, PyDoc_STR(
 "sendto($self, /, data, addr=None)\n--\n\n"
 "Send a datagram to addr, or to the peer that was given when the endpoint\n"
 "was made; never blocks.\n\n"
@@ -299,9 +298,8 @@ static PyMethodDef udp_methods[] = {
 "Read again after pause_reading().  Idempotent.\n\n"
 "See library/asyncio-protocol.")},
     TW_TRANSPORT_METHODS,
-    {"set_protocol",
-     (PyCFunction)(void (*)(void))tw_transport_meth_set_protocol,
-     METH_FASTCALL | METH_KEYWORDS, tw_transport_doc_set_protocol},
+    {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
+     tw_transport_doc_set_protocol},
     {"_tell_error", tw_udp_meth_tell_error, METH_O, NULL},
     {NULL},
 };

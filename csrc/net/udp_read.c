@@ -12,7 +12,7 @@
 #include "core/spare.h"
 #include "net/udp.h"
 
-#define READ_FATAL "Fatal read error on datagram transport"
+#define UDP_READ_FATAL "Fatal read error on datagram transport"
 #define READ_MAX (256 * 1024) /* asyncio's max_size */
 
 _Static_assert(READ_MAX <= TW_READ_BUFFER_SIZE, "the loop's buffer");
@@ -20,7 +20,7 @@ _Static_assert(READ_MAX <= TW_READ_BUFFER_SIZE, "the loop's buffer");
 /* Datagrams in one turn.  While they come one by one only one is asked for,
    as it costs a call to find nothing more; each so many turns it is tried
    again. */
-#define READS_A_TURN 32
+#define UDP_READS_A_TURN 32
 #define ASK_AGAIN 8
 
 /* Datagrams held back leave after this time at the latest, even if more are
@@ -31,7 +31,7 @@ _Static_assert(READ_MAX <= TW_READ_BUFFER_SIZE, "the loop's buffer");
 
 /* protocol.datagram_received(data, addr).  -1: an exception leaves. */
 static tw_status
-read_deliver(TwUdp *self, PyObject *data, PyObject *addr)
+udp_deliver(TwUdp *self, PyObject *data, PyObject *addr)
 {
     TwTransport *base = &self->base;
     PyObject *argv[] = {Py_NewRef(base->protocol), data, addr};
@@ -85,7 +85,7 @@ read_python_failed(TwUdp *self)
         return 0;
     }
     if (!PyErr_ExceptionMatches(PyExc_OSError)) {
-        return tw_transport_fatal(&self->base, READ_FATAL);
+        return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
     exc = tw_err_take();
     status = tw_udp_tell_error(self, exc);
@@ -112,10 +112,10 @@ read_python(TwUdp *self)
     if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
         Py_DECREF(pair);
         PyErr_SetString(PyExc_TypeError, "recvfrom() must return a pair");
-        return tw_transport_fatal(&self->base, READ_FATAL);
+        return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
-    status = read_deliver(self, PyTuple_GET_ITEM(pair, 0),
-                          PyTuple_GET_ITEM(pair, 1));
+    status = udp_deliver(self, PyTuple_GET_ITEM(pair, 0),
+                         PyTuple_GET_ITEM(pair, 1));
     Py_DECREF(pair);
     return status;
 }
@@ -123,7 +123,7 @@ read_python(TwUdp *self)
 /* -- the turn ------------------------------------------------------------- */
 
 static tw_status
-read_failed(TwUdp *self, int err)
+udp_read_failed(TwUdp *self, int err)
 {
     PyObject *exc;
     tw_status status;
@@ -133,7 +133,7 @@ read_failed(TwUdp *self, int err)
     }
     exc = tw_errno_exception(-err);
     if (exc == NULL) {
-        return tw_transport_fatal(&self->base, READ_FATAL);
+        return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
     status = tw_udp_tell_error(self, exc);
     Py_DECREF(exc);
@@ -154,30 +154,30 @@ read_one(TwUdp *self)
     tw_status status;
 
     if (buffer == NULL) {
-        return tw_transport_fatal(&self->base, READ_FATAL);
+        return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
     n = recvfrom(self->base.fd, buffer, READ_MAX, MSG_DONTWAIT, &from.u.any,
                  &from.len);
     if (n < 0) {
-        return read_failed(self, errno);
+        return udp_read_failed(self, errno);
     }
     if (read_make(self, buffer, (size_t)n, &from, &data, &addr) < 0) {
-        return tw_transport_fatal(&self->base, READ_FATAL);
+        return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
-    status = read_deliver(self, data.bytes, addr);
+    status = udp_deliver(self, data.bytes, addr);
     tw_spare_give(loop, &data);
     Py_DECREF(addr);
     return status < 0 ? -1 : 1;
 }
 
 static int
-read_most(TwUdp *self)
+udp_read_most(TwUdp *self)
 {
     if (!self->several && ++self->turns < ASK_AGAIN) {
         return 1;
     }
     self->turns = 0;
-    return READS_A_TURN;
+    return UDP_READS_A_TURN;
 }
 
 /* May the transport be read again, after a callback?  The program may have
@@ -219,7 +219,7 @@ static tw_status
 read_several(TwUdp *self)
 {
     TwLoop *loop = self->base.loop;
-    int most = read_most(self), done = 0, got;
+    int most = udp_read_most(self), done = 0, got;
     uint64_t now = 0, held_since = 0;
 
     tw_call_begin(loop);

@@ -24,7 +24,7 @@
 
 /* What a send gave: 1 taken, 0 the kernel is full, -1 with an exception. */
 static int
-send_result(ssize_t sent)
+udp_send_result(ssize_t sent)
 {
     if (sent >= 0) {
         return 1;
@@ -59,7 +59,7 @@ tw_udp_send_one(TwUdp *self, const TwDgram *d, const void *p, size_t n)
     if (sent > 0) {
         self->base.loop->stats.bytes_written += (uint64_t)sent;
     }
-    return send_result(sent);
+    return udp_send_result(sent);
 }
 
 int
@@ -248,7 +248,7 @@ send_many(TwUdp *self, int n)
             return send_many(self, n);
         }
         return tw_sys_is_refusal(errno) ? send_refused(self)
-                                        : send_result(sent);
+                                        : udp_send_result(sent);
     }
     for (int i = 0; i < sent; i++) {
         bytes += train.msgs[i].msg_len;

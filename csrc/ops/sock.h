@@ -2,6 +2,7 @@
    their arguments; see ops/sock_op.h for what they return. */
 #pragma once
 
+#include "base/args.h"
 #include "core/loop.h"
 
 #define TW_SOCK_FUNCTION(name)                                                \
@@ -28,12 +29,10 @@ extern const char tw_sock_doc_sock_connect[];
 extern const char tw_sock_doc_sock_accept[];
 
 #define TW_SOCK_METHOD(name)                                                  \
-    {#name, (PyCFunction)(void (*)(void))tw_sock_loop_##name,                 \
-     METH_FASTCALL | METH_KEYWORDS, tw_sock_doc_##name}
+    {#name, TW_FAST(tw_sock_loop_##name), TW_FASTKW, tw_sock_doc_##name}
 
 #define TW_SOCK_PRIVATE(name)                                                 \
-    {#name, (PyCFunction)(void (*)(void))tw_sock_loop_##name,                 \
-     METH_FASTCALL | METH_KEYWORDS, NULL}
+    {#name, TW_FAST(tw_sock_loop_##name), TW_FASTKW, NULL}
 
 /* For the Loop type's table. */
 #define TW_SOCK_METHODS                                                       \

@@ -12,8 +12,6 @@
 #include "core/watcher.h"
 #include "net/sock_object.h"
 
-#define NAME(op, name) ((op)->loop->state->str.name)
-
 /* A plain socket in non-blocking mode?  Other ones may block, which is their
    method's business.  1, 0, or -1 with an exception. */
 static int
@@ -26,7 +24,7 @@ conn_is_ours(TwSockOp *op)
     if (!op->plain) {
         return 0;
     }
-    timeout = tw_call_plain_method(NAME(op, gettimeout), argv, 1);
+    timeout = tw_call_plain_method(TW_SOCK_NAME(op, gettimeout), argv, 1);
     if (timeout == NULL) {
         return -1;
     }
@@ -43,8 +41,8 @@ conn_is_literal(TwSockOp *op, TwAddr *addr)
 {
     int family, type;
 
-    family = tw_sock_io_attr(op, NAME(op, family));
-    type = tw_sock_io_attr(op, NAME(op, type));
+    family = tw_sock_io_attr(op, TW_SOCK_NAME(op, family));
+    type = tw_sock_io_attr(op, TW_SOCK_NAME(op, type));
     if (PyErr_Occurred()) {
         return -1;
     }
@@ -126,7 +124,7 @@ conn_connect_resolved(TwSockOp *op, PyObject *address, PyObject **result)
     PyObject *argv[] = {op->sock, address};
 
     Py_XSETREF(op->args[0], Py_NewRef(address));
-    return tw_sock_io_method(NAME(op, connect), argv, 2, result);
+    return tw_sock_io_method(TW_SOCK_NAME(op, connect), argv, 2, result);
 }
 
 static TwTry
@@ -206,8 +204,8 @@ const TwSockKind tw_sock_conn_connect_at_once = {
 static PyObject *
 conn_new_socket(TwSockOp *op, int family, int fd)
 {
-    int type = tw_sock_io_attr(op, NAME(op, type));
-    int proto = type == -1 ? -1 : tw_sock_io_attr(op, NAME(op, proto));
+    int type = tw_sock_io_attr(op, TW_SOCK_NAME(op, type));
+    int proto = type == -1 ? -1 : tw_sock_io_attr(op, TW_SOCK_NAME(op, proto));
 
     if (proto == -1 && PyErr_Occurred()) {
         return NULL;
@@ -246,7 +244,7 @@ static TwTry
 conn_accept_method(TwSockOp *op, PyObject **result)
 {
     PyObject *argv[] = {op->sock, Py_False};
-    TwTry got = tw_sock_io_method(NAME(op, accept), argv, 1, result);
+    TwTry got = tw_sock_io_method(TW_SOCK_NAME(op, accept), argv, 1, result);
     PyObject *none;
 
     if (got != TW_TRY_DONE) {
@@ -259,7 +257,7 @@ conn_accept_method(TwSockOp *op, PyObject **result)
         return TW_TRY_ERROR;
     }
     argv[0] = PyTuple_GET_ITEM(*result, 0);
-    none = tw_call_plain_method(NAME(op, setblocking), argv, 2);
+    none = tw_call_plain_method(TW_SOCK_NAME(op, setblocking), argv, 2);
     if (none == NULL) {
         Py_CLEAR(*result);
         return TW_TRY_ERROR;
@@ -275,7 +273,7 @@ conn_accept(TwSockOp *op, PyObject **result)
     int family = -1;
 
     if (ours > 0) {
-        family = tw_sock_io_attr(op, NAME(op, family));
+        family = tw_sock_io_attr(op, TW_SOCK_NAME(op, family));
         ours = family == -1 && PyErr_Occurred() ? -1
                                                 : tw_sock_io_knows(family);
     }

@@ -3,6 +3,7 @@
 
 #include <structmember.h>
 
+#include "base/args.h"
 #include "base/compat.h"
 #include "core/call.h"
 
@@ -216,7 +217,7 @@ static PyGetSetDef sock_coro_getset[] = {
 static PyMethodDef sock_coro_methods[] = {
     {"send", sock_coro_meth_send, METH_O,
      "send($self, arg, /)\n--\n\nRun until the next yield or the end."},
-    {"throw", (PyCFunction)(void (*)(void))sock_coro_meth_throw, METH_FASTCALL,
+    {"throw", TW_FAST(sock_coro_meth_throw), METH_FASTCALL,
      "throw($self, type, value=None, traceback=None, /)\n--\n\n"
      "Raise in the operation: it gives up what it waits for."},
     {"close", sock_coro_meth_close, METH_NOARGS,

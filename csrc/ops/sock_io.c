@@ -11,8 +11,6 @@
 /* Up to here a result is allocated before anything is read. */
 #define SOCK_SMALL 512
 
-#define NAME(op, name) ((op)->loop->state->str.name)
-
 /* -- tools ---------------------------------------------------------------- */
 
 TwTry
@@ -153,7 +151,7 @@ io_recv(TwSockOp *op, PyObject **result)
     int fd;
 
     if (!op->plain || n == 0) {
-        return io_method_args(op, NAME(op, recv), result);
+        return io_method_args(op, TW_SOCK_NAME(op, recv), result);
     }
     fd = tw_sock_op_fileno(op);
     /* Where reads fill what was asked for, the copy would cost more. */
@@ -209,7 +207,7 @@ io_recv_into(TwSockOp *op, PyObject **result)
         ready = io_get_buffer(op, &view, 1);
     }
     if (ready == TW_TRY_INNER) {
-        return io_method_args(op, NAME(op, recv_into), result);
+        return io_method_args(op, TW_SOCK_NAME(op, recv_into), result);
     }
     if (ready == TW_TRY_AGAIN) {
         return ready;
@@ -245,7 +243,7 @@ tw_sock_io_knows(int family)
 static int
 io_knows_family(TwSockOp *op)
 {
-    int family = tw_sock_io_attr(op, NAME(op, family));
+    int family = tw_sock_io_attr(op, TW_SOCK_NAME(op, family));
 
     if (family == -1 && PyErr_Occurred()) {
         return -1;
@@ -283,7 +281,7 @@ io_recvfrom(TwSockOp *op, PyObject **result)
         return TW_TRY_ERROR;
     }
     if (known == 0 || n > TW_READ_BUFFER_SIZE) {
-        return io_method_args(op, NAME(op, recvfrom), result);
+        return io_method_args(op, TW_SOCK_NAME(op, recvfrom), result);
     }
     buffer = tw_loop_read_buffer(op->loop);
     if (buffer == NULL) {
@@ -355,7 +353,7 @@ io_recvfrom_into(TwSockOp *op, PyObject **result)
         got = io_get_buffer(op, &view, n);
     }
     if (got == TW_TRY_INNER) {
-        return io_method_args(op, NAME(op, recvfrom_into), result);
+        return io_method_args(op, TW_SOCK_NAME(op, recvfrom_into), result);
     }
     if (got == TW_TRY_DONE) {
         got = io_recvfrom_into_fast(op, &view, n, result);
@@ -420,7 +418,7 @@ io_send_method(TwSockOp *op)
     if (argv[1] == NULL) {
         return -1;
     }
-    sent = tw_call_plain_method(NAME(op, send), argv, 2);
+    sent = tw_call_plain_method(TW_SOCK_NAME(op, send), argv, 2);
     Py_DECREF(argv[1]);
     if (sent != NULL) {
         n = PyLong_AsSsize_t(sent);
@@ -492,7 +490,7 @@ io_sendto_address(TwSockOp *op, TwAddr *addr)
     if (!op->plain) {
         return 0;
     }
-    family = tw_sock_io_attr(op, NAME(op, family));
+    family = tw_sock_io_attr(op, TW_SOCK_NAME(op, family));
     if (family == -1 && PyErr_Occurred()) {
         return -1;
     }
@@ -517,7 +515,7 @@ io_sendto(TwSockOp *op, PyObject **result)
         return TW_TRY_ERROR;
     }
     if (fast == 0) {
-        return io_method_args(op, NAME(op, sendto), result);
+        return io_method_args(op, TW_SOCK_NAME(op, sendto), result);
     }
     if (tw_sock_op_given_up(op)) {
         return TW_TRY_AGAIN;

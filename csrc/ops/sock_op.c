@@ -4,7 +4,7 @@
 #include "core/call.h"
 #include "core/future.h"
 #include "core/watcher.h"
-#include "net/poll.h"
+#include "net/userfd.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -38,7 +38,7 @@ op_leave_slot(TwSockOp *op)
 {
     if (op->placed) {
         op->placed = false;
-        tw_poll_unset(op->loop, op->fd, op->kind->event, (PyObject *)op);
+        tw_userfd_unset(op->loop, op->fd, op->kind->event, (PyObject *)op);
     }
 }
 
@@ -115,7 +115,7 @@ op_wait(TwSockOp *op)
     TwLoop *loop = op->loop;
 
     op->fd = tw_sock_op_fileno(op);
-    if (tw_poll_check_fd(loop, op->fd, NULL) < 0) {
+    if (tw_userfd_check_fd(loop, op->fd, NULL) < 0) {
         return NULL;
     }
     op->future = tw_loop_new_future(loop);
@@ -125,8 +125,8 @@ op_wait(TwSockOp *op)
                             Py_True) < 0) {
         return NULL;
     }
-    if (tw_poll_set(loop, op->fd, op->kind->event, op->sock, (PyObject *)op,
-                    op_on_ready) < 0) {
+    if (tw_userfd_set(loop, op->fd, op->kind->event, op->sock, (PyObject *)op,
+                      op_on_ready) < 0) {
         return NULL;
     }
     op->placed = true;
@@ -217,7 +217,7 @@ op_leave_after(TwSockOp *op, TwTry got)
     if (got == TW_TRY_DONE && op->kind->again_soon && op->pos > 0
         && op->placed) {
         op->placed = false;
-        tw_poll_done(op->loop, op->fd, op->kind->event, (PyObject *)op);
+        tw_userfd_done(op->loop, op->fd, op->kind->event, (PyObject *)op);
         return;
     }
     op_leave_slot(op);

@@ -3,7 +3,7 @@
    asyncio's are coroutines, so this is one too (collections.abc.Coroutine):
    nothing happens before the first send(), which makes asyncio's checks and
    tries the system call.  If that would block, the operation takes its place
-   in the poll slot of the descriptor (net/poll.h), makes a future and yields
+   in the poll slot of the descriptor (net/userfd.h), makes a future and yields
    it, as `await future` would.  When the descriptor is ready the turn tries
    again and resolves the future: so cancel, close and completion come in the
    order that asyncio's reader callback gives them.
@@ -39,7 +39,7 @@ typedef TwTry (*TwSockTry)(TwSockOp *op, PyObject **result);
 typedef struct {
     const char *name;  /* "sock_recv" */
     unsigned event;    /* TW_EV_READ or TW_EV_WRITE */
-    bool again_soon;   /* another one will probably follow: tw_poll_done() */
+    bool again_soon;   /* another one will probably follow: tw_userfd_done() */
     TwSockTry begin;   /* the first try, inside the first send() */
     TwSockTry again;   /* when the descriptor is ready, in the turn */
     /* op->inner returned `value` (borrowed); or NULL. */
@@ -89,6 +89,9 @@ struct TwSockOp {
 /* A new operation.  The arguments are borrowed (a1, a2 may be NULL). */
 TwSockOp *tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
                          PyObject *a1, PyObject *a2);
+
+/* An interned name. */
+#define TW_SOCK_NAME(op, name) ((op)->loop->state->str.name)
 
 /* Was it closed meanwhile? */
 static inline bool

@@ -1,7 +1,7 @@
 /* Decrypt and deliver to the protocol. */
 #include "base/compat.h"
 #include "core/spare.h"
-#include "net/reader.h"
+#include "net/feeder.h"
 #include "tls/filter.h"
 #include "tls/names.h"
 #include "tls/tls_transport.h"
@@ -164,10 +164,10 @@ tls_read_copied(TwTls *self)
    buffer is exported meanwhile: a callback of the ssl module, or another
    thread while the engine has dropped the GIL, must not resize it. */
 static Py_ssize_t
-tls_read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
+tls_read_fill_room(TwTls *self, TwFeeder *reader, size_t at, size_t n,
                    Py_ssize_t *last)
 {
-    char *p = tw_reader_room(reader, at + n);
+    char *p = tw_feeder_room(reader, at + n);
     Py_buffer view;
     size_t got;
 
@@ -182,7 +182,7 @@ tls_read_fill_room(TwTls *self, TwReader *reader, size_t at, size_t n,
 
 /* Append to the reader's buffer: how many bytes, or -1 with an exception. */
 static Py_ssize_t
-tls_read_into_reader(TwTls *self, TwReader *reader, Py_ssize_t *last)
+tls_read_into_reader(TwTls *self, TwFeeder *reader, Py_ssize_t *last)
 {
     size_t size = 0, bound = tw_engine_bound(self->engine);
 
@@ -205,7 +205,7 @@ tls_read_into_reader(TwTls *self, TwReader *reader, Py_ssize_t *last)
 
 /* 1: there may be more; 0: no more; -1. */
 static int
-tls_read_to_reader(TwTls *self, TwReader *reader)
+tls_read_to_reader(TwTls *self, TwFeeder *reader)
 {
     Py_ssize_t last = TW_ENGINE_WANT;
     Py_ssize_t size = tls_read_into_reader(self, reader, &last);
@@ -213,9 +213,9 @@ tls_read_to_reader(TwTls *self, TwReader *reader)
 
     if (size >= 0) {
         bool wanted = self->base.protocol != NULL && tw_tls_is_readable(self);
-        status = tw_reader_fed(reader, wanted ? (size_t)size : 0);
+        status = tw_feeder_fed(reader, wanted ? (size_t)size : 0);
     }
-    tw_reader_release(reader);
+    tw_feeder_release(reader);
     if (status < 0) {
         return tw_tls_read_failed(self);
     }
@@ -329,12 +329,12 @@ tls_read_may_go_on(TwTls *self)
 static tw_status
 tls_read_deliver(TwTls *self)
 {
-    TwReader reader;
+    TwFeeder reader;
     int more = 1;
 
     while (more > 0 && tls_read_may_go_on(self)) {
         more = self->base.flags & TW_F_BUFFERED ? tls_read_buffered(self)
-               : tw_reader_find(&self->base, &reader)
+               : tw_feeder_find(&self->base, &reader)
                    ? tls_read_to_reader(self, &reader)
                    : tls_read_copied(self);
     }

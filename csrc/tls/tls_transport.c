@@ -197,16 +197,13 @@ tls_dealloc(PyObject *op)
     tw_transport_dealloc_end(op);
 }
 
-#define FASTKW METH_FASTCALL | METH_KEYWORDS
-#define FAST(f) ((PyCFunction)(void (*)(void))(f))
-
 static PyMethodDef tls_methods[] = {
-    {"write", FAST(tw_tls_meth_write), FASTKW, PyDoc_STR(
+    {"write", TW_FAST(tw_tls_meth_write), TW_FASTKW, PyDoc_STR(
 "write($self, /, data)\n--\n\n"
 "Encrypt and send bytes, bytearray or memoryview; never blocks.\n\n"
 "TypeError for another type.  On a closing or lost connection nothing\n"
 "happens.  See library/asyncio-protocol.")},
-    {"writelines", FAST(tw_tls_meth_writelines), FASTKW, PyDoc_STR(
+    {"writelines", TW_FAST(tw_tls_meth_writelines), TW_FASTKW, PyDoc_STR(
 "writelines($self, /, list_of_data)\n--\n\n"
 "write() of each item of an iterable, small pieces together in one record.\n\n"
 "Errors are those of write().  See library/asyncio-protocol.")},
@@ -232,16 +229,16 @@ static PyMethodDef tls_methods[] = {
      tw_transport_doc_is_closing},
     {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
      tw_transport_doc_get_protocol},
-    {"set_protocol", FAST(tw_transport_meth_set_protocol), FASTKW,
+    {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
-    {"get_extra_info", FAST(tw_tls_meth_get_extra_info), FASTKW,
+    {"get_extra_info", TW_FAST(tw_tls_meth_get_extra_info), TW_FASTKW,
      tw_transport_doc_get_extra_info},
     {"get_write_buffer_size", tw_tls_meth_get_write_buffer_size, METH_NOARGS,
      tw_transport_doc_get_write_buffer_size},
     {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
      METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
-    {"set_write_buffer_limits", FAST(tw_tls_meth_set_write_buffer_limits),
-     FASTKW, tw_transport_doc_set_write_buffer_limits},
+    {"set_write_buffer_limits", TW_FAST(tw_tls_meth_set_write_buffer_limits),
+     TW_FASTKW, tw_transport_doc_set_write_buffer_limits},
     {"get_read_buffer_size", tw_tls_meth_get_read_buffer_size, METH_NOARGS,
      PyDoc_STR(
 "get_read_buffer_size($self, /)\n--\n\n"
@@ -250,8 +247,8 @@ static PyMethodDef tls_methods[] = {
      PyDoc_STR(
 "get_read_buffer_limits($self, /)\n--\n\n"
 "(low, high): the marks of read flow control, in bytes.")},
-    {"set_read_buffer_limits", FAST(tw_tls_meth_set_read_buffer_limits),
-     FASTKW, PyDoc_STR(
+    {"set_read_buffer_limits", TW_FAST(tw_tls_meth_set_read_buffer_limits),
+     TW_FASTKW, PyDoc_STR(
 "set_read_buffer_limits($self, /, high=None, low=None)\n--\n\n"
 "Set the marks of read flow control, in bytes: how much ciphertext is kept\n"
 "while reading is paused.  With low alone high is 4*low, with high alone low\n"

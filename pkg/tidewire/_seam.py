@@ -122,7 +122,7 @@ def _original(cls, name):
 
 
 def _find_stream_parts():
-    """What net/reader.c does the work of; None if this Python's may be others."""
+    """What net/feeder.c does the work of; None if this Python's may be others."""
     if PY > (3, 15):
         return None
     protocol, reader = streams.StreamReaderProtocol, streams.StreamReader

@@ -208,7 +208,7 @@ async def hidden():
     look_up = loop.create_task(loop.getaddrinfo("127.0.0.1", 5))
     await asyncio.sleep(0)
     return [o for o in gc.get_objects() if type(o).__module__ == "tidewire._core"
-            and type(o).__name__ in ("_Poll", "_Accept", "Child", "Resolver")], (
+            and type(o).__name__ in ("_UserFd", "_Accept", "Child", "Resolver")], (
                 a, b, server, transport, look_up)
 
 

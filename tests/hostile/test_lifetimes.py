@@ -110,7 +110,7 @@ def test_a_poll_object_outlives_its_loop(loop_factory):
     loop = loop_factory()
     loop.add_reader(one, print)
     held = [obj for obj in gc.get_objects()
-            if type(obj).__name__ == "_Poll"]
+            if type(obj).__name__ == "_UserFd"]
     loop.remove_reader(one)
     assert held
     loop.close()

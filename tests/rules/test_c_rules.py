@@ -3,6 +3,7 @@
 A statement that must break a rule says so, and why: ``/* allow: the reason */``.
 """
 
+import collections
 import re
 import subprocess
 import sys
@@ -162,6 +163,20 @@ def test_layout(path):
     bad = [number for number, line in enumerate(path.read_text().splitlines(), 1)
            if len(line) > 79 or "\t" in line or line != line.rstrip()]
     assert not bad
+
+
+def test_local_names_are_unique():
+    """A breakpoint, a profile, and a search find one function by its name."""
+    files = collections.defaultdict(set)
+    for path in FILES:
+        code = "\n".join(line for _, line in code_lines(path))
+        names = re.findall(r"^static [^;{}=()]*?\b(\w+)\(", code, re.MULTILINE)
+        if path.suffix == ".c":
+            names += set(re.findall(r"^#define (\w+)", code, re.MULTILINE)) - {"X"}
+        for name in names:
+            files[name].add(path.name)
+    repeated = {name: sorted(where) for name, where in files.items() if len(where) > 1}
+    assert not repeated
 
 
 def test_every_setup_is_called():

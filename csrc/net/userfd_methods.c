@@ -1,10 +1,10 @@
-/* add_reader() and its kin: the Python face of net/poll.c. */
+/* add_reader() and its kin: the Python face of net/userfd.c. */
 #include <limits.h>
 
 #include "base/args.h"
 #include "core/call.h"
 #include "core/handle.h"
-#include "net/poll.h"
+#include "net/userfd.h"
 
 /* -- descriptors ---------------------------------------------------------- */
 
@@ -13,14 +13,14 @@ typedef struct {
     PyObject *obj;    /* borrowed */
     PyObject *number; /* strong: an int */
     int fd;           /* or one of: */
-} PollArg;
+} UserFdArg;
 
-#define POLL_NEGATIVE (-1)
-#define POLL_TOO_LARGE (-2)
+#define USERFD_NEGATIVE (-1)
+#define USERFD_TOO_LARGE (-2)
 
 /* selectors._fileobj_to_fd(), but for its look at the sign. */
 static PyObject *
-poll_number(TwLoop *loop, PyObject *obj)
+userfd_number(TwLoop *loop, PyObject *obj)
 {
     PyObject *argv[] = {obj}, *answer, *number = NULL;
 
@@ -43,29 +43,29 @@ poll_number(TwLoop *loop, PyObject *obj)
 }
 
 static int
-poll_small(PyObject *number)
+userfd_small(PyObject *number)
 {
     int overflow = 0;
     long n = PyLong_AsLongAndOverflow(number, &overflow);
 
     if (overflow < 0 || (overflow == 0 && n < 0)) {
-        return POLL_NEGATIVE;
+        return USERFD_NEGATIVE;
     }
-    return overflow > 0 || n > INT_MAX ? POLL_TOO_LARGE : (int)n;
+    return overflow > 0 || n > INT_MAX ? USERFD_TOO_LARGE : (int)n;
 }
 
 /* asyncio's _ensure_fd_no_transport().  After a success the caller releases
    arg->number. */
 static tw_status
-poll_read(TwLoop *loop, PyObject *obj, PollArg *arg)
+userfd_read(TwLoop *loop, PyObject *obj, UserFdArg *arg)
 {
     arg->obj = obj;
-    arg->number = poll_number(loop, obj);
+    arg->number = userfd_number(loop, obj);
     if (arg->number == NULL) {
         return -1;
     }
-    arg->fd = poll_small(arg->number);
-    if (arg->fd >= 0 && tw_poll_check_fd(loop, arg->fd, obj) < 0) {
+    arg->fd = userfd_small(arg->number);
+    if (arg->fd >= 0 && tw_userfd_check_fd(loop, arg->fd, obj) < 0) {
         Py_CLEAR(arg->number);
         return -1;
     }
@@ -75,9 +75,9 @@ poll_read(TwLoop *loop, PyObject *obj, PollArg *arg)
 /* A negative number is a closed object's, which may still be watched: its
    descriptor; or -1 with ValueError. */
 static int
-poll_closed_fd(TwLoop *loop, const PollArg *arg)
+userfd_closed_fd(TwLoop *loop, const UserFdArg *arg)
 {
-    int fd = tw_poll_find_object(loop, arg->obj);
+    int fd = tw_userfd_find_object(loop, arg->obj);
 
     if (fd < 0) {
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S",
@@ -89,30 +89,31 @@ poll_closed_fd(TwLoop *loop, const PollArg *arg)
 /* -- the methods ---------------------------------------------------------- */
 
 static tw_status
-poll_watch(TwLoop *loop, const PollArg *arg, unsigned which, PyObject *handle)
+userfd_watch(TwLoop *loop, const UserFdArg *arg, unsigned which,
+             PyObject *handle)
 {
     int fd = arg->fd;
 
-    if (fd == POLL_TOO_LARGE) { /* it fails, in its own words */
+    if (fd == USERFD_TOO_LARGE) { /* it fails, in its own words */
         return PyObject_AsFileDescriptor(arg->number) < 0 ? -1 : 0;
     }
     if (fd >= 0) {
-        return tw_poll_watch(loop, fd, which, arg->obj, handle);
+        return tw_userfd_watch(loop, fd, which, arg->obj, handle);
     }
-    fd = poll_closed_fd(loop, arg);
-    return fd < 0 ? -1 : tw_poll_watch_closed(loop, fd, which, handle);
+    fd = userfd_closed_fd(loop, arg);
+    return fd < 0 ? -1 : tw_userfd_watch_closed(loop, fd, which, handle);
 }
 
 /* The Handle of add_reader() and its like, a new reference. */
 static PyObject *
-poll_add(PyObject *op, unsigned which, PyObject *const *args,
-         Py_ssize_t nargs)
+userfd_add(PyObject *op, unsigned which, PyObject *const *args,
+           Py_ssize_t nargs)
 {
     TwLoop *loop = (TwLoop *)op;
     TwHandle *handle = NULL;
-    PollArg arg;
+    UserFdArg arg;
 
-    if (poll_read(loop, args[0], &arg) < 0) {
+    if (userfd_read(loop, args[0], &arg) < 0) {
         return NULL;
     }
     if (tw_loop_check_open(loop) == 0) {
@@ -120,7 +121,7 @@ poll_add(PyObject *op, unsigned which, PyObject *const *args,
     }
     if (handle != NULL) {
         tw_handle_track(handle);
-        if (poll_watch(loop, &arg, which, (PyObject *)handle) < 0) {
+        if (userfd_watch(loop, &arg, which, (PyObject *)handle) < 0) {
             Py_CLEAR(handle);
         }
     }
@@ -129,15 +130,15 @@ poll_add(PyObject *op, unsigned which, PyObject *const *args,
 }
 
 static PyObject *
-poll_add_public(PyObject *loop, const char *name, unsigned which,
-                PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+userfd_add_public(PyObject *loop, const char *name, unsigned which,
+                  PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *handle;
 
     if (nargs < 2 || kwnames != NULL) {
         return tw_loop_call_by_name(loop, name, args, nargs, kwnames);
     }
-    handle = poll_add(loop, which, args, nargs);
+    handle = userfd_add(loop, which, args, nargs);
     if (handle == NULL) {
         return NULL;
     }
@@ -146,57 +147,59 @@ poll_add_public(PyObject *loop, const char *name, unsigned which,
 }
 
 static PyObject *
-poll_add_private(PyObject *loop, const char *name, unsigned which,
-                 PyObject *const *args, Py_ssize_t nargs)
+userfd_add_private(PyObject *loop, const char *name, unsigned which,
+                   PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs < 2) {
         return PyErr_Format(PyExc_TypeError,
                             "%s() takes a descriptor and a callback", name);
     }
-    return poll_add(loop, which, args, nargs);
+    return userfd_add(loop, which, args, nargs);
 }
 
 /* 1, 0, or -1. */
 static int
-poll_unwatch(TwLoop *loop, const PollArg *arg, unsigned which)
+userfd_unwatch(TwLoop *loop, const UserFdArg *arg, unsigned which)
 {
     int fd = arg->fd;
 
-    if (loop->closed || fd == POLL_TOO_LARGE) {
+    if (loop->closed || fd == USERFD_TOO_LARGE) {
         return 0;
     }
-    if (fd == POLL_NEGATIVE) {
-        fd = poll_closed_fd(loop, arg);
+    if (fd == USERFD_NEGATIVE) {
+        fd = userfd_closed_fd(loop, arg);
     }
     return fd < 0 ? -1
-                  : tw_poll_remove(loop, fd, which, arg->fd == POLL_NEGATIVE);
+                  : tw_userfd_remove(loop, fd, which,
+                                     arg->fd == USERFD_NEGATIVE);
 }
 
 static PyObject *
-poll_remove(PyObject *op, unsigned which, PyObject *obj)
+userfd_remove(PyObject *op, unsigned which, PyObject *obj)
 {
     TwLoop *loop = (TwLoop *)op;
-    PollArg arg;
+    UserFdArg arg;
     int removed;
 
-    if (poll_read(loop, obj, &arg) < 0) {
+    if (userfd_read(loop, obj, &arg) < 0) {
         return NULL;
     }
-    removed = poll_unwatch(loop, &arg, which);
+    removed = userfd_unwatch(loop, &arg, which);
     Py_DECREF(arg.number);
     return removed < 0 ? NULL : PyBool_FromLong(removed);
 }
 
 static PyObject *
-poll_remove_public(PyObject *loop, const char *name, unsigned which,
-                   PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+userfd_remove_public(PyObject *loop, const char *name, unsigned which,
+                     PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
 {
     PyObject *fd = tw_args_one(name, "fd", args, nargs, kwnames);
 
-    return fd == NULL ? NULL : poll_remove(loop, which, fd);
+    return fd == NULL ? NULL : userfd_remove(loop, which, fd);
 }
 
-const char tw_poll_doc_add_reader[] = PyDoc_STR(
+const char tw_userfd_doc_add_reader[] = PyDoc_STR(
 "add_reader($self, /, fd, callback, *args)\n--\n\n"
 "Call callback(*args) whenever `fd` (a number, or an object with fileno())\n"
 "can be read; an earlier reader is replaced.\n\n"
@@ -205,86 +208,86 @@ const char tw_poll_doc_add_reader[] = PyDoc_STR(
 "See library/asyncio-eventloop.");
 
 PyObject *
-tw_poll_loop_add_reader(PyObject *loop, PyObject *const *args,
-                        Py_ssize_t nargs, PyObject *kwnames)
+tw_userfd_loop_add_reader(PyObject *loop, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *kwnames)
 {
-    return poll_add_public(loop, "add_reader", TW_EV_READ, args, nargs,
-                           kwnames);
+    return userfd_add_public(loop, "add_reader", TW_EV_READ, args, nargs,
+                             kwnames);
 }
 
-const char tw_poll_doc_add_writer[] = PyDoc_STR(
+const char tw_userfd_doc_add_writer[] = PyDoc_STR(
 "add_writer($self, /, fd, callback, *args)\n--\n\n"
 "Call callback(*args) whenever `fd` (a number, or an object with fileno())\n"
 "can be written; an earlier writer is replaced.\n\n"
 "Errors are those of add_reader().  See library/asyncio-eventloop.");
 
 PyObject *
-tw_poll_loop_add_writer(PyObject *loop, PyObject *const *args,
-                        Py_ssize_t nargs, PyObject *kwnames)
+tw_userfd_loop_add_writer(PyObject *loop, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *kwnames)
 {
-    return poll_add_public(loop, "add_writer", TW_EV_WRITE, args, nargs,
-                           kwnames);
+    return userfd_add_public(loop, "add_writer", TW_EV_WRITE, args, nargs,
+                             kwnames);
 }
 
-const char tw_poll_doc_remove_reader[] = PyDoc_STR(
+const char tw_userfd_doc_remove_reader[] = PyDoc_STR(
 "remove_reader($self, /, fd)\n--\n\n"
 "Stop watching `fd` for reading: True if it was watched.\n\n"
 "ValueError if it is no descriptor, RuntimeError if a transport uses it.\n"
 "See library/asyncio-eventloop.");
 
 PyObject *
-tw_poll_loop_remove_reader(PyObject *loop, PyObject *const *args,
-                           Py_ssize_t nargs, PyObject *kwnames)
+tw_userfd_loop_remove_reader(PyObject *loop, PyObject *const *args,
+                             Py_ssize_t nargs, PyObject *kwnames)
 {
-    return poll_remove_public(loop, "remove_reader", TW_EV_READ, args, nargs,
-                              kwnames);
+    return userfd_remove_public(loop, "remove_reader", TW_EV_READ, args, nargs,
+                                kwnames);
 }
 
-const char tw_poll_doc_remove_writer[] = PyDoc_STR(
+const char tw_userfd_doc_remove_writer[] = PyDoc_STR(
 "remove_writer($self, /, fd)\n--\n\n"
 "Stop watching `fd` for writing: True if it was watched.\n\n"
 "Errors are those of remove_reader().  See library/asyncio-eventloop.");
 
 PyObject *
-tw_poll_loop_remove_writer(PyObject *loop, PyObject *const *args,
-                           Py_ssize_t nargs, PyObject *kwnames)
+tw_userfd_loop_remove_writer(PyObject *loop, PyObject *const *args,
+                             Py_ssize_t nargs, PyObject *kwnames)
 {
-    return poll_remove_public(loop, "remove_writer", TW_EV_WRITE, args,
-                              nargs, kwnames);
+    return userfd_remove_public(loop, "remove_writer", TW_EV_WRITE, args,
+                                nargs, kwnames);
 }
 
 PyObject *
-tw_poll_loop_private_add_reader(PyObject *loop, PyObject *const *args,
-                                Py_ssize_t nargs)
+tw_userfd_loop_private_add_reader(PyObject *loop, PyObject *const *args,
+                                  Py_ssize_t nargs)
 {
-    return poll_add_private(loop, "_add_reader", TW_EV_READ, args, nargs);
+    return userfd_add_private(loop, "_add_reader", TW_EV_READ, args, nargs);
 }
 
 PyObject *
-tw_poll_loop_private_add_writer(PyObject *loop, PyObject *const *args,
-                                Py_ssize_t nargs)
+tw_userfd_loop_private_add_writer(PyObject *loop, PyObject *const *args,
+                                  Py_ssize_t nargs)
 {
-    return poll_add_private(loop, "_add_writer", TW_EV_WRITE, args, nargs);
+    return userfd_add_private(loop, "_add_writer", TW_EV_WRITE, args, nargs);
 }
 
 PyObject *
-tw_poll_loop_private_remove_reader(PyObject *loop, PyObject *fd)
+tw_userfd_loop_private_remove_reader(PyObject *loop, PyObject *fd)
 {
-    return poll_remove(loop, TW_EV_READ, fd);
+    return userfd_remove(loop, TW_EV_READ, fd);
 }
 
 PyObject *
-tw_poll_loop_private_remove_writer(PyObject *loop, PyObject *fd)
+tw_userfd_loop_private_remove_writer(PyObject *loop, PyObject *fd)
 {
-    return poll_remove(loop, TW_EV_WRITE, fd);
+    return userfd_remove(loop, TW_EV_WRITE, fd);
 }
 
 PyObject *
-tw_poll_loop_ensure_no_transport(PyObject *loop, PyObject *obj)
+tw_userfd_loop_ensure_no_transport(PyObject *loop, PyObject *obj)
 {
-    PollArg arg;
+    UserFdArg arg;
 
-    if (poll_read((TwLoop *)loop, obj, &arg) < 0) {
+    if (userfd_read((TwLoop *)loop, obj, &arg) < 0) {
         return NULL;
     }
     Py_DECREF(arg.number);

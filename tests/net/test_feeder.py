@@ -10,7 +10,7 @@ import random
 import pytest
 
 import support
-from net.readerkit import Calls, Streams, not_in_debug_mode  # noqa: F401
+from net.feederkit import Calls, Streams, not_in_debug_mode  # noqa: F401
 
 kinds = pytest.mark.parametrize("kind", support.KINDS)
 

@@ -1,4 +1,4 @@
-#include "net/reader.h"
+#include "net/feeder.h"
 
 #include "base/compat.h"
 #include "core/overrides.h"
@@ -148,7 +148,7 @@ find_reader(tw_state *state, PyObject *protocol)
 }
 
 static bool
-reader_is_at_eof(PyObject *reader, PyObject *name)
+feeder_is_at_eof(PyObject *reader, PyObject *name)
 {
     PyObject *eof = attr_get(reader, name);
 
@@ -158,7 +158,7 @@ reader_is_at_eof(PyObject *reader, PyObject *name)
 
 /* The limit, or -1 if it is none. */
 static Py_ssize_t
-reader_limit(PyObject *reader, PyObject *name)
+feeder_limit(PyObject *reader, PyObject *name)
 {
     PyObject *number = attr_get(reader, name);
     Py_ssize_t limit = -1;
@@ -176,17 +176,17 @@ reader_limit(PyObject *reader, PyObject *name)
 /* Is the reader in a state in which feed_data() does nothing unusual?  Then
    it keeps the buffer. */
 static bool
-reader_is_usual(tw_state *state, TwReader *r)
+feeder_is_usual(tw_state *state, TwFeeder *r)
 {
     PyObject *buffer;
 
     if (!method_is(r->reader, state->str.feed_data, state->reader.feed_data)
         || !method_is(r->reader, state->str._wakeup_waiter,
                       state->reader.wakeup)
-        || reader_is_at_eof(r->reader, state->str._eof)) {
+        || feeder_is_at_eof(r->reader, state->str._eof)) {
         return false;
     }
-    r->limit = reader_limit(r->reader, state->str._limit);
+    r->limit = feeder_limit(r->reader, state->str._limit);
     buffer = attr_get(r->reader, state->str._buffer);
     if (buffer != NULL && r->limit >= 0 && PyByteArray_CheckExact(buffer)
         && ((PyByteArrayObject *)buffer)->ob_exports == 0) {
@@ -199,7 +199,7 @@ reader_is_usual(tw_state *state, TwReader *r)
 }
 
 bool
-tw_reader_find(TwTransport *self, TwReader *r)
+tw_feeder_find(TwTransport *self, TwFeeder *r)
 {
     tw_state *state = self->loop->state;
     PyObject *protocol = self->protocol;
@@ -218,7 +218,7 @@ tw_reader_find(TwTransport *self, TwReader *r)
     if (r->reader == NULL) {
         return false;
     }
-    if (reader_is_usual(state, r)) {
+    if (feeder_is_usual(state, r)) {
         return true;
     }
     Py_DECREF(r->reader);
@@ -226,7 +226,7 @@ tw_reader_find(TwTransport *self, TwReader *r)
 }
 
 void
-tw_reader_release(TwReader *r)
+tw_feeder_release(TwFeeder *r)
 {
     Py_DECREF(r->buffer);
     Py_DECREF(r->reader);
@@ -239,7 +239,7 @@ tw_reader_release(TwReader *r)
    shrunk when it was emptied can be a mapping of its own for ever, to be paid
    in page faults again each time.  More than that doubles it. */
 static tw_status
-reader_prepare(TwReader *r, Py_ssize_t size)
+feeder_prepare(TwFeeder *r, Py_ssize_t size)
 {
     PyByteArrayObject *buffer = (PyByteArrayObject *)r->buffer;
     Py_ssize_t peak = (Py_ssize_t)r->transport->reader_peak;
@@ -261,13 +261,13 @@ reader_prepare(TwReader *r, Py_ssize_t size)
 }
 
 char *
-tw_reader_room(TwReader *r, size_t n)
+tw_feeder_room(TwFeeder *r, size_t n)
 {
     if (n > (size_t)(PY_SSIZE_T_MAX - r->size)) {
         PyErr_NoMemory();
         return NULL;
     }
-    if (reader_prepare(r, r->size + (Py_ssize_t)n) < 0
+    if (feeder_prepare(r, r->size + (Py_ssize_t)n) < 0
         || tw_bytearray_set_size(r->buffer, r->size + (Py_ssize_t)n) < 0) {
         return NULL;
     }
@@ -283,7 +283,7 @@ attr_set(PyObject *obj, PyObject *name, PyObject *value)
 /* The future was done already.  Cancelled: asyncio does not tell it then.
    Otherwise set_result()'s error is feed_data()'s. */
 static tw_status
-reader_not_woken(PyObject *name, PyObject *waiter)
+feeder_not_woken(PyObject *name, PyObject *waiter)
 {
     PyObject *exc = tw_err_take();
     PyObject *cancelled = tw_call_plain_method(name, &waiter, 1);
@@ -300,7 +300,7 @@ reader_not_woken(PyObject *name, PyObject *waiter)
 
 /* reader._wakeup_waiter() itself: the waiter is no Future of asyncio's. */
 static tw_status
-reader_wake_other(TwReader *r)
+feeder_wake_other(TwFeeder *r)
 {
     TwLoop *loop = r->transport->loop;
     PyObject *context = Py_XNewRef(r->transport->context), *result;
@@ -314,7 +314,7 @@ reader_wake_other(TwReader *r)
 
 /* _wakeup_waiter() */
 static tw_status
-reader_wake(TwReader *r)
+feeder_wake(TwFeeder *r)
 {
     tw_state *state = r->transport->loop->state;
     PyObject *waiter = attr_get(r->reader, state->str._waiter), *result;
@@ -327,14 +327,14 @@ reader_wake(TwReader *r)
     if (waiter == NULL
         || !Py_IS_TYPE(waiter, (PyTypeObject *)state->future_type)) {
         Py_XDECREF(waiter);
-        return reader_wake_other(r);
+        return feeder_wake_other(r);
     }
     status = attr_set(r->reader, state->str._waiter, Py_None);
     if (status == 0) {
         PyObject *argv[] = {waiter, Py_None};
         result = tw_call_plain_method(state->str.set_result, argv, 2);
         if (TW_UNLIKELY(result == NULL)) {
-            status = reader_not_woken(state->str.cancelled, waiter);
+            status = feeder_not_woken(state->str.cancelled, waiter);
         }
         Py_XDECREF(result);
     }
@@ -344,7 +344,7 @@ reader_wake(TwReader *r)
 
 /* `not self._paused`; or -1. */
 static int
-reader_may_pause(TwReader *r)
+feeder_may_pause(TwFeeder *r)
 {
     tw_state *state = r->transport->loop->state;
     PyObject *paused = attr_get(r->reader, state->str._paused);
@@ -355,7 +355,7 @@ reader_may_pause(TwReader *r)
 }
 
 static tw_status
-reader_pause_transport(TwReader *r, PyObject *transport)
+feeder_pause_transport(TwFeeder *r, PyObject *transport)
 {
     TwLoop *loop = r->transport->loop;
     tw_state *state = loop->state;
@@ -377,16 +377,16 @@ reader_pause_transport(TwReader *r, PyObject *transport)
 
 /* Over twice the limit: transport.pause_reading(), if it can. */
 static tw_status
-reader_pause(TwReader *r)
+feeder_pause(TwFeeder *r)
 {
     tw_state *state = r->transport->loop->state;
     PyObject *transport = attr_get(r->reader, state->str._transport);
     int may = 0;
 
     if (transport != NULL && transport != Py_None) {
-        may = reader_may_pause(r);
+        may = feeder_may_pause(r);
         if (may > 0) {
-            may = reader_pause_transport(r, transport);
+            may = feeder_pause_transport(r, transport);
         }
     }
     Py_XDECREF(transport);
@@ -396,7 +396,7 @@ reader_pause(TwReader *r)
 /* The buffer has `size` bytes from now on: it gives room back, but keeps a
    block that it will soon need. */
 static tw_status
-reader_trim(TwReader *r, Py_ssize_t size)
+feeder_trim(TwFeeder *r, Py_ssize_t size)
 {
     if (PyByteArray_GET_SIZE(r->buffer) == size) {
         return 0;
@@ -407,7 +407,7 @@ reader_trim(TwReader *r, Py_ssize_t size)
 }
 
 static void
-reader_note_peak(TwReader *r, size_t size)
+feeder_note_peak(TwFeeder *r, size_t size)
 {
     if (r->size == 0 || size > r->transport->reader_peak) {
         r->transport->reader_peak = size;
@@ -415,39 +415,39 @@ reader_note_peak(TwReader *r, size_t size)
 }
 
 tw_status
-tw_reader_fed(TwReader *r, size_t n)
+tw_feeder_fed(TwFeeder *r, size_t n)
 {
     Py_ssize_t size = r->size + (Py_ssize_t)n;
 
-    if (reader_trim(r, size) < 0) {
+    if (feeder_trim(r, size) < 0) {
         return -1;
     }
     if (n == 0) {
         return 0;
     }
-    reader_note_peak(r, (size_t)size);
-    if (reader_wake(r) < 0) {
+    feeder_note_peak(r, (size_t)size);
+    if (feeder_wake(r) < 0) {
         return -1;
     }
-    return TW_UNLIKELY(size - r->limit > r->limit) ? reader_pause(r) : 0;
+    return TW_UNLIKELY(size - r->limit > r->limit) ? feeder_pause(r) : 0;
 }
 
 tw_status
-tw_reader_feed(TwReader *r, const char *p, size_t n)
+tw_feeder_feed(TwFeeder *r, const char *p, size_t n)
 {
-    char *room = tw_reader_room(r, n);
+    char *room = tw_feeder_room(r, n);
 
     if (room == NULL) {
         return -1;
     }
     memcpy(room, p, n);
-    return tw_reader_fed(r, n);
+    return tw_feeder_fed(r, n);
 }
 
 /* -- set-up --------------------------------------------------------------- */
 
 tw_status
-tw_reader_setup(tw_state *state, PyObject *module)
+tw_feeder_setup(tw_state *state, PyObject *module)
 {
     PyObject *parts =
         PyObject_GetAttrString(state->seam, "stream_parts"); /* allow: seam */

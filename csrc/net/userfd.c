@@ -1,4 +1,4 @@
-#include "net/poll.h"
+#include "net/userfd.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -12,7 +12,7 @@
 typedef struct {
     PyObject *target;   /* strong or NULL: a Handle if on_ready is NULL */
     TwOnReady on_ready;
-} TwPollSlot;
+} TwUserFdSlot;
 
 /* Begins as a TwStepper: it stands in the ready queue while `spare`. */
 typedef struct {
@@ -23,18 +23,18 @@ typedef struct {
     TwWatcher *watcher; /* ours, or NULL: the number was given up */
     PyObject *key;      /* strong or NULL: who armed the watcher */
     PyObject *fileobj;  /* strong or NULL: what add_reader() was first given */
-    TwPollSlot slots[2]; /* reader, writer */
+    TwUserFdSlot slots[2]; /* reader, writer */
     int fd;
     uint8_t spare;      /* events that are armed for an empty slot */
     bool queued;        /* stands in the ready queue */
-} TwPoll;
+} TwUserFd;
 
-TW_CHECK_STEPPER(TwPoll);
+TW_CHECK_STEPPER(TwUserFd);
 
-static const unsigned poll_bits[2] = {TW_EV_READ, TW_EV_WRITE};
+static const unsigned userfd_bits[2] = {TW_EV_READ, TW_EV_WRITE};
 
-static TwPollSlot *
-poll_slot(TwPoll *self, unsigned which)
+static TwUserFdSlot *
+userfd_slot(TwUserFd *self, unsigned which)
 {
     return &self->slots[which == TW_EV_WRITE];
 }
@@ -42,7 +42,7 @@ poll_slot(TwPoll *self, unsigned which)
 /* -- what is wanted ------------------------------------------------------- */
 
 static unsigned
-poll_wanted(const TwPoll *self)
+userfd_wanted(const TwUserFd *self)
 {
     return (self->slots[0].target ? TW_EV_READ : 0u)
            | (self->slots[1].target ? TW_EV_WRITE : 0u) | self->spare;
@@ -51,7 +51,7 @@ poll_wanted(const TwPoll *self)
 /* Want nothing any more.  The objects go last: their end may run code of the
    program's that watches the number again. */
 static tw_status
-poll_let_go(TwPoll *self, bool now)
+userfd_let_go(TwUserFd *self, bool now)
 {
     PyObject *key = TW_TAKE(self->key);
     PyObject *fileobj = TW_TAKE(self->fileobj);
@@ -69,27 +69,27 @@ poll_let_go(TwPoll *self, bool now)
 }
 
 static tw_status
-poll_want(TwPoll *self)
+userfd_want(TwUserFd *self)
 {
-    unsigned events = poll_wanted(self);
+    unsigned events = userfd_wanted(self);
 
     if (self->watcher == NULL) {
         return 0;
     }
-    return events == 0 ? poll_let_go(self, false)
+    return events == 0 ? userfd_let_go(self, false)
                        : tw_watcher_want(self->watcher, events);
 }
 
 /* Would asyncio's selector have a key of it? */
 static bool
-poll_is_registered(const TwPoll *self)
+userfd_is_registered(const TwUserFd *self)
 {
     return self->slots[0].target != NULL || self->slots[1].target != NULL;
 }
 
 /* Leave a slot empty; what was in it, strong. */
 static PyObject *
-poll_take(TwPollSlot *slot)
+userfd_take(TwUserFdSlot *slot)
 {
     slot->on_ready = NULL;
     return TW_TAKE(slot->target);
@@ -97,7 +97,7 @@ poll_take(TwPollSlot *slot)
 
 /* asyncio cancels the Handle that it throws out. */
 static void
-poll_drop(PyObject *target_steal, TwOnReady on_ready)
+userfd_drop(PyObject *target_steal, TwOnReady on_ready)
 {
     if (target_steal != NULL && on_ready == NULL) {
         tw_handle_cancel((TwHandle *)target_steal);
@@ -109,7 +109,7 @@ poll_drop(PyObject *target_steal, TwOnReady on_ready)
 
 /* asyncio raised it in add_reader(). */
 static tw_status
-poll_report_refused(TwLoop *loop, int err)
+userfd_report_refused(TwLoop *loop, int err)
 {
     tw_errno_raise(-err);
     return tw_call_report(
@@ -121,7 +121,7 @@ poll_report_refused(TwLoop *loop, int err)
    be watched, or to nobody: then asyncio's selector, which was told at once,
    still has it, and the kernel has forgotten it without a word. */
 static tw_status
-poll_gone(TwPoll *self)
+userfd_gone(TwUserFd *self)
 {
     int refused = self->watcher == NULL ? 0 : self->watcher->refused;
     PyObject *key = TW_TAKE(self->key);
@@ -134,15 +134,15 @@ poll_gone(TwPoll *self)
         if (on_ready == NULL && refused == EBADF) {
             continue;
         }
-        target = poll_take(&self->slots[i]);
+        target = userfd_take(&self->slots[i]);
         if (target != NULL && status == 0) {
             status = on_ready ? on_ready(target, TW_EV_BAD)
-                     : refused ? poll_report_refused(self->loop, refused)
+                     : refused ? userfd_report_refused(self->loop, refused)
                                : 0;
         }
-        poll_drop(target, on_ready);
+        userfd_drop(target, on_ready);
     }
-    if (poll_want(self) < 0) {
+    if (userfd_want(self) < 0) {
         PyErr_Clear();
     }
     Py_XDECREF(key);
@@ -150,11 +150,11 @@ poll_gone(TwPoll *self)
 }
 
 static tw_status
-poll_run_handle(TwPoll *self, int i, TwHandle *handle)
+userfd_run_handle(TwUserFd *self, int i, TwHandle *handle)
 {
     if (handle->flags & TW_H_CANCELLED) {
-        tw_poll_unset(self->loop, self->fd, poll_bits[i],
-                      (PyObject *)handle);
+        tw_userfd_unset(self->loop, self->fd, userfd_bits[i],
+                        (PyObject *)handle);
         return 0;
     }
     self->loop->stats.callbacks++;
@@ -162,37 +162,37 @@ poll_run_handle(TwPoll *self, int i, TwHandle *handle)
 }
 
 static tw_status
-poll_run_slot(TwPoll *self, int i, unsigned events)
+userfd_run_slot(TwUserFd *self, int i, unsigned events)
 {
-    TwPollSlot *slot = &self->slots[i];
+    TwUserFdSlot *slot = &self->slots[i];
     PyObject *target = slot->target;
     tw_status status;
 
     if (target == NULL) {
-        if (self->spare & poll_bits[i]) {
-            self->spare &= (uint8_t)~poll_bits[i];
-            return poll_want(self);
+        if (self->spare & userfd_bits[i]) {
+            self->spare &= (uint8_t)~userfd_bits[i];
+            return userfd_want(self);
         }
         return 0;
     }
     Py_INCREF(target);
     status = slot->on_ready == NULL
-                 ? poll_run_handle(self, i, (TwHandle *)target)
+                 ? userfd_run_handle(self, i, (TwHandle *)target)
                  : slot->on_ready(target, events);
     Py_DECREF(target);
     return status;
 }
 
 static tw_status
-poll_on_ready(PyObject *op, unsigned events)
+userfd_on_ready(PyObject *op, unsigned events)
 {
-    TwPoll *self = (TwPoll *)op;
+    TwUserFd *self = (TwUserFd *)op;
 
     if (events & TW_EV_BAD) {
-        return poll_gone(self);
+        return userfd_gone(self);
     }
     for (int i = 0; i < 2; i++) {
-        if (events & poll_bits[i] && poll_run_slot(self, i, events) < 0) {
+        if (events & userfd_bits[i] && userfd_run_slot(self, i, events) < 0) {
             return -1;
         }
     }
@@ -201,55 +201,55 @@ poll_on_ready(PyObject *op, unsigned events)
 
 /* The tasks that the last operation woke have run. */
 static tw_status
-poll_step(PyObject *op)
+userfd_step(PyObject *op)
 {
-    TwPoll *self = (TwPoll *)op;
+    TwUserFd *self = (TwUserFd *)op;
 
     self->queued = false;
     self->spare = 0;
-    if (poll_want(self) < 0) {
+    if (userfd_want(self) < 0) {
         PyErr_Clear();
     }
     return 0;
 }
 
-static const TwStepOps poll_step_ops = {poll_step};
+static const TwStepOps userfd_step_ops = {userfd_step};
 
 /* -- life ----------------------------------------------------------------- */
 
 /* A transport wants the number: whatever is here is of the past. */
 static bool
-poll_is_stale(PyObject *op)
+userfd_is_stale(PyObject *op)
 {
     return true;
 }
 
-static TwPoll *
-poll_new(TwLoop *loop, int fd)
+static TwUserFd *
+userfd_new(TwLoop *loop, int fd)
 {
-    PyTypeObject *type = loop->state->poll_type;
-    TwPoll *self = (TwPoll *)type->tp_alloc(type, 0);
+    PyTypeObject *type = loop->state->userfd_type;
+    TwUserFd *self = (TwUserFd *)type->tp_alloc(type, 0);
     PyObject *number;
 
     if (self == NULL) {
         return NULL;
     }
-    self->ops = &poll_step_ops;
+    self->ops = &userfd_step_ops;
     self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
     self->fd = fd;
     self->watcher =
-        tw_watcher_open(loop, fd, (PyObject *)self, poll_on_ready, false);
+        tw_watcher_open(loop, fd, (PyObject *)self, userfd_on_ready, false);
     if (self->watcher == NULL) {
         Py_DECREF(self);
         return NULL;
     }
-    self->watcher->is_stale = poll_is_stale;
+    self->watcher->is_stale = userfd_is_stale;
     number = PyLong_FromLong(fd);
-    if (loop->polls == NULL) {
-        loop->polls = PyDict_New();
+    if (loop->userfds == NULL) {
+        loop->userfds = PyDict_New();
     }
-    if (number == NULL || loop->polls == NULL
-        || PyDict_SetItem(loop->polls, number, (PyObject *)self) < 0) {
+    if (number == NULL || loop->userfds == NULL
+        || PyDict_SetItem(loop->userfds, number, (PyObject *)self) < 0) {
         Py_CLEAR(self);
     }
     Py_XDECREF(number);
@@ -257,22 +257,22 @@ poll_new(TwLoop *loop, int fd)
     return self; /* borrowed: the loop's dict has it */
 }
 
-/* The TwPoll of a descriptor, borrowed, or NULL. */
-static TwPoll *
-poll_find(TwLoop *loop, int fd)
+/* The TwUserFd of a descriptor, borrowed, or NULL. */
+static TwUserFd *
+userfd_find(TwLoop *loop, int fd)
 {
     TwWatcher *w = tw_watcher_of_fd(loop, fd);
 
-    if (w == NULL || !Py_IS_TYPE(w->owner, loop->state->poll_type)) {
+    if (w == NULL || !Py_IS_TYPE(w->owner, loop->state->userfd_type)) {
         return NULL;
     }
-    return (TwPoll *)w->owner;
+    return (TwUserFd *)w->owner;
 }
 
 static int
-poll_traverse(PyObject *op, visitproc visit, void *arg)
+userfd_traverse(PyObject *op, visitproc visit, void *arg)
 {
-    TwPoll *self = (TwPoll *)op;
+    TwUserFd *self = (TwUserFd *)op;
 
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
@@ -284,28 +284,28 @@ poll_traverse(PyObject *op, visitproc visit, void *arg)
 }
 
 static int
-poll_clear(PyObject *op)
+userfd_clear(PyObject *op)
 {
-    TwPoll *self = (TwPoll *)op;
+    TwUserFd *self = (TwUserFd *)op;
 
     Py_CLEAR(self->key);
     Py_CLEAR(self->fileobj);
-    Py_XDECREF(poll_take(&self->slots[0]));
-    Py_XDECREF(poll_take(&self->slots[1]));
+    Py_XDECREF(userfd_take(&self->slots[0]));
+    Py_XDECREF(userfd_take(&self->slots[1]));
     return 0;
 }
 
 static void
-poll_dealloc(PyObject *op)
+userfd_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
-    TwPoll *self = (TwPoll *)op;
+    TwUserFd *self = (TwUserFd *)op;
 
     PyObject_GC_UnTrack(op);
     if (self->watcher != NULL) {
         tw_watcher_close(TW_TAKE(self->watcher));
     }
-    poll_clear(op);
+    userfd_clear(op);
     Py_CLEAR(self->loop);
     type->tp_free(op);
     Py_DECREF(type);
@@ -314,7 +314,7 @@ poll_dealloc(PyObject *op)
 /* -- for other rooms ------------------------------------------------------ */
 
 tw_status
-tw_poll_check_fd(TwLoop *loop, int fd, PyObject *shown)
+tw_userfd_check_fd(TwLoop *loop, int fd, PyObject *shown)
 {
     TwWatcher *w = tw_watcher_of_fd(loop, fd);
     PyObject *number;
@@ -341,7 +341,7 @@ tw_poll_check_fd(TwLoop *loop, int fd, PyObject *shown)
    Sockets and pipes have one; of others, regular files and devices, only the
    kernel knows. */
 static tw_status
-poll_check_new(TwLoop *loop, int fd)
+userfd_check_new(TwLoop *loop, int fd)
 {
     struct stat st;
     tw_uverr err;
@@ -364,20 +364,20 @@ poll_check_new(TwLoop *loop, int fd)
     return err < 0 ? -1 : 0;
 }
 
-/* The TwPoll to use, its watcher asking epoll anew if need be. */
-static TwPoll *
-poll_for(TwLoop *loop, int fd, PyObject *key)
+/* The TwUserFd to use, its watcher asking epoll anew if need be. */
+static TwUserFd *
+userfd_for(TwLoop *loop, int fd, PyObject *key)
 {
-    TwPoll *self = poll_find(loop, fd);
+    TwUserFd *self = userfd_find(loop, fd);
 
     if (self == NULL) {
-        if (poll_check_new(loop, fd) < 0) {
+        if (userfd_check_new(loop, fd) < 0) {
             return NULL;
         }
-        self = poll_new(loop, fd);
+        self = userfd_new(loop, fd);
     }
     else if (key == NULL || key != self->key) {
-        if ((key == NULL && poll_check_new(loop, fd) < 0)
+        if ((key == NULL && userfd_check_new(loop, fd) < 0)
             || tw_watcher_rearm(self->watcher) < 0) {
             return NULL;
         }
@@ -386,11 +386,11 @@ poll_for(TwLoop *loop, int fd, PyObject *key)
 }
 
 tw_status
-tw_poll_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
-            PyObject *target, TwOnReady on_ready)
+tw_userfd_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
+              PyObject *target, TwOnReady on_ready)
 {
-    TwPoll *self;
-    TwPollSlot *slot;
+    TwUserFd *self;
+    TwUserFdSlot *slot;
     TwOnReady old_ready;
     PyObject *old, *old_key, *old_fileobj;
     tw_status status;
@@ -398,25 +398,25 @@ tw_poll_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
     if (tw_loop_check_open(loop) < 0) {
         return -1;
     }
-    self = poll_for(loop, fd, key);
+    self = userfd_for(loop, fd, key);
     if (self == NULL) {
         return -1;
     }
     Py_INCREF(self);
     old_key = self->key;
-    old_fileobj = poll_is_registered(self) ? NULL : TW_TAKE(self->fileobj);
-    slot = poll_slot(self, which);
+    old_fileobj = userfd_is_registered(self) ? NULL : TW_TAKE(self->fileobj);
+    slot = userfd_slot(self, which);
     old_ready = slot->on_ready;
-    old = poll_take(slot);
+    old = userfd_take(slot);
     slot->target = Py_NewRef(target);
     slot->on_ready = on_ready;
     self->spare &= (uint8_t)~which;
     self->key = Py_XNewRef(key);
-    status = poll_want(self);
+    status = userfd_want(self);
     if (status < 0) {
-        Py_XDECREF(poll_take(slot));
+        Py_XDECREF(userfd_take(slot));
     }
-    poll_drop(old, old_ready);
+    userfd_drop(old, old_ready);
     Py_XDECREF(old_key);
     Py_XDECREF(old_fileobj);
     Py_DECREF(self);
@@ -424,41 +424,41 @@ tw_poll_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
 }
 
 bool
-tw_poll_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
+tw_userfd_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
 {
-    TwPoll *self = poll_find(loop, fd);
-    TwPollSlot *slot;
+    TwUserFd *self = userfd_find(loop, fd);
+    TwUserFdSlot *slot;
     TwOnReady on_ready;
     PyObject *target;
 
     if (self == NULL) {
         return false;
     }
-    slot = poll_slot(self, which);
+    slot = userfd_slot(self, which);
     target = slot->target;
     if (target == NULL || (only_if != NULL && target != only_if)) {
         return false;
     }
     Py_INCREF(self);
     on_ready = slot->on_ready;
-    target = poll_take(slot);
+    target = userfd_take(slot);
     self->spare &= (uint8_t)~which;
-    if (poll_wanted(self) == 0 && self->watcher != NULL) {
-        (void)poll_let_go(self, true);
+    if (userfd_wanted(self) == 0 && self->watcher != NULL) {
+        (void)userfd_let_go(self, true);
     }
-    else if (poll_want(self) < 0) {
+    else if (userfd_want(self) < 0) {
         PyErr_Clear();
     }
-    poll_drop(target, on_ready);
+    userfd_drop(target, on_ready);
     Py_DECREF(self);
     return true;
 }
 
 void
-tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
+tw_userfd_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
 {
-    TwPoll *self = poll_find(loop, fd);
-    TwPollSlot *slot = self == NULL ? NULL : poll_slot(self, which);
+    TwUserFd *self = userfd_find(loop, fd);
+    TwUserFdSlot *slot = self == NULL ? NULL : userfd_slot(self, which);
 
     if (slot == NULL || slot->target != only_if) {
         return;
@@ -466,28 +466,28 @@ tw_poll_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
     if (!self->queued) {
         if (tw_loop_push_step(loop, (PyObject *)self) < 0) {
             PyErr_Clear();
-            tw_poll_unset(loop, fd, which, only_if);
+            tw_userfd_unset(loop, fd, which, only_if);
             return;
         }
         self->queued = true;
     }
     self->spare |= (uint8_t)which;
-    Py_DECREF(poll_take(slot));
+    Py_DECREF(userfd_take(slot));
 }
 
 /* -- for add_reader() and its kin ----------------------------------------- */
 
 int
-tw_poll_find_object(TwLoop *loop, PyObject *obj)
+tw_userfd_find_object(TwLoop *loop, PyObject *obj)
 {
     PyObject *number, *item;
     Py_ssize_t at = 0;
 
-    while (loop->polls != NULL
-           && PyDict_Next(loop->polls, &at, &number, &item)) {
-        TwPoll *self = (TwPoll *)item;
-        if (self->fileobj == obj && poll_is_registered(self)
-            && poll_find(loop, self->fd) == self) {
+    while (loop->userfds != NULL
+           && PyDict_Next(loop->userfds, &at, &number, &item)) {
+        TwUserFd *self = (TwUserFd *)item;
+        if (self->fileobj == obj && userfd_is_registered(self)
+            && userfd_find(loop, self->fd) == self) {
             return self->fd;
         }
     }
@@ -497,7 +497,7 @@ tw_poll_find_object(TwLoop *loop, PyObject *obj)
 /* What the kernel says when asyncio's selector changes what it watches of
    `fd`; `closed`: its object says that the descriptor is another one now. */
 static int
-poll_change_error(int fd, bool closed)
+userfd_change_error(int fd, bool closed)
 {
     struct stat st;
 
@@ -506,12 +506,12 @@ poll_change_error(int fd, bool closed)
 
 /* asyncio's selector forgets what it fails to change.  Raises. */
 static tw_status
-poll_forget(TwPoll *self, int err)
+userfd_forget(TwUserFd *self, int err)
 {
     Py_INCREF(self);
     for (int i = 0; i < 2; i++) {
         if (self->slots[i].on_ready == NULL) {
-            tw_poll_unset(self->loop, self->fd, poll_bits[i], NULL);
+            tw_userfd_unset(self->loop, self->fd, userfd_bits[i], NULL);
         }
     }
     Py_DECREF(self);
@@ -520,74 +520,75 @@ poll_forget(TwPoll *self, int err)
 }
 
 tw_status
-tw_poll_watch(TwLoop *loop, int fd, unsigned which, PyObject *obj,
-              PyObject *handle)
+tw_userfd_watch(TwLoop *loop, int fd, unsigned which, PyObject *obj,
+                PyObject *handle)
 {
-    TwPoll *self = poll_find(loop, fd);
-    bool known = self != NULL && poll_is_registered(self);
+    TwUserFd *self = userfd_find(loop, fd);
+    bool known = self != NULL && userfd_is_registered(self);
 
-    if (tw_poll_set(loop, fd, which, NULL, handle, NULL) < 0) {
+    if (tw_userfd_set(loop, fd, which, NULL, handle, NULL) < 0) {
         return -1;
     }
-    self = poll_find(loop, fd);
+    self = userfd_find(loop, fd);
     if (!known && !PyLong_Check(obj) && self != NULL
-        && poll_slot(self, which)->target == handle) {
+        && userfd_slot(self, which)->target == handle) {
         Py_XSETREF(self->fileobj, Py_NewRef(obj));
     }
     return 0;
 }
 
 tw_status
-tw_poll_watch_closed(TwLoop *loop, int fd, unsigned which, PyObject *handle)
+tw_userfd_watch_closed(TwLoop *loop, int fd, unsigned which, PyObject *handle)
 {
-    TwPoll *self = poll_find(loop, fd);
-    TwPollSlot *slot = poll_slot(self, which);
+    TwUserFd *self = userfd_find(loop, fd);
+    TwUserFdSlot *slot = userfd_slot(self, which);
     TwOnReady on_ready = slot->on_ready;
     PyObject *old;
 
     if (slot->target == NULL) {
-        return poll_forget(self, poll_change_error(fd, true));
+        return userfd_forget(self, userfd_change_error(fd, true));
     }
-    old = poll_take(slot);
+    old = userfd_take(slot);
     slot->target = Py_NewRef(handle);
-    poll_drop(old, on_ready);
+    userfd_drop(old, on_ready);
     return 0;
 }
 
 int
-tw_poll_remove(TwLoop *loop, int fd, unsigned which, bool closed)
+tw_userfd_remove(TwLoop *loop, int fd, unsigned which, bool closed)
 {
-    TwPoll *self = poll_find(loop, fd);
+    TwUserFd *self = userfd_find(loop, fd);
 
     if (self != NULL && self->slots[0].target != NULL
         && self->slots[1].target != NULL) {
-        int err = poll_change_error(fd, closed);
+        int err = userfd_change_error(fd, closed);
         if (err != 0) {
-            return poll_forget(self, err);
+            return userfd_forget(self, err);
         }
     }
-    return tw_poll_unset(loop, fd, which, NULL);
+    return tw_userfd_unset(loop, fd, which, NULL);
 }
 
 /* -- the type ------------------------------------------------------------- */
 
-static PyType_Slot poll_slots[] = {
-    {Py_tp_dealloc, poll_dealloc},
-    {Py_tp_traverse, poll_traverse},
-    {Py_tp_clear, poll_clear},
+static PyType_Slot userfd_slots[] = {
+    {Py_tp_dealloc, userfd_dealloc},
+    {Py_tp_traverse, userfd_traverse},
+    {Py_tp_clear, userfd_clear},
     {0, NULL},
 };
 
-static PyType_Spec poll_spec = {
-    .name = "tidewire._core._Poll",
-    .basicsize = sizeof(TwPoll),
+static PyType_Spec userfd_spec = {
+    .name = "tidewire._core._UserFd",
+    .basicsize = sizeof(TwUserFd),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
              | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = poll_slots,
+    .slots = userfd_slots,
 };
 
 tw_status
-tw_poll_setup(tw_state *state, PyObject *module)
+tw_userfd_setup(tw_state *state, PyObject *module)
 {
-    return tw_state_add_type(state, &state->poll_type, &poll_spec, NULL, 0);
+    return tw_state_add_type(state, &state->userfd_type, &userfd_spec, NULL,
+                             0);
 }

@@ -4,7 +4,7 @@ import gc
 import pytest
 
 import support
-from net.readerkit import Streams, not_in_debug_mode  # noqa: F401
+from net.feederkit import Streams, not_in_debug_mode  # noqa: F401
 
 
 def test_data_after_feed_eof(run, errors):

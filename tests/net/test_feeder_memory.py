@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import support
-from net.readerkit import Streams, not_in_debug_mode  # noqa: F401
+from net.feederkit import Streams, not_in_debug_mode  # noqa: F401
 
 
 def test_collector_at_every_step(run):

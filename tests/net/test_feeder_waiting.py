@@ -4,7 +4,7 @@ import asyncio
 import pytest
 
 import support
-from net.readerkit import Streams, not_in_debug_mode  # noqa: F401
+from net.feederkit import Streams, not_in_debug_mode  # noqa: F401
 
 kinds = pytest.mark.parametrize("kind", support.KINDS)
 
