@@ -21,6 +21,7 @@ static PyMethodDef loop_methods[] = {
     /* core */
     {"_open", tw_loop_meth_open, METH_VARARGS, NULL},
     {"_signal_fd", tw_loop_meth_signal_fd, METH_NOARGS, NULL},
+    {"_note_signal", tw_loop_meth_note_signal, METH_O, NULL},
     {"_run_turns", tw_loop_meth_run_turns, METH_NOARGS, NULL},
     {"_shut", tw_loop_meth_shut, METH_NOARGS, NULL},
     {"_flush_held", tw_loop_meth_flush_held, METH_NOARGS, NULL},

@@ -83,6 +83,9 @@ struct TwLoop {
     TwWatcher *wakeup;      /* ours: of wake_fd, see core/wakeup.h */
     int wake_fd;            /* readable: the loop was rung for */
     int wake_to;            /* ... by writing to this one */
+    bool wake_kept;         /* the program has that number, and may use it */
+    bool wake_full;         /* it may have been full */
+    uint64_t noted;         /* a bit for each signal that was handled */
     tw_status (*answer)(TwLoop *loop); /* or NULL: room ops, after a ring */
     bool prompt;            /* the last wait ended at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */

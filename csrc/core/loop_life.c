@@ -49,6 +49,21 @@ tw_loop_meth_signal_fd(PyObject *self, PyObject *unused)
     return PyLong_FromLong(loop->wake_to);
 }
 
+/* _note_signal(number): its Python handler runs, see core/wakeup.c. */
+PyObject *
+tw_loop_meth_note_signal(PyObject *self, PyObject *number)
+{
+    long n = PyLong_AsLong(number);
+
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (n > 0 && n <= 64) {
+        ((TwLoop *)self)->noted |= (uint64_t)1 << (n - 1);
+    }
+    Py_RETURN_NONE;
+}
+
 char *
 tw_loop_read_buffer(TwLoop *loop)
 {

@@ -11,6 +11,7 @@ int tw_loop_clear(PyObject *self);
 void tw_loop_dealloc(PyObject *self);
 PyObject *tw_loop_meth_open(PyObject *self, PyObject *args);
 PyObject *tw_loop_meth_signal_fd(PyObject *self, PyObject *unused);
+PyObject *tw_loop_meth_note_signal(PyObject *self, PyObject *number);
 
 /* core/loop_attrs.c: what BaseEventLoop assigns; stats(). */
 extern PyGetSetDef tw_loop_getset[];

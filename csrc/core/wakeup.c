@@ -1,6 +1,7 @@
 #include "core/wakeup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +13,9 @@
 
 /* What a ring writes: fits an eventfd, and no byte of it is a signal's. */
 #define WAKEUP_RING 0xfefefefefefefefeu
+/* No pipe is full with fewer bytes: a page, and the end of it may be too short
+   for a ring. */
+#define WAKEUP_FULL (4096 - sizeof(uint64_t))
 
 /* -- its descriptors ------------------------------------------------------ */
 
@@ -42,23 +46,35 @@ wakeup_close_numbers(int fds[2])
 static tw_status
 wakeup_handle_signals(TwLoop *loop, const char *numbers, Py_ssize_t n)
 {
-    PyObject *argv[2] = {(PyObject *)loop, NULL}, *done;
+    PyObject *argv[2] = {(PyObject *)loop, NULL}, *done = NULL;
 
     argv[1] = PyBytes_FromStringAndSize(numbers, n);
-    if (argv[1] == NULL) {
-        return -1;
+    if (argv[1] != NULL) {
+        done = tw_call_plain_method(loop->state->str._handle_signals, argv,
+                                    2);
+        Py_DECREF(argv[1]);
     }
-    done = tw_call_plain_method(loop->state->str._handle_signals, argv, 2);
-    Py_DECREF(argv[1]);
     Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return done != NULL ? 0
+                        : tw_call_report(loop,
+                                         "Exception in a signal's handling",
+                                         NULL, NULL);
 }
 
-/* Read all there is.  Signals are handled; the other bytes were rings. */
-static tw_status
-wakeup_drain(TwLoop *loop)
+static inline uint64_t
+wakeup_bit(int number)
 {
-    unsigned char bytes[512], numbers[512];
+    return number > 0 && number <= 64 ? (uint64_t)1 << (number - 1) : 0;
+}
+
+/* Read all there is.  Signals are handled; the other bytes were rings.
+   `came`: a bit for each of these signals. */
+static tw_status
+wakeup_read(TwLoop *loop, uint64_t *came)
+{
+    unsigned char bytes[512];
+    char numbers[512];
+    size_t total = 0;
     ssize_t got;
 
     do {
@@ -66,15 +82,54 @@ wakeup_drain(TwLoop *loop)
         got = read(loop->wake_fd, bytes, sizeof(bytes));
         for (ssize_t i = 0; i < got; i++) {
             if (bytes[i] > 0 && bytes[i] < NSIG) {
-                numbers[n++] = bytes[i];
+                numbers[n++] = (char)bytes[i];
+                *came |= wakeup_bit(bytes[i]);
             }
         }
-        if (n > 0
-            && wakeup_handle_signals(loop, (const char *)numbers, n) < 0) {
+        total += got > 0 ? (size_t)got : 0;
+        if (n > 0 && wakeup_handle_signals(loop, numbers, n) < 0) {
             return -1;
         }
     } while (got == sizeof(bytes));
+    loop->wake_full |= total >= WAKEUP_FULL;
     return 0;
+}
+
+static tw_status
+wakeup_handle_lost(TwLoop *loop, uint64_t lost)
+{
+    char numbers[64];
+    Py_ssize_t n = 0;
+
+    for (int number = 1; number <= 64; number++) {
+        if (lost & wakeup_bit(number)) {
+            numbers[n++] = (char)number;
+        }
+    }
+    return n > 0 ? wakeup_handle_signals(loop, numbers, n) : 0;
+}
+
+/* A signal whose byte finds no room is lost; but its Python handler notes it
+   (_note_signal), always later than the byte is written.  So when no handler
+   is left to run, and what they noted is read, a noted signal without a byte
+   is a lost one. */
+static tw_status
+wakeup_drain(TwLoop *loop)
+{
+    uint64_t came = 0, noted = 0, news;
+    bool full;
+
+    do {
+        if (wakeup_read(loop, &came) < 0 || PyErr_CheckSignals() < 0) {
+            return -1;
+        }
+        news = loop->noted & ~noted;
+        noted |= news;
+    } while (news != 0);
+    full = loop->wake_full;
+    loop->wake_full = false;
+    loop->noted = 0;
+    return full ? wakeup_handle_lost(loop, noted & ~came) : 0;
 }
 
 static tw_status
@@ -82,10 +137,7 @@ wakeup_on_ready(PyObject *op, unsigned Py_UNUSED(events))
 {
     TwLoop *loop = (TwLoop *)op;
 
-    if (wakeup_drain(loop) < 0
-        && tw_call_report(loop, "Exception in a signal's handling", NULL,
-                          NULL)
-               < 0) {
+    if (wakeup_drain(loop) < 0) {
         return -1;
     }
     return loop->answer == NULL ? 0 : loop->answer(loop);
@@ -187,12 +239,32 @@ wakeup_is_other_end(int one, int other)
            && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+/* The program has the number from set_wakeup_fd(), and may set it again: what
+   is written to it from now on, nobody reads. */
+static void
+wakeup_leave_sink(int number)
+{
+    int fd = open("/dev/null", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd < 0 || tw_sys_dup_onto(fd, number) < 0) {
+        close(number);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 static void
 wakeup_close_own(TwLoop *loop, bool ours)
 {
     if (ours && loop->wake_fd >= 0) {
         if (wakeup_is_other_end(loop->wake_fd, loop->wake_to)) {
-            close(loop->wake_to);
+            if (loop->wake_kept) {
+                wakeup_leave_sink(loop->wake_to);
+            }
+            else {
+                close(loop->wake_to);
+            }
         }
         if (loop->wake_fd != loop->wake_to) {
             close(loop->wake_fd);

@@ -8,7 +8,9 @@
    main one, it is an eventfd, one descriptor; else, and where the system
    refuses an eventfd, a pipe.
 
-   The number that is written to stays the same while the loop is open. */
+   The number that is written to stays the same while the loop is open.  If
+   the program has got it from set_wakeup_fd(), by which it has put another in
+   its place, the number is not closed with the loop: it becomes /dev/null. */
 #pragma once
 
 #include "core/loop.h"

@@ -45,6 +45,11 @@ class _SignalEnd:
     def fileno(self):
         return self._loop()._signal_fd()
 
+    def note(self, signum, frame):
+        loop = self._loop()
+        if loop is not None:
+            loop._note_signal(signum)
+
 
 class Loop(_core.Loop, asyncio.BaseEventLoop):
     """An asyncio event loop with its transports in C.
@@ -142,8 +147,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             return
         if self._debug:
             logger.debug('Close %r', self)
-        self._close_signals()
         self._forget_wakeup()
+        self._close_signals()
         self._closed = True
         self._shut()
         self._executor_shutdown_called = True
@@ -163,6 +168,11 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         ValueError or RuntimeError if it cannot be caught.  See library/asyncio-eventloop.
         """
         _seam.add_signal_handler(self, sig, callback, *args)
+        self._has_wakeup = True
+        # asyncio's handler does nothing; ours notes a signal for which the wakeup
+        # descriptor has no room.
+        signal.signal(sig, self._csock.note)
+        signal.siginterrupt(sig, False)
         self._set_wakeup()
 
     def remove_signal_handler(self, sig):
@@ -171,8 +181,10 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         See library/asyncio-eventloop.
         """
         removed = _seam.remove_signal_handler(self, sig)
-        if removed and not self._signal_handlers and self.is_running():
-            self._install_wakeup()
+        if removed and not self._signal_handlers:
+            self._has_wakeup = False
+            if self.is_running():
+                self._install_wakeup()
         return removed
 
     def _set_wakeup(self):
@@ -205,7 +217,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             return
         try:
             current = signal.set_wakeup_fd(-1)
-            if current != self._signal_fd():
+            self._signal_fd_is_kept = current != self._signal_fd()
+            if self._signal_fd_is_kept:
                 signal.set_wakeup_fd(current)   # the program's, or another loop's
         except (ValueError, OSError):
             pass

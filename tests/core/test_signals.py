@@ -423,3 +423,148 @@ def test_system_calls_are_restarted(loop):
     loop.call_later(0.01, loop.stop)
     loop.run_forever()
     loop.remove_signal_handler(signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("kind", ["none", "handler"])
+def test_wakeup_fd_that_is_taken_inside_comes_back(script, kind):
+    """What set_wakeup_fd() returned in the loop can be set again, there and behind the loop."""
+    out = script(f"""
+        a, b = socket.socketpair()
+        a.setblocking(False)
+        b.setblocking(False)
+        signal.signal(signal.SIGALRM, lambda *args: print("alarm"))
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            seen = asyncio.Queue()
+            if {kind!r} == "handler":
+                loop.add_signal_handler(signal.SIGUSR1, seen.put_nowait, "handler")
+            before = signal.set_wakeup_fd(b.fileno(), warn_on_full_buffer=False)
+            os.kill(os.getpid(), signal.SIGALRM)
+            print(await loop.sock_recv(a, 10) == bytes([signal.SIGALRM]))
+            print(signal.set_wakeup_fd(before) == b.fileno())
+            if {kind!r} == "handler":
+                os.kill(os.getpid(), signal.SIGUSR1)
+                print(await seen.get(), seen.qsize())
+                loop.remove_signal_handler(signal.SIGUSR1)
+            return before
+
+        loop = new_loop()
+        loop.run_until_complete(main())
+        loop.close()
+        print(signal.set_wakeup_fd(-1) == -1)
+    """)
+    handler = ["handler 0"] if kind == "handler" else []
+    assert out == ["alarm", "True", "True", *handler, "True"]
+
+
+@pytest.mark.parametrize("how", ["taken", "disabled"])
+def test_wakeup_fd_that_is_taken_inside_comes_back_behind_close(script, how):
+    """The number is no stranger's by then, and a signal harms nobody."""
+    out = script(f"""
+        a, b = socket.socketpair()
+        b.setblocking(False)
+        signal.signal(signal.SIGALRM, lambda *args: print("alarm"))
+
+        async def main():
+            return signal.set_wakeup_fd(b.fileno() if {how!r} == "taken" else -1)
+
+        loop = new_loop()
+        before = loop.run_until_complete(main())
+        loop.close()
+        files = [socket.socketpair() for _ in range(5)]
+        print(signal.set_wakeup_fd(before) == (b.fileno() if {how!r} == "taken" else -1))
+        os.kill(os.getpid(), signal.SIGALRM)
+        for pair in files:
+            for file in pair:
+                file.setblocking(False)
+                try:
+                    print(file.recv(10))
+                except BlockingIOError:
+                    pass
+        print(signal.set_wakeup_fd(-1) == before)
+    """)
+    assert out == ["True", "alarm", "True"]
+
+
+def test_wakeup_descriptors_are_closed_with_the_loops(make_loop):
+    """Whatever was done with signals, unless the program took the number."""
+    def use(*uses):
+        loop = make_loop()
+        if "add" in uses:
+            loop.add_signal_handler(signal.SIGUSR1, int)
+        if "remove" in uses:
+            loop.remove_signal_handler(signal.SIGUSR1)
+        if "run" in uses:
+            loop.run_until_complete(asyncio.sleep(0))
+        if "remove inside" in uses:
+            loop.call_soon(loop.remove_signal_handler, signal.SIGUSR1)
+        if "taken and put back" in uses:
+            loop.call_soon(lambda: signal.set_wakeup_fd(signal.set_wakeup_fd(-1)))
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+    use()
+    before = os.listdir("/proc/self/fd")
+    for uses in [["add"], ["add", "remove"], ["run"], ["add", "remove inside", "run"],
+                 ["taken and put back"], ["add", "taken and put back"]]:
+        use(*uses)
+        assert os.listdir("/proc/self/fd") == before, uses
+
+
+@pytest.mark.asyncio_defect("the signal is lost")
+@pytest.mark.parametrize("count", [1, 3])
+def test_signal_behind_a_full_wakeup_descriptor(loop, run, count):
+    """Its byte finds no room: the handler is called all the same."""
+    seen = []
+    signal.signal(signal.SIGUSR2, lambda *args: None)
+    numbers = [signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP][:count]
+
+    async def main():
+        for number in numbers:
+            loop.add_signal_handler(number, seen.append, number)
+        for _ in range(70000):
+            signal.raise_signal(signal.SIGUSR2)
+        for number in numbers:
+            signal.raise_signal(number)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert sorted(seen) == sorted(numbers)
+        seen.clear()
+        for number in numbers:      # and each that has room once
+            signal.raise_signal(number)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert sorted(seen) == sorted(numbers)
+
+    run(main())
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    for number in numbers:
+        loop.remove_signal_handler(number)
+
+
+def test_signals_to_a_taken_wakeup_descriptor_are_not_handled_later(loop, run):
+    seen = []
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+
+    async def main():
+        loop.add_signal_handler(signal.SIGUSR1, seen.append, "first")
+        before = signal.set_wakeup_fd(w)
+        signal.raise_signal(signal.SIGUSR1)
+        await asyncio.sleep(0)
+        signal.set_wakeup_fd(before)
+        loop.call_soon_threadsafe(int)
+        loop.add_signal_handler(signal.SIGUSR2, seen.append, "second")
+        signal.raise_signal(signal.SIGUSR2)
+        while not seen:
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    run(main())
+    os.close(r)
+    os.close(w)
+    loop.remove_signal_handler(signal.SIGUSR1)
+    loop.remove_signal_handler(signal.SIGUSR2)
+    assert seen == ["second"]
