@@ -75,11 +75,10 @@ tw_hold_end(TwTransport *self)
 
 /* -- the habit ------------------------------------------------------------ */
 
-/* Has the program no other way to the descriptor?  The TransportSocket that
-   get_extra_info() made owns the socket object, too. */
-static bool
-hold_is_private(const TwTransport *self)
+bool
+tw_hold_is_private(const TwTransport *self)
 {
+    /* The TransportSocket that get_extra_info() made owns it, too. */
     Py_ssize_t ours = self->flags & TW_F_SHOWN ? 2 : 1;
 
     return !(self->flags & TW_F_SHARED)
@@ -107,7 +106,7 @@ hold_judge(TwTransport *self)
     }
     if (++habit->streak == HOLD_LEARN) {
         habit->streak = 0;
-        habit->least = hold_is_private(self) ? habit->lowest : 0;
+        habit->least = tw_hold_is_private(self) ? habit->lowest : 0;
         habit->lowest = 0;
     }
 }

@@ -49,6 +49,9 @@ tw_hold_next(TwTransport *self)
     return tw_hold_learn(self);
 }
 
+/* Has the program no other way to the descriptor, that we know of? */
+bool tw_hold_is_private(const TwTransport *self);
+
 /* The transport holds something from now on: put it in the loop's list. */
 void tw_hold_begin(TwTransport *self);
 

@@ -86,7 +86,7 @@ tw_transport_repr(PyObject *op)
         name, life, self->fd,
         want & TW_EV_READ ? "polling" : "idle",
         want & TW_EV_WRITE ? "polling" : "idle",
-        self->ops->buffer_size(self));
+        self->flags & TW_F_HELD ? 0 : self->ops->buffer_size(self));
 }
 
 /* -- types ---------------------------------------------------------------- */

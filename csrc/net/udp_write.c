@@ -267,7 +267,9 @@ write_may_hold(TwUdp *self)
         return false;
     }
     habit = tw_hold_next(&self->base);
-    return (habit || (self->more && self->answers == TW_UDP_ANSWERS))
+    return (habit
+            || (self->more && self->answers == TW_UDP_ANSWERS
+                && tw_hold_is_private(&self->base)))
            && self->out.count < TW_UDP_BATCH - 1
            && self->out.bytes < TW_HOLD_BYTES
            && tw_call_may_hold(self->base.loop);

@@ -28,7 +28,8 @@ tw_tls_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
 
     if (tls_limits(args, nargs, kwnames, "set_write_buffer_limits",
                    TW_TLS_WRITE_HIGH, &self->base.high, &self->base.low)
-        < 0) {
+            < 0
+        || tw_filter_flush(self) < 0) {
         return NULL;
     }
     tw_filter_set_marks(self);

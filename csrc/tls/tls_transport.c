@@ -11,6 +11,9 @@ tls_meth_close(PyObject *op, PyObject *unused)
 {
     TwTls *self = (TwTls *)op;
 
+    if (tw_filter_flush(self) < 0) {
+        return NULL;
+    }
     if (self->base.flags & TW_F_CLOSING) {
         Py_RETURN_NONE;
     }
@@ -42,6 +45,16 @@ tls_meth_is_closing(PyObject *op, PyObject *unused)
         closing = tw_filter_is_closing(self);
     }
     return closing < 0 ? NULL : PyBool_FromLong(closing);
+}
+
+static PyObject *
+tls_meth_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
+{
+    if (tw_filter_flush((TwTls *)op) < 0) {
+        return NULL;
+    }
+    return tw_transport_meth_set_protocol(op, args, nargs, kwnames);
 }
 
 /* -- reading on and off --------------------------------------------------- */
@@ -229,7 +242,7 @@ static PyMethodDef tls_methods[] = {
      tw_transport_doc_is_closing},
     {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
      tw_transport_doc_get_protocol},
-    {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
+    {"set_protocol", TW_FAST(tls_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
     {"get_extra_info", TW_FAST(tw_tls_meth_get_extra_info), TW_FASTKW,
      tw_transport_doc_get_extra_info},

@@ -23,6 +23,7 @@ from net.udpkit import (
 
 EMPTY = sys.version_info >= (3, 13)     # sendto(b"") sends
 HEADER = 8 if EMPTY else 0              # counted for each that waits
+IP_RECVTTL = 12                         # of Linux; the socket module has it from 3.14 on
 
 
 # -- closing -----------------------------------------------------------------------
@@ -488,6 +489,95 @@ def test_a_slow_callback_does_not_hold_the_answers_of_others(run):
         assert seen == [b"0", b"1"]
         await close(server)
         peer.close()
+
+    run(main())
+
+
+async def with_answers(server, peer):
+    """Many bursts, each of which was answered."""
+    peer.connect(name_of(server))
+    peer.setblocking(False)
+    for n in range(1, 30):
+        for _ in range(8):
+            peer.send(b"x")
+        await server.count(8 * n)
+        await asyncio.sleep(0)
+        assert len(drain(peer)) == 8
+
+
+@pytest.mark.tidewire
+def test_answers_of_a_turn_leave_together(run):
+    async def main():
+        seen = []
+
+        def answer(protocol, data, addr):
+            protocol.transport.sendto(data, addr)
+            if data == b"y":
+                seen.append(drain(peer))
+
+        server = await bound(lambda: Dgrams({"dgram": answer}))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            await with_answers(server, peer)
+            for _ in range(50):     # a busy machine may have made it slow
+                seen.clear()
+                await with_more_answers(server, peer, 3)
+                seen.append(drain(peer))
+                if seen == [[], [], [], [b"y"] * 3]:
+                    break
+            assert seen == [[], [], [], [b"y"] * 3]
+        await close(server)
+
+    run(main())
+
+
+async def with_more_answers(server, peer, count):
+    told = len(server.payloads) + count
+    for _ in range(count):
+        peer.send(b"y")
+    await server.count(told)
+    await asyncio.sleep(0)
+
+
+def test_no_answer_waits_where_the_program_has_the_socket(run):
+    """It may send by itself: the order is the program's."""
+    async def main():
+        def answer(protocol, data, addr):
+            protocol.transport.sendto(data, addr)
+            if data == b"y":
+                ours.sendto(b"z", addr)
+
+        ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        ours.bind(("127.0.0.1", 0))
+        ours.setblocking(False)
+        server = await endpoint(lambda: Dgrams({"dgram": answer}), sock=ours)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            await with_answers(server, peer)
+            for _ in range(5):
+                await with_more_answers(server, peer, 5)
+                assert drain(peer) == [b"y", b"z"] * 5
+        await close(server)
+
+    run(main())
+
+
+def test_options_between_datagrams_of_a_habit(run):
+    """Each datagram leaves with the time to live that was set before it."""
+    async def main():
+        client = await bound()
+        sock = client.transport.get_extra_info("socket")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+            peer.bind(("127.0.0.1", 0))
+            peer.settimeout(5)
+            for times in range(30):
+                for ttl in range(1, 5):
+                    if times >= 15:
+                        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+                    client.transport.sendto(b"x", peer.getsockname())
+                await asyncio.sleep(0)
+                seen = [peer.recvmsg(10, 100)[1][0][2][0] for _ in range(4)]
+                assert seen == [1, 2, 3, 4] or times < 15
+        await close(client)
 
     run(main())
 

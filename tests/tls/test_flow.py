@@ -75,6 +75,86 @@ def test_what_is_only_held_pauses_nobody(run):
     run(main())
 
 
+# -- what is held -----------------------------------------------------------
+
+async def with_habit(writes):
+    """A connection whose program has written so often in each callback."""
+    one, peer = await tlskit.with_peer()
+    for _ in range(20 if writes else 0):
+        for _ in range(writes):
+            one.transport.write(b"habit")
+        await asyncio.sleep(0)
+    await peer.read_exactly(100 * writes)
+    support.drain(peer.sock)
+    return one, peer
+
+
+async def call(where, one, peer, function):
+    """function(), in a callback of the loop, or in data_received()."""
+    done = asyncio.get_running_loop().create_future()
+
+    def run(*args):
+        try:
+            done.set_result(function())
+        except BaseException as exc:
+            done.set_exception(exc)
+
+    if where == "callback":
+        asyncio.get_running_loop().call_soon(run)
+    else:
+        one.hooks["data"] = run
+        await peer.write(b"go")
+    await done
+
+
+wheres = pytest.mark.parametrize("where", ["callback", "data_received"])
+
+
+@wheres
+def test_without_a_habit_each_write_leaves_at_once(run, where):
+    async def main():
+        one, peer = await with_habit(0)
+
+        def write():
+            for size in range(1, 20):
+                one.transport.write(b"x" * size)
+                assert len(support.drain(peer.sock)) > size
+
+        await call(where, one, peer, write)
+        await tlskit.finish(one, peer)
+    run(main())
+
+
+BOUNDARIES = {
+    "is_closing": lambda t: t.is_closing(),
+    "get_extra_info": lambda t: t.get_extra_info("cipher"),
+    "get_write_buffer_size": lambda t: t.get_write_buffer_size(),
+    "set_write_buffer_limits": lambda t: t.set_write_buffer_limits(70000),
+    "set_protocol": lambda t: t.set_protocol(t.get_protocol()),
+    "fileno": lambda t: t.get_extra_info("socket").fileno(),
+    "run_in_executor": lambda t: asyncio.get_running_loop().run_in_executor(None, int),
+    "close": lambda t: t.close(),
+    "abort": lambda t: t.abort(),
+}
+
+
+@wheres
+@pytest.mark.parametrize("name", BOUNDARIES)
+def test_boundaries(run, where, name):
+    """Whatever the habit, what could show that a write was held sends it."""
+    async def main():
+        one, peer = await with_habit(2)
+
+        def write():
+            one.transport.write(b"x" * 1000)
+            BOUNDARIES[name](one.transport)
+            assert len(support.drain(peer.sock)) > 1000
+
+        await call(where, one, peer, write)
+        await tlskit.finish(one, peer)
+    run(main())
+
+
 # -- limits -----------------------------------------------------------------
 
 @pytest.mark.parametrize("name", ["write", "read"])
