@@ -1,6 +1,7 @@
 """Database servers for the length of the tests, from Debian's packages."""
 import functools
 import glob
+import importlib.util
 import os
 import pathlib
 import pwd
@@ -35,7 +36,7 @@ def free_port():
         return sock.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder():
     # Not pytest's, which nobody else may enter; short, as Unix sockets are in it.
     path = tempfile.mkdtemp(prefix="tidewire-")
@@ -67,9 +68,11 @@ def stop(process, number):
         process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")     # the suite ends with no child
 def postgres(folder):
     """A PostgreSQL: the environment by which a program finds it."""
+    if not any(map(importlib.util.find_spec, ("asyncpg", "psycopg"))):
+        pytest.skip("no client of PostgreSQL here (asyncpg, psycopg)")
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"))
     if not found:
         pytest.skip("no PostgreSQL here (Debian: postgresql)")
@@ -112,9 +115,10 @@ def postgres(folder):
     stop(process, signal.SIGINT)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")     # the suite ends with no child
 def redis(folder):
     """A Redis: the environment by which a program finds it."""
+    pytest.importorskip("redis")
     server = shutil.which("redis-server")
     if server is None:
         pytest.skip("no Redis here (Debian: redis-server)")
