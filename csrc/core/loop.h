@@ -36,6 +36,12 @@ typedef struct {
     uint32_t transports; /* open ones */
 } TwStats;
 
+/* Generations on end behind which polls found nothing. */
+typedef struct {
+    uint64_t length;
+    uint64_t quickest; /* ns: the shortest of them */
+} TwChain;
+
 /* Handles of one type that wait to be used again. */
 typedef struct {
     PyTypeObject *type; /* strong */
@@ -111,6 +117,7 @@ struct TwLoop {
     int chunk_count;
     TwSys sys;              /* the calls that a sandbox refused */
     TwGil gil;
+    TwChain chain;
     TwStats stats;
 };
 

@@ -3,7 +3,7 @@
        poll: pass the watchers' changes to the poller, ask it or wait in it
        generation: 1. handles that were ready before the poll
                    2. due descriptors   3. due timers
-       more generations without a poll, if there is nothing to ask for
+       more generations without a poll, if no descriptor can be ready
 
    The GIL is given away and taken back in loop_poll(), and nowhere else. */
 #include <errno.h>
@@ -24,6 +24,13 @@
    all at once, up to fifteen pass before that is noticed. */
 #define RUN_QUICK_NS 2000u
 #define RUN_QUICK_READ 16
+/* After so many generations whose polls found nothing, quick ones do without
+   a poll; the quickest must have taken less than this, or a poll costs little
+   beside it. */
+#define RUN_CHAIN_LENGTH 64
+#define RUN_CHAIN_NS 1000u
+/* A callback that makes a descriptor ready takes longer than this. */
+#define RUN_CALL_NS 150u
 /* A wait that short was none: there was something already. */
 #define RUN_PROMPT_NS 3000u
 /* asyncio's: timers due within the clock's resolution are due (or within that
@@ -271,6 +278,9 @@ loop_poll(TwLoop *loop)
         tw_errno_raise(n);
         return -1;
     }
+    if (bound != 0 || n > 0) {
+        loop->chain = (TwChain){0, UINT64_MAX};
+    }
     tw_watcher_take(loop, n);
     return PyErr_CheckSignals();
 }
@@ -329,38 +339,62 @@ run_has_signal_handlers(const TwLoop *loop)
            || PyDict_GET_SIZE(handlers) > 0;
 }
 
-/* Could a poll bring anything?  What a callback does can make a descriptor
-   ready, and asyncio serves that right behind the next generation: many a
-   program (and more tests) count on it.  The loop's own descriptor, which is
-   always watched, matters only to signal handlers and name lookups. */
+/* Could a callback make a descriptor ready that the loop watches?  Its own,
+   which it always watches, is written to by signals and by other threads. */
 static bool
 run_has_descriptors(const TwLoop *loop)
 {
-    return loop->watchers.count > 1 || loop->answer != NULL;
+    return loop->watchers.count > 1 || run_has_signal_handlers(loop);
 }
 
-/* Generations without a poll, until they have taken their time. */
+/* A generation took `ns`.  Was it too quick for a system call that makes a
+   descriptor ready?  asyncio polls behind every generation, and programs (and
+   more tests) count on it: they write to a socket in any way they like, and
+   expect the data after so many sleep(0).  So a poll is left out only in a
+   long chain of generations behind which polls found nothing, and only behind
+   one that took hardly longer than the quickest of them. */
+static bool
+run_was_quick(TwChain *chain, uint64_t ns)
+{
+    if (ns < chain->quickest) {
+        chain->quickest = ns;
+    }
+    if (chain->length < RUN_CHAIN_LENGTH) {
+        chain->length++;
+        return false;
+    }
+    return chain->quickest < RUN_CHAIN_NS
+           && ns < chain->quickest + RUN_CALL_NS;
+}
+
+/* Run generations until there must be a poll: because nothing is ready, a
+   descriptor may be, or they have taken their time. */
 static tw_status
 run_generations(TwLoop *loop)
 {
-    uint64_t start = tw_now_ns(), before = start;
+    uint64_t start = 0, before = 0, now;
     int unread = 0;
 
-    if (run_has_descriptors(loop)) {
-        return 0;
+    if (loop->ready.count > 0) {
+        start = before = tw_now_ns();
     }
-    while (loop->ready.count > 0 && !loop->stopping
-           && loop->changed.count == 0 && !run_has_signal_handlers(loop)) {
+    for (;;) {
         if (run_generation(loop) < 0) {
             return -1;
         }
-        if (unread > 0) {
+        if (loop->ready.count == 0 || loop->changed.count > 0
+            || loop->stopping) {
+            return 0;
+        }
+        if (unread > 0 && !run_has_descriptors(loop)) {
             unread--;
             continue;
         }
-        uint64_t now = tw_now_ns();
-        if (now - start > tw_gil_stretch(&loop->gil, now)) {
-            break;
+        now = tw_now_ns();
+        if (now - start > tw_gil_stretch(&loop->gil, now)
+            || (run_has_descriptors(loop)
+                && !run_was_quick(&loop->chain, now - before))) {
+            return 0;
         }
         unread = now - before < RUN_QUICK_NS
                          && !tw_gil_is_wanted(&loop->gil, now)
@@ -368,7 +402,6 @@ run_generations(TwLoop *loop)
                      : 0;
         before = now;
     }
-    return 0;
 }
 
 /* The loop stops, and may be dropped with what waits in its queues. */
@@ -393,14 +426,12 @@ tw_loop_run(TwLoop *loop)
 
     loop->running = true;
     loop->owner = PyThread_get_thread_ident();
+    loop->chain = (TwChain){0, UINT64_MAX};
     tw_gil_note_wait(&loop->gil, tw_now_ns());
     loop->stats.run_start = (double)loop->gil.given / 1e9;
     do {
         loop->stats.turns++;
-        status = loop_poll(loop) < 0 ? -1 : run_generation(loop);
-        if (status == 0 && loop->ready.count > 0) {
-            status = run_generations(loop);
-        }
+        status = loop_poll(loop) < 0 ? -1 : run_generations(loop);
     } while (status == 0 && !loop->stopping);
     loop->running = false;
     run_track_queued(loop);

@@ -6,9 +6,12 @@ programs count on it: "write; await sleep(0) twice; look what came".
 """
 import asyncio
 import contextlib
+import contextvars
+import functools
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -50,9 +53,12 @@ class Notes(asyncio.Protocol):
         self.seen.append("lost")
 
 
+SETTLE = contextvars.ContextVar("SETTLE", default=50)
+
+
 async def settle():
     """Nothing of the set-up is left to run."""
-    for _ in range(50):
+    for _ in range(SETTLE.get()):
         await asyncio.sleep(0)
 
 
@@ -217,8 +223,11 @@ async def a_signal_of_the_same_turn(loop):
     return turns
 
 
+# A long chain of quick callbacks runs without a poll between them.
+@pytest.mark.parametrize("before", [50, 1000])
 @pytest.mark.parametrize("name", WAYS)
-def test_it_takes_as_many_turns_as_with_asyncio(name, loop, run):
+def test_it_takes_as_many_turns_as_with_asyncio(name, before, loop, run):
+    SETTLE.set(before)
     stock = asyncio.SelectorEventLoop()
     try:
         wanted = stock.run_until_complete(WAYS[name](stock))
@@ -227,3 +236,125 @@ def test_it_takes_as_many_turns_as_with_asyncio(name, loop, run):
     asyncio.set_event_loop(loop)
     turns = run(WAYS[name](loop))
     assert turns <= wanted if name in SOONER else turns == wanted
+
+
+def turns_of_a_chain(loop, act, came):
+    """The same for a chain of call_soon(), whose callbacks are far quicker than a task's step."""
+    left, turns = 1000, 0
+
+    def step():
+        nonlocal left, turns
+        if left > 0:
+            left -= 1
+            loop.call_soon(act if left == 0 else step)
+            if left == 0:
+                loop.call_soon(step)
+        elif came():
+            loop.stop()
+        else:
+            turns += 1
+            loop.call_soon(step)
+
+    loop.call_soon(step)
+    loop.run_forever()
+    return turns
+
+
+def chain_with_a_pipe(loop):
+    r, w = os.pipe()
+    seen = []
+    loop.add_reader(r, lambda: seen.append(os.read(r, 1)))
+    turns = turns_of_a_chain(loop, functools.partial(os.write, w, b"x"), lambda: seen)
+    loop.remove_reader(r)
+    os.close(r)
+    os.close(w)
+    return turns
+
+
+def chain_with_a_socket(loop):
+    a, b = socket.socketpair()
+    with a, b:
+        seen = []
+        loop.add_reader(a, lambda: seen.append(a.recv(1)))
+        turns = turns_of_a_chain(loop, functools.partial(b.send, b"x"), lambda: seen)
+        loop.remove_reader(a)
+    return turns
+
+
+def chain_with_a_close(loop):
+    a, b = socket.socketpair()
+    with a:
+        seen = []
+        loop.add_reader(a, lambda: seen.append(a.recv(1)))
+        turns = turns_of_a_chain(loop, b.close, lambda: seen)
+        loop.remove_reader(a)
+    return turns
+
+
+def chain_with_room_to_write(loop):
+    a, b = socket.socketpair()
+    with a, b:
+        a.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                a.send(bytes(65536))
+        seen = []
+        loop.add_writer(a, lambda: seen.append(loop.remove_writer(a)))
+        turns = turns_of_a_chain(loop, functools.partial(b.recv, 1 << 24), lambda: seen)
+    return turns
+
+
+def chain_with_a_signal(loop):
+    seen = []
+    loop.add_signal_handler(signal.SIGUSR1, seen.append, True)
+    turns = turns_of_a_chain(loop, functools.partial(signal.raise_signal, signal.SIGUSR1),
+                             lambda: seen)
+    loop.remove_signal_handler(signal.SIGUSR1)
+    return turns
+
+
+@pytest.mark.parametrize("chain", [chain_with_a_pipe, chain_with_a_socket, chain_with_a_close,
+                                   chain_with_room_to_write, chain_with_a_signal])
+def test_a_chain_sees_it_as_soon_as_with_asyncio(chain, loop):
+    stock = asyncio.SelectorEventLoop()
+    try:
+        wanted = chain(stock)
+    finally:
+        stock.close()
+    asyncio.set_event_loop(loop)
+    assert chain(loop) == wanted
+
+
+@pytest.mark.tidewire
+def test_a_long_chain_polls_less_often_than_it_runs_callbacks(loop, run):
+    async def main():
+        r, w = os.pipe()
+        loop.add_reader(r, print)
+        await settle()
+        before = loop.stats()
+        for _ in range(100_000):
+            await asyncio.sleep(0)
+        after = loop.stats()
+        loop.remove_reader(r)
+        os.close(r)
+        os.close(w)
+        return after["turns"] - before["turns"]
+
+    assert run(main()) < 90_000
+
+
+def test_what_another_process_sends_is_seen_within_a_chain(loop, run):
+    """The chain goes on until the bytes are there: nothing but a poll can bring them."""
+    async def main():
+        r, w = os.pipe()
+        seen = []
+        loop.add_reader(r, lambda: seen.append(os.read(r, 1)))
+        child = subprocess.Popen(["sh", "-c", "echo"], stdout=w)
+        while not seen:
+            await asyncio.sleep(0)
+        child.wait()
+        loop.remove_reader(r)
+        os.close(r)
+        os.close(w)
+
+    run(main())
