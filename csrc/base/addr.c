@@ -80,7 +80,7 @@ addr_item_uint(PyObject *tuple, Py_ssize_t i, int64_t max)
     return value > max ? -1 : value;
 }
 
-/* A host within which no NUL hides the rest from C; or NULL. */
+/* The text of a host, or NULL if it contains a NUL: C would stop there. */
 static const char *
 addr_item_host(PyObject *tuple)
 {

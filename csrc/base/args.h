@@ -15,8 +15,8 @@ typedef struct {
     int max;      /* how many names there are */
 } TwArgs;
 
-/* Bind what the caller gave: out[i] is borrowed (valid while the call lasts)
-   or NULL if it was not given.  -1 with TypeError, worded as Python does. */
+/* Bind the arguments: out[i] is borrowed (valid while the call lasts), or NULL
+   if the caller did not pass it.  -1 with a TypeError in Python's words. */
 TW_MUSTCHECK tw_status tw_args_bind(const TwArgs *spec, PyObject *const *args,
                                     Py_ssize_t nargs, PyObject *kwnames,
                                     PyObject **out);

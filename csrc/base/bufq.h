@@ -1,4 +1,4 @@
-/* A queue of bytes that wait to be written: references, not copies.
+/* A queue of bytes to write: references, not copies.
 
    Every piece is a bytes object (immutable, so that a reference is enough)
    with the offset of its first unwritten byte.  `bytes` is exact.  An empty
@@ -23,9 +23,9 @@ typedef struct {
     size_t bytes; /* unwritten bytes in all pieces */
 } TwBufq;
 
-/* Append data[start:], data an exact bytes object with something left (one
-   of a derived type could run Python at its end).  Takes a new reference.
-   -1 with MemoryError. */
+/* Append data[start:].  `data` is exactly a bytes object (the deallocation of
+   a subclass could run Python), `start` is less than its size.  The queue
+   takes a reference of its own.  -1 with MemoryError. */
 TW_MUSTCHECK tw_status tw_bufq_push(TwBufq *q, PyObject *data, size_t start);
 
 /* Append a copy of memory. */

@@ -1,5 +1,5 @@
-/* What every file of csrc/ sees first: Python's header, the names of the
-   result kinds, and a few helpers that no function can give.
+/* Every file of csrc/ includes this: Python's header, the types of results,
+   and a few macros.
 
    The kind of a result is visible in its type:
      tw_status   0, or -1 with an exception set
@@ -25,7 +25,7 @@
 typedef int tw_status;
 typedef Py_ssize_t tw_uverr;
 
-/* Queues shrink to no less than this many slots. */
+/* A queue keeps at least this many slots. */
 #define TW_KEEP_SLOTS 4096
 
 /* The object that `ptr` is the field `member` of. */

@@ -1,11 +1,11 @@
-/* The only place that asks which Python this is (the C side of the seam;
-   the Python side is pkg/tidewire/_seam.py). */
+/* The only file of csrc/ that tests Python's version.  pkg/tidewire/_seam.py
+   does so in Python. */
 #pragma once
 
 #include "base/common.h"
 
-/* From 3.15 BaseEventLoop passes context= to the hooks that make transports:
-   pieces of a keyword list and of its format. */
+/* From 3.15 on BaseEventLoop passes context= to the hooks that make
+   transports: parts of a keyword list and of its format. */
 #if PY_VERSION_HEX >= 0x030F0000
 #define TW_CONTEXT_KEYWORD "context",
 #define TW_CONTEXT_FORMAT "O"
@@ -14,8 +14,8 @@
 #define TW_CONTEXT_FORMAT ""
 #endif
 
-/* asyncio's datagram transports: empty datagrams are sent, and 8 bytes are
-   counted for the header of each that waits, from 3.13 on. */
+/* From 3.13 on asyncio's datagram transports send empty datagrams, and count 8
+   bytes for the header of each datagram in the buffer. */
 #if PY_VERSION_HEX >= 0x030D0000
 #define TW_DATAGRAM_EMPTY 1
 #define TW_DATAGRAM_HEADER 8
@@ -24,19 +24,19 @@
 #define TW_DATAGRAM_HEADER 0
 #endif
 
-/* From 3.15 on a timer is due also within the resolution of a float: where the
-   clock shows months, that is more than the clock's own. */
+/* From 3.15 on a timer is also due within the resolution of a float: after
+   months of uptime that exceeds the clock's resolution. */
 #define TW_TIMER_ULP (PY_VERSION_HEX >= 0x030F0000)
 
-/* asyncio has a class of its own for what call_soon_threadsafe() returns: its
-   cancel() in another thread waits while the callback runs. */
+/* call_soon_threadsafe() returns a class of its own: cancel() in another
+   thread waits until the callback has run. */
 #if PY_VERSION_HEX >= 0x030E0000
 #define TW_HANDLE_THREADSAFE 1
 #else
 #define TW_HANDLE_THREADSAFE 0
 #endif
 
-/* Slots that say what a module is fit for: one interpreter, with the GIL. */
+/* Slots by which a module declares its limits: one interpreter, the GIL. */
 #if PY_VERSION_HEX >= 0x030C0000
 #define TW_MODULE_ONE_INTERPRETER                                             \
     {Py_mod_multiple_interpreters,                                            \
@@ -50,8 +50,8 @@
 #define TW_MODULE_WITH_GIL
 #endif
 
-/* The context that the calling thread is in, borrowed: valid until it enters
-   or leaves one.  NULL: none was asked for yet, it would be an empty one. */
+/* The current context of the thread, borrowed: valid until the thread enters
+   or leaves one.  NULL: Python has not made one yet; it would be empty. */
 static inline PyObject *
 tw_context_current(void)
 {
@@ -65,15 +65,15 @@ tw_context_size(PyObject *context)
     return Py_TYPE(context)->tp_as_mapping->mp_length(context);
 }
 
-/* Builds that count every reference, or not in one number: objects come to
-   life and end by Python's own functions there. */
+/* Debug builds count all references, free-threaded builds use two counters: in
+   both only Python's own functions make and free objects. */
 #if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || defined(Py_GIL_DISABLED)
 #define TW_REFS_ARE_PLAIN 0
 #else
 #define TW_REFS_ARE_PLAIN 1
 #endif
 
-/* An object of a heap type that was deallocated but kept lives again. */
+/* Revive an object of a heap type that was deallocated but not freed. */
 static inline PyObject *
 tw_object_revive(PyObject *op, PyTypeObject *type)
 {
@@ -87,8 +87,8 @@ tw_object_revive(PyObject *op, PyTypeObject *type)
 #endif
 }
 
-/* A bytes object that nobody else has is as if newly made, for n bytes: no
-   more than it was made for. */
+/* Make a bytes object that nobody else refers to as good as new, with size n:
+   at most the size with which it was made. */
 static inline PyObject *
 tw_bytes_renew(PyObject *op, Py_ssize_t n)
 {
@@ -101,8 +101,7 @@ tw_bytes_renew(PyObject *op, Py_ssize_t n)
     return op;
 }
 
-/* Is there a weak reference to the object?  True also where nobody can
-   tell. */
+/* Is there a weak reference to the object?  True if that is unknown. */
 static inline bool
 tw_has_weakrefs(PyObject *op)
 {
@@ -111,8 +110,8 @@ tw_has_weakrefs(PyObject *op)
     return offset == 0 || *(PyObject **)((char *)op + offset) != NULL;
 }
 
-/* The exception that is set, normalised and taken: a strong reference, or
-   NULL if none is set. */
+/* Clear the current exception and return it, normalised: a strong reference,
+   or NULL if none is set. */
 static inline PyObject *
 tw_err_take(void)
 {
@@ -193,9 +192,8 @@ tw_dict_get(PyObject *dict, PyObject *key, PyObject **value)
 #endif
 }
 
-/* Have a class get a version again (tp_version_tag) after it was changed;
-   `name` is something to look up in it.  False if it has none: a class that
-   is changed over and over gets no more. */
+/* Give a class that was changed a version (tp_version_tag) again, by a look-up
+   of `name`.  False if it gets none: Python stops after many changes. */
 static inline bool
 tw_type_assign_version(PyTypeObject *type, PyObject *name)
 {
@@ -209,8 +207,8 @@ tw_type_assign_version(PyTypeObject *type, PyObject *name)
 #endif
 }
 
-/* Is the bytearray's block too small for `size` bytes?  From 3.15 its memory
-   is a bytes object, which is not for us to know: false. */
+/* Is the bytearray's block too small for `size` bytes?  From 3.15 on it is a
+   bytes object, opaque to us: false. */
 static inline bool
 tw_bytearray_must_grow(const PyByteArrayObject *self, Py_ssize_t size)
 {
@@ -221,7 +219,7 @@ tw_bytearray_must_grow(const PyByteArrayObject *self, Py_ssize_t size)
 #endif
 }
 
-/* PyByteArray_Resize(), but what fits into the block leaves it as it is. */
+/* PyByteArray_Resize(), but never moves a block that is large enough. */
 static inline tw_status
 tw_bytearray_set_size(PyObject *op, Py_ssize_t size)
 {
@@ -237,9 +235,9 @@ tw_bytearray_set_size(PyObject *op, Py_ssize_t size)
     return PyByteArray_Resize(op, size);
 }
 
-/* Gives an empty bytearray a block as it has when it is made: none.  A new one
-   takes over the old block and frees it: which allocator does that depends on
-   the version.  -1: MemoryError. */
+/* Free the block of an empty bytearray, as if it were new.  Another bytearray
+   takes over the block and frees it, since the allocator depends on the
+   version.  -1: MemoryError. */
 static inline tw_status
 tw_bytearray_drop_memory(PyByteArrayObject *self)
 {
@@ -261,9 +259,9 @@ tw_bytearray_drop_memory(PyByteArrayObject *self)
     return 0;
 }
 
-/* Private, but there in every version: obj.<name> as a function to be called
-   with obj first (1), or as it is (0); in *method a new reference, or NULL
-   with an exception. */
+/* Private, but in every version: obj.<name>, a new reference in *method, or
+   NULL with an exception.  1: call it with obj as the first argument; 0: call
+   it as it is. */
 #if PY_VERSION_HEX >= 0x030D0000
 PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name,
                                     PyObject **method);

@@ -1,5 +1,5 @@
-/* The one converter from errno values (and libuv's, which are the negated
-   ones) to Python's OSError. */
+/* The conversion of errno values to Python's OSError.  libuv's errors are
+   negated errno values. */
 #pragma once
 
 #include "base/common.h"

@@ -22,13 +22,13 @@ typedef struct {
     uint64_t next_seq;
 } TwHeap;
 
-/* Add; takes over the caller's reference on success only. */
+/* Add; on success the heap owns the caller's reference. */
 TW_MUSTCHECK tw_status tw_heap_push(TwHeap *heap, double when, void *item);
 
-/* Take the earliest; the heap must not be empty. */
+/* Remove the earliest; the heap must not be empty. */
 void *tw_heap_pop(TwHeap *heap);
 
-/* If `item` is the last in the array, take it out: true. */
+/* Remove `item` if it is the last of the array; return whether it was. */
 bool tw_heap_take_last(TwHeap *heap, void *item);
 
 /* Move the items for which `drop` is true to `dropped` (room for `count`
@@ -36,7 +36,7 @@ bool tw_heap_take_last(TwHeap *heap, void *item);
 size_t tw_heap_filter(TwHeap *heap, bool (*drop)(void *item),
                       void **dropped);
 
-/* Give memory back that a burst of timers needed.  Cheap. */
+/* Free memory that only a burst of timers needed.  Cheap. */
 void tw_heap_trim(TwHeap *heap);
 
 void tw_heap_fini(TwHeap *heap);

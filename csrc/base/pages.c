@@ -2,7 +2,7 @@
 
 #include <sys/mman.h>
 
-/* The size of the mapping stands in front of the block. */
+/* The size of the mapping is stored in front of the block. */
 #define PAGES_HEAD 64
 
 void *

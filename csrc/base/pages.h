@@ -1,7 +1,8 @@
-/* Large buffers in pages of their own, apart from malloc's heap.
+/* Large buffers in pages of their own, outside malloc's heap.
 
-   A buffer that is made late and lives as long as the loop lies at the top of
-   the heap: malloc cannot give the system back what is freed below it. */
+   A buffer that is made late and lives as long as the loop would be at the top
+   of the heap, and malloc could not return to the system what is freed below
+   it. */
 #pragma once
 
 #include "base/common.h"
@@ -9,5 +10,5 @@
 /* A block of `size` bytes; NULL with MemoryError. */
 void *tw_pages_new(size_t size);
 
-/* Give it back to the system; `block` may be NULL. */
+/* Unmap it; `block` may be NULL. */
 void tw_pages_free(void *block);

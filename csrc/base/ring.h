@@ -17,13 +17,13 @@ typedef struct {
 /* Make room for one more.  0, or -1 with MemoryError. */
 TW_MUSTCHECK tw_status tw_ring_grow(TwRing *ring);
 
-/* Give memory back that the items do not need.  See tw_ring_trim(). */
+/* Free memory that the items do not need.  See tw_ring_trim(). */
 void tw_ring_shrink(TwRing *ring);
 
-/* Free the slots; what they still hold is the caller's business. */
+/* Free the slots, but no references. */
 void tw_ring_fini(TwRing *ring);
 
-/* Append; the ring takes over the caller's reference on success only. */
+/* Append; on success the ring owns the caller's reference. */
 TW_MUSTCHECK static inline tw_status
 tw_ring_push(TwRing *ring, void *item)
 {
@@ -34,7 +34,7 @@ tw_ring_push(TwRing *ring, void *item)
     return 0;
 }
 
-/* Take the oldest; the ring must not be empty. */
+/* Remove the oldest; the ring must not be empty. */
 static inline void *
 tw_ring_pop(TwRing *ring)
 {
@@ -45,7 +45,7 @@ tw_ring_pop(TwRing *ring)
     return item;
 }
 
-/* After a burst: keep the memory that is in use, and some more.  Cheap. */
+/* Free what only a burst needed, but keep some room.  Cheap. */
 static inline void
 tw_ring_trim(TwRing *ring)
 {

@@ -26,8 +26,9 @@
 
 /* -- descriptors ---------------------------------------------------------- */
 
-tw_uverr
-tw_sys_set_flags(int fd)
+/* Make a descriptor close-on-exec and non-blocking. */
+static tw_uverr
+sys_set_flags(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
 
@@ -54,9 +55,9 @@ tw_sys_pipe(int fds[2])
     if (pipe(fds) < 0) {
         return -errno;
     }
-    err = tw_sys_set_flags(fds[0]);
+    err = sys_set_flags(fds[0]);
     if (err == 0) {
-        err = tw_sys_set_flags(fds[1]);
+        err = sys_set_flags(fds[1]);
     }
     if (err < 0) {
         close(fds[0]);
@@ -113,7 +114,7 @@ static int
 sys_accept_plain(int fd, struct sockaddr *peer, socklen_t *len)
 {
     int conn = accept(fd, peer, len);
-    tw_uverr err = conn < 0 ? 0 : tw_sys_set_flags(conn);
+    tw_uverr err = conn < 0 ? 0 : sys_set_flags(conn);
 
     if (err < 0) {
         close(conn);

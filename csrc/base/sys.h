@@ -113,9 +113,6 @@ tw_sys_is_refusal(int err)
 
 /* -- descriptors ---------------------------------------------------------- */
 
-/* Make a descriptor close-on-exec and non-blocking. */
-TW_MUSTCHECK tw_uverr tw_sys_set_flags(int fd);
-
 /* A pipe, close-on-exec and non-blocking at both ends. */
 TW_MUSTCHECK tw_uverr tw_sys_pipe(int fds[2]);
 

@@ -1,8 +1,8 @@
 /* A set of pointers in an array, where each member knows its own place.
 
-   The member keeps its index (TW_VEC_NONE: not in the set) in a field of
-   its own, so that it can be taken out in constant time.  The order is that
-   of arrival until something is removed. */
+   The member keeps its index (TW_VEC_NONE: not in the set) in a field of its
+   own, so that its removal takes constant time.  Members are in the order of
+   their arrival until one is removed. */
 #pragma once
 
 #include "base/common.h"
@@ -19,7 +19,7 @@ typedef struct {
 /* Room for `n` more.  Raw allocator: usable without the GIL.  0 or -ENOMEM. */
 TW_MUSTCHECK tw_uverr tw_vec_reserve(TwVec *vec, uint32_t n);
 
-/* Give memory back, but keep room for `least` members.  Cheap. */
+/* Free memory, but keep room for `least` members.  Cheap. */
 void tw_vec_trim(TwVec *vec, uint32_t least);
 
 void tw_vec_fini(TwVec *vec);
@@ -38,7 +38,7 @@ tw_vec_add(TwVec *vec, void *item)
     vec->items[vec->count++] = item;
 }
 
-/* Take a member out, if it is in: the last one moves into its place. */
+/* Remove a member, if it is in the set: the last one gets its place. */
 static inline void
 tw_vec_discard(TwVec *vec, void *item)
 {
@@ -55,7 +55,7 @@ tw_vec_discard(TwVec *vec, void *item)
     }
 }
 
-/* The same, with the order kept: NULL stays in its place, unless it was the
+/* The same, but the order stays: NULL gets its place, unless it was the
    last. */
 static inline void
 tw_vec_leave_gap(TwVec *vec, void *item)

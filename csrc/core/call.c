@@ -37,7 +37,7 @@ tw_call_enter(PyObject *context)
     if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) {
         return NULL;
     }
-    /* A greenlet waits inside a callback that entered it. */
+    /* A greenlet that waits inside a callback has entered it. */
     PyErr_Clear();
     copy = PyContext_Copy(context);
     if (copy == NULL || PyContext_Enter(copy) < 0) {
@@ -61,7 +61,7 @@ tw_call_leave(PyObject *entered_steal)
     }
 }
 
-/* Leave after a call: only a failed one has an exception to keep. */
+/* Leave a context after a call: only a failed call set an exception. */
 static inline void
 call_leave_after(PyObject *entered_steal, PyObject *result)
 {
@@ -127,7 +127,7 @@ tw_call_handle(TwLoop *loop, PyObject *context, PyObject *callable,
     if (TW_UNLIKELY(PyContext_Enter(context) < 0)) {
         return NULL;
     }
-    entered = Py_NewRef(context); /* the callback may let go of the handle */
+    entered = Py_NewRef(context); /* the callback may free the handle */
     tw_call_begin(loop);
     result = PyObject_Vectorcall(
         callable, argv, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);

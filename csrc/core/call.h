@@ -35,25 +35,25 @@ PyObject *tw_call_plain(PyObject *callable, PyObject *const *argv, size_t n);
 PyObject *tw_call_plain_method(PyObject *name, PyObject *const *argv,
                                size_t n);
 
-/* Is the exception that is set one that leaves the loop (KeyboardInterrupt,
+/* Does the current exception leave the loop (KeyboardInterrupt,
    SystemExit)? */
 bool tw_call_must_leave(void);
 
-/* Drop the exception that is set, if any: what raised it was asked for an
-   answer that the caller can do without.  A KeyboardInterrupt comes again a
-   little later, from the loop; a SystemExit is shown. */
+/* Clear the current exception, if any: the caller does not need the result of
+   what raised it.  A KeyboardInterrupt is raised again soon, by the loop; a
+   SystemExit is reported. */
 void tw_call_ignore_error(void);
 
-/* Hand the exception that is set to loop.call_exception_handler with
+/* Pass the current exception to loop.call_exception_handler() with
    `message` and, if not NULL, `transport` and `protocol`.  0; or -1 with an
    exception set if that one, or the handler's, must leave the loop. */
 TW_MUSTCHECK tw_status tw_call_report(TwLoop *loop, const char *message,
                                       PyObject *transport,
                                       PyObject *protocol);
 
-/* Send what any transport holds back: for the end of a callback, and for
-   whatever could show that writes were held.  An exception that is set stays;
-   errors are the transports' own. */
+/* Send what transports hold back: at the end of a callback, and before
+   anything that could reveal it.  The current exception stays; errors go to
+   the transports. */
 static inline void
 tw_call_flush(TwLoop *loop)
 {
@@ -62,8 +62,8 @@ tw_call_flush(TwLoop *loop)
     }
 }
 
-/* When such a flush ends with an exception set: it has no caller to whom it
-   could be raised.  A KeyboardInterrupt leaves the loop a little later. */
+/* Report the exception of such a flush, which has no caller that could raise
+   it.  A KeyboardInterrupt is raised again soon, by the loop. */
 void tw_call_flush_failed(PyObject *owner);
 
 /* Begin and end of a callback, or of a stretch of callbacks that count as

@@ -1,8 +1,8 @@
 /* Debug mode: how long a callback took.
 
-   asyncio measures each Handle, and warns of a slow one by its repr().  Here
-   descriptors and steps have no Handle: a slow one is reported as the Handle
-   that asyncio has for it (tidewire._seam makes one for its repr()). */
+   asyncio measures each Handle, and warns of a slow one with its repr().  Here
+   descriptors and steps have no Handle: the warning shows the Handle that
+   asyncio would have (tidewire._seam makes one for its repr()). */
 #pragma once
 
 #include "core/loop.h"
@@ -10,8 +10,8 @@
 /* loop.time() into *start.  -1: the program's clock failed. */
 TW_MUSTCHECK tw_status tw_debug_begin(TwLoop *loop, double *start);
 
-/* seam.<function>(loop, *args, seconds since `start`), which warns if that is
-   slow.  What fails in it leaves run_forever(), as asyncio's does. */
+/* seam.<function>(loop, *args, seconds since `start`), which warns if that was
+   slow.  Its exceptions leave run_forever(), as in asyncio. */
 TW_MUSTCHECK tw_status tw_debug_end(TwLoop *loop, double start,
                                     const char *function,
                                     PyObject *const *args, Py_ssize_t nargs);

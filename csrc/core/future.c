@@ -1,11 +1,11 @@
-/* Futures and tasks of the loop: asyncio's own types, made without detours. */
+/* Futures and tasks of the loop: asyncio's own types, made in C. */
 #include "core/future.h"
 
 #include "core/call.h"
 #include "core/loop_type.h"
 #include "core/overrides.h"
 
-/* Keep {"loop": self}, which the type takes its keywords from. */
+/* Make {"loop": self}, the keywords for the type, once. */
 static tw_status
 future_make_keywords(TwLoop *loop)
 {
@@ -17,8 +17,9 @@ future_make_keywords(TwLoop *loop)
         Py_XDECREF(kwargs);
         return -1;
     }
-    /* The collector may have run: finalizers make futures, and close loops.
-       A closed loop must not keep it: nothing would break the cycle. */
+    /* The collector may have run, and a finalizer may have made a future, or
+       closed the loop.  A closed loop must not keep the dict: nothing would
+       break the cycle. */
     if (loop->future_kwargs == NULL && !loop->closed) {
         loop->future_kwargs = Py_NewRef(kwargs);
     }

@@ -6,8 +6,8 @@
 /* loop.create_future(). */
 PyObject *tw_loop_new_future(TwLoop *loop);
 
-/* future.set_result(value) if it is not done yet; errors are reported. */
+/* future.set_result(value) unless it is done; reports errors. */
 tw_status tw_loop_resolve(TwLoop *loop, PyObject *future, PyObject *value);
 
-/* future.set_exception(exc) if it is not done yet. */
+/* future.set_exception(exc) unless it is done. */
 tw_status tw_loop_reject(TwLoop *loop, PyObject *future, PyObject *exc);

@@ -1,23 +1,22 @@
-/* When the loop gives the GIL to other threads although it has work. */
 #include "core/gil.h"
 
 #include <sched.h>
 
 #include "base/clock.h"
 
-/* How long the loop may keep it while nobody wants it. */
+/* How long the loop keeps the GIL while no thread wants it ... */
 #define GIL_STRETCH_NS 20000u
-/* ... for itself behind a wait, though it is wanted. */
+/* ... and behind a wait, although threads want it. */
 #define GIL_OWN_NS 10000u
-/* How long a window is open, and how long the loop goes on in between: a
-   thread that finds it shut sleeps for far longer. */
+/* How long the GIL stays free, and how long the loop goes on in between: a
+   thread that does not find it free sleeps for far longer. */
 #define GIL_OPEN_NS 4000u
 #define GIL_SHUT_NS 1000u
-/* For how long a thread that wanted it is expected to come again. */
+/* For how long a thread that wanted the GIL is expected to want it again. */
 #define GIL_MEMORY_NS 1000000u
-/* Giving it away takes this long if a thread must be woken ... */
+/* A release takes this long if it wakes a thread ... */
 #define GIL_WAKING_NS 600u
-/* ... and this long if that thread then ran here, on the loop's core. */
+/* ... and this long if that thread then runs on the loop's core. */
 #define GIL_RAN_HERE_NS 10000u
 /* What a thread needs to wake up on another core. */
 #define GIL_AWAY_NS 25000u
@@ -27,8 +26,8 @@
 bool
 tw_gil_is_wanted(const TwGil *gil, uint64_t now)
 {
-    return now - gil->wanted < GIL_MEMORY_NS
-           && now - gil->waited >= GIL_OWN_NS;
+    return now - gil->last_demand < GIL_MEMORY_NS
+           && now - gil->last_wait >= GIL_OWN_NS;
 }
 
 uint64_t
@@ -37,8 +36,8 @@ tw_gil_stretch(const TwGil *gil, uint64_t now)
     return tw_gil_is_wanted(gil, now) ? GIL_SHUT_NS : GIL_STRETCH_NS;
 }
 
-/* Are there other threads?  Looks into no state but this thread's: others may
-   be freed meanwhile, which needs no GIL. */
+/* Are there other threads?  Reads no other thread's state, which may be freed
+   at any time, without the GIL. */
 static bool
 gil_has_company(void)
 {
@@ -50,15 +49,15 @@ gil_has_company(void)
 }
 
 static void
-gil_keep_window_open(uint64_t since)
+gil_stay_away_briefly(uint64_t since)
 {
     while (tw_now_ns() - since < GIL_OPEN_NS) {
     }
 }
 
-/* Until the thread that was woken has had the time to come, on another core
-   or on this one.  A sleep would do no better: where a timer goes through a
-   hypervisor, the shortest takes as long, and a longer one is too long. */
+/* Wait until the woken thread has had time to run, on another core or on this
+   one.  A sleep would do no better: on a virtual machine the shortest takes as
+   long as this. */
 static void
 gil_stay_away(uint64_t since)
 {
@@ -74,59 +73,59 @@ gil_stay_away(uint64_t since)
     }
 }
 
-/* Somebody woke up for it: once in a while it is worth the wait. */
+/* A thread woke up for the GIL: wait for it, but not every time. */
 static void
 gil_hand_over(TwGil *gil, uint64_t now)
 {
-    if (now - gil->handed >= GIL_STRETCH_NS) {
+    if (now - gil->last_handover >= GIL_STRETCH_NS) {
         gil_stay_away(now);
-        gil->handed = tw_now_ns();
+        gil->last_handover = tw_now_ns();
     }
 }
 
 static void
-gil_give_and_take(TwGil *gil, uint64_t now)
+gil_release_and_acquire(TwGil *gil, uint64_t now)
 {
-    bool expected = tw_gil_is_wanted(gil, now), gone, woken;
+    bool expected = tw_gil_is_wanted(gil, now), used, woken;
     PyThreadState *thread = PyEval_SaveThread();
-    uint64_t given = tw_now_ns();
+    uint64_t released = tw_now_ns();
 
-    gone = given - now > GIL_RAN_HERE_NS;
-    woken = !gone && given - now > GIL_WAKING_NS;
+    used = released - now > GIL_RAN_HERE_NS;
+    woken = !used && released - now > GIL_WAKING_NS;
     if (woken) {
-        gil_hand_over(gil, given);
+        gil_hand_over(gil, released);
     }
-    else if (expected && !gone) {
-        gil_keep_window_open(given);
+    else if (expected && !used) {
+        gil_stay_away_briefly(released);
     }
-    given = tw_now_ns();
+    released = tw_now_ns();
     PyEval_RestoreThread(thread);
-    gil->given = tw_now_ns();
-    gone = gone || gil->given - given > GIL_WAKING_NS;
-    if (gone) {
-        gil->waited = gil->given;
+    gil->last_release = tw_now_ns();
+    used = used || gil->last_release - released > GIL_WAKING_NS;
+    if (used) {
+        gil->last_wait = gil->last_release;
     }
-    if (gone || woken) {
-        gil->wanted = gil->given;
+    if (used || woken) {
+        gil->last_demand = gil->last_release;
     }
 }
 
 void
 tw_gil_share(TwGil *gil, uint64_t now)
 {
-    if (now - gil->given < tw_gil_stretch(gil, now)) {
+    if (now - gil->last_release < tw_gil_stretch(gil, now)) {
         return;
     }
     if (gil_has_company()) {
-        gil_give_and_take(gil, now);
+        gil_release_and_acquire(gil, now);
     }
     else {
-        gil->given = now;
+        gil->last_release = now;
     }
 }
 
 void
 tw_gil_note_wait(TwGil *gil, uint64_t now)
 {
-    gil->given = gil->waited = now;
+    gil->last_release = gil->last_wait = now;
 }

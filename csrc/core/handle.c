@@ -8,7 +8,7 @@
 
 #define HANDLE_FREE_MAX 1024
 
-/* An empty handle: one that was freed, or a new one; untracked. */
+/* An empty handle, from the free list or new; untracked. */
 static TwHandle *
 handle_alloc(TwFreeHandles *list)
 {
@@ -50,7 +50,7 @@ tw_handle_init_free(TwLoop *loop)
     return 0;
 }
 
-/* The list keeps its type: a handle can still be made. */
+/* The list keeps its type, because handles can still be made. */
 static void
 handle_clear_list(TwFreeHandles *list)
 {
@@ -78,10 +78,10 @@ tw_handle_clear_free(TwLoop *loop)
 /* -- contexts -------------------------------------------------------------
 
    Most programs set few context variables, and each call_soon() copies the
-   context.  An empty copy that nobody else has seen, or has let go of, cannot
-   be told from a new one: it is used again. */
+   context.  An empty copy to which nobody else refers looks like a new one: it
+   is used again. */
 
-/* What contextvars.copy_context() gives. */
+/* As contextvars.copy_context(). */
 static PyObject *
 handle_copy_context(TwLoop *loop)
 {
@@ -100,7 +100,7 @@ handle_copy_context(TwLoop *loop)
 bool
 tw_handle_reuse_context(TwLoop *loop, PyObject *context)
 {
-    /* A slot of asyncio's class: the program can put anything there. */
+    /* A slot of asyncio's class: the program can assign anything. */
     if (context != NULL && PyContext_CheckExact(context)
         && Py_REFCNT(context) == 1
         && loop->free_context_count < loop->free_max
@@ -155,8 +155,8 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
     return 0;
 }
 
-/* A loop that runs is alive, and so is all that it holds: the collector need
-   not look at what waits in its queues.  See tw_handle_release_steal(). */
+/* A running loop is alive, and so is all that it holds: the collector need not
+   see the handles in its queues.  See tw_handle_release_steal(). */
 static TwHandle *
 handle_finish(TwHandle *self, tw_status status)
 {
@@ -222,8 +222,8 @@ tw_handle_new_threadsafe(TwLoop *loop, PyObject *callback,
 
 /* -- cancel --------------------------------------------------------------- */
 
-/* Let go of the callback and its arguments: may run Python (finalizers), so
-   the fields are empty first. */
+/* Release the callback and its arguments.  That may run finalizers, so the
+   fields are cleared first. */
 void
 tw_handle_drop_call(TwHandle *self, PyObject *instead)
 {
@@ -254,7 +254,7 @@ tw_handle_cancel(TwHandle *self)
     }
     self->flags |= TW_H_CANCELLED;
     if (TW_UNLIKELY(loop->debug)) {
-        /* Its text with the callback, for log lines after this. */
+        /* Keep its repr() with the callback, for later log lines. */
         PyObject *repr = PyObject_Repr((PyObject *)self);
         if (repr == NULL) {
             tw_call_ignore_error();
@@ -277,7 +277,7 @@ tw_handle_cancel(TwHandle *self)
 
 /* -- run ------------------------------------------------------------------ */
 
-/* The callback raised: what asyncio's Handle._run does about it. */
+/* The callback raised: report it as asyncio's Handle._run() does. */
 static tw_status
 handle_report(TwHandle *self, PyObject *callback, PyObject *args)
 {
@@ -312,7 +312,7 @@ tw_handle_make_args(TwHandle *self)
     if (self->slot_args != NULL) {
         return Py_NewRef(self->slot_args);
     }
-    /* The collector may run, and a finalizer cancel this handle. */
+    /* The collector may run, and a finalizer may cancel this handle. */
     for (int i = 0; i < n; i++) {
         args[i] = Py_NewRef(self->args[i]);
     }
@@ -328,8 +328,8 @@ tw_handle_make_args(TwHandle *self)
     return tuple;
 }
 
-/* The arguments are kept as a tuple by the caller: nothing of self is
-   trusted during the call (the callback may cancel it). */
+/* The caller owns the arguments, a tuple: the callback may cancel the handle,
+   which clears its fields. */
 static tw_status
 handle_run_tuple(TwHandle *self)
 {
@@ -356,8 +356,8 @@ handle_run_tuple(TwHandle *self)
     return status;
 }
 
-/* Debug mode: the loop knows the handle, and slow ones are told.  What fails
-   in the telling leaves run_forever(), as asyncio's does. */
+/* Debug mode: set the loop's current handle, and warn if it was slow.
+   Exceptions of that warning leave run_forever(), as in asyncio. */
 static tw_status
 handle_run_debug(TwHandle *self)
 {
@@ -376,7 +376,7 @@ handle_run_debug(TwHandle *self)
                       : tw_debug_end(loop, start, "note_duration", argv, 1);
 }
 
-/* handle_report() for arguments that are in an array. */
+/* handle_report() for arguments in an array. */
 static tw_status
 handle_report_array(TwHandle *self, PyObject *callback, PyObject **argv,
                     int n)
@@ -396,7 +396,7 @@ handle_report_array(TwHandle *self, PyObject *callback, PyObject **argv,
 static tw_status
 handle_run(TwHandle *self)
 {
-    /* Pinned here, as the callback may cancel us; [0] is for the call. */
+    /* Own them: the callback may cancel the handle.  [0] is for the call. */
     PyObject *argv[1 + TW_HANDLE_INLINE], *callback, *result;
     int n = self->nargs;
     tw_status status = 0;
@@ -428,7 +428,7 @@ handle_run(TwHandle *self)
 
 /* -- run, while other threads may cancel ---------------------------------- */
 
-/* The callback is done: tell those who wait in tw_handle_wait_run(). */
+/* The callback has run: wake the threads in tw_handle_wait_run(). */
 static void
 handle_tell_ran(TwHandle *self)
 {
@@ -479,7 +479,7 @@ tw_handle_wait_run(TwHandle *self)
     if (ran == NULL) {
         return -1;
     }
-    /* Making it may have let the loop's thread go on. */
+    /* The loop's thread may have gone on meanwhile. */
     if (ran == Py_None || !(self->flags & TW_H_RUNNING)) {
         Py_DECREF(ran);
         return 0;

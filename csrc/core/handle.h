@@ -1,9 +1,9 @@
 /* Handle and TimerHandle: asyncio's classes, with their work done in C.
 
-   Both derive from asyncio's own (so isinstance and repr are asyncio's); the
-   head of the struct is therefore asyncio's slots, checked at import.  What
-   is hot lives behind them: up to three arguments inline, a flag word, the
-   time.  Each loop keeps some that were freed, to use them again. */
+   Both derive from asyncio's own (so isinstance and repr are asyncio's).  The
+   struct therefore begins with asyncio's slots, checked at import.  Fields of
+   ours follow: up to three arguments, flags, the time.  Each loop keeps some
+   freed handles, to use them again. */
 #pragma once
 
 #include "core/loop.h"
@@ -41,7 +41,7 @@ struct TwHandle {
 
 /* New handles.  `args` are borrowed; `context` NULL: a copy of the current
    one.  NULL with an exception.  Untracked if the loop runs: the loop's
-   queues hold it, and let go of it with tw_handle_release_steal(); others
+   queues hold it, and release it with tw_handle_release_steal(); other owners
    call PyObject_GC_Track() if it is not tracked. */
 TwHandle *tw_handle_new(TwLoop *loop, PyObject *callback,
                         PyObject *const *args, Py_ssize_t nargs,
@@ -54,8 +54,8 @@ TwHandle *tw_handle_new_threadsafe(TwLoop *loop, PyObject *callback,
                                    PyObject *const *args, Py_ssize_t nargs,
                                    PyObject *context);
 
-/* Another thread than the loop's waits for the end of a callback that runs.
-   Runs Python; other threads run meanwhile. */
+/* In another thread than the loop's: wait until the callback has run.  Runs
+   Python; other threads run meanwhile. */
 TW_MUSTCHECK tw_status tw_handle_wait_run(TwHandle *handle);
 
 /* cancel(): idempotent, releases callback and arguments. */
@@ -68,20 +68,20 @@ TW_MUSTCHECK tw_status tw_handle_run(TwHandle *handle);
 /* The arguments as a new tuple. */
 PyObject *tw_handle_make_args(TwHandle *handle);
 
-/* Let go of callback and arguments; `instead` (borrowed, or NULL) stands in
-   the callback's place.  Runs finalizers: the fields are empty by then. */
+/* Release callback and arguments; `instead` (borrowed, or NULL) becomes the
+   callback.  Runs finalizers, after the fields were cleared. */
 void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
 
-/* Keeps the context of a handle that has run, of which the caller has a
-   reference (or NULL), for another handle: true, and it is taken; false if
-   somebody could tell it from a new one.  Not when the collector lets go of a
-   handle: it has cleared the context, and a cleared one is none. */
+/* Keep the context of a handle that has run for another handle.  The caller
+   owns a reference (or passes NULL): true takes that over; false if the
+   context differs from a new one.  Not for a handle that the collector has
+   cleared: its context may be cleared too. */
 bool tw_handle_reuse_context(TwLoop *loop, PyObject *context);
 
-/* The turn lets go of a handle that has run; `status` is what that gave. */
+/* The turn releases a handle that has run; `status` is the result. */
 void tw_handle_retire_steal(TwHandle *handle, tw_status status);
 
-/* From now on the collector sees the handle. */
+/* Show the handle to the collector from now on. */
 static inline void
 tw_handle_track(TwHandle *handle)
 {
@@ -90,7 +90,7 @@ tw_handle_track(TwHandle *handle)
     }
 }
 
-/* A queue of the loop lets go of it: if somebody else holds it, it can be
+/* A queue of the loop releases it: if somebody else refers to it, it can be
    part of a cycle from now on. */
 static inline void
 tw_handle_release_steal(TwHandle *handle)
@@ -101,10 +101,10 @@ tw_handle_release_steal(TwHandle *handle)
     Py_DECREF((PyObject *)handle);
 }
 
-/* A new loop's free handles and contexts.  -1: MemoryError. */
+/* Set up a loop's free handles and contexts.  -1: MemoryError. */
 TW_MUSTCHECK tw_status tw_handle_init_free(TwLoop *loop);
 
-/* The loop has ended: frees them, and keeps no more. */
+/* The loop has ended: free them, and keep no more. */
 void tw_handle_clear_free(TwLoop *loop);
 
 /* core/handle_type.c */

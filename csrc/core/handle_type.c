@@ -1,6 +1,7 @@
 /* The types Handle and TimerHandle: methods, attributes, the collector. */
 #include "base/compat.h"
 #include "core/handle.h"
+#include "core/layout.h"
 
 /* -- methods -------------------------------------------------------------- */
 
@@ -86,7 +87,7 @@ handle_get_args(PyObject *op, void *unused)
     return tw_handle_make_args(self);
 }
 
-/* asyncio reads these two: None while there is nothing. */
+/* asyncio reads these two: None if not set. */
 static PyObject *
 handle_get_or_none(PyObject *self, void *offset)
 {
@@ -95,8 +96,8 @@ handle_get_or_none(PyObject *self, void *offset)
     return Py_NewRef(value ? value : Py_None);
 }
 
-/* asyncio's are slots, which can be emptied too: what stands here is called
-   and entered without another look. */
+/* In asyncio these are slots, which can be deleted too.  Here they must be
+   set: the turn calls and enters them without a check. */
 static int
 handle_set_callback(PyObject *op, PyObject *value, void *unused)
 {
@@ -177,7 +178,7 @@ handle_clear(PyObject *op)
     return 0;
 }
 
-/* Keep it for the next one, or free it. */
+/* Keep the memory for another handle, or free it. */
 static void
 handle_recycle(TwHandle *self, TwLoop *loop)
 {
@@ -204,7 +205,7 @@ handle_dealloc(PyObject *op)
     TwLoop *loop = self->loop;
 
     PyObject_GC_UnTrack(self);
-    /* A chain of handles that are each other's arguments may be long. */
+    /* Handles that are arguments of each other may form a long chain. */
     Py_TRASHCAN_BEGIN(op, handle_dealloc)
     tw_clear_base_weakrefs(op, self->weakrefs);
     for (int i = 0; i < self->nargs; i++) {
@@ -228,8 +229,8 @@ handle_dealloc(PyObject *op)
     Py_TRASHCAN_END
 }
 
-/* Can nobody see how it goes: no other reference, weak ones neither, and none
-   of what few handles have? */
+/* Is its end invisible: no other reference, no weak one, and none of the
+   fields that few handles use? */
 static bool
 handle_is_alone(TwHandle *self)
 {
@@ -238,8 +239,8 @@ handle_is_alone(TwHandle *self)
            && self->traceback == NULL && !tw_has_weakrefs((PyObject *)self);
 }
 
-/* What handle_dealloc() does, for one that is alone: there is neither a chain
-   of them nor anything that could be revived. */
+/* As handle_dealloc(), for a handle whose end is invisible: no chain, and no
+   finalizer that could revive it. */
 static void
 handle_free_alone(TwHandle *self)
 {
@@ -389,8 +390,8 @@ static PyType_Spec threadsafe_spec = {
     .slots = threadsafe_slots,
 };
 
-/* asyncio's slots lie behind the object's head, in the order of their names:
-   checked against the running Python's when the module is imported. */
+/* asyncio's slots follow the object's head, in the order of their names.  The
+   import of the module checks that. */
 #define HANDLE_SLOT(field, n)                                                 \
     _Static_assert(offsetof(TwHandle, field)                                  \
                        == sizeof(PyObject) + (n) * sizeof(PyObject *),        \
@@ -427,7 +428,7 @@ handle_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
     if (base == NULL) {
         return -1;
     }
-    if (tw_state_check_layout((PyTypeObject *)base, handle_layout, room)
+    if (tw_layout_check((PyTypeObject *)base, handle_layout, room)
         == 0) {
         status = tw_state_add_type(state, slot, spec, base,
                                    slot != &state->threadsafe_type);

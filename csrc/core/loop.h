@@ -1,12 +1,12 @@
-/* The loop: the struct that every room sees, and the turn.
+/* The loop: the struct that every room sees, and what C code asks of it.
 
-   Thread rules.  A loop belongs to the thread that runs it; everything is
-   protected by the GIL.  While the loop waits, the GIL is free, and only the
-   poller and the wakeup descriptor are in use.
+   Thread rules.  A loop belongs to the thread that runs it; the GIL protects
+   everything.  While the loop waits without the GIL, it uses only the poller
+   and the wakeup descriptor.
 
    Ownership.  ready, timers: strong references.  watchers (the active
-   ones): each owns its owner.  due: borrowed, a watcher leaves the list
-   when it is closed.  held: each is owned. */
+   ones): each owns its owner.  due: borrowed, a watcher that is closed removes
+   itself.  held: each is owned. */
 #pragma once
 
 #include "base/heap.h"
@@ -15,7 +15,7 @@
 #include "base/vec.h"
 #include "core/gil.h"
 #include "core/poller.h"
-#include "core/state.h"
+#include "core/seam.h"
 
 #define TW_READ_BUFFER_SIZE (256 * 1024)
 
@@ -36,13 +36,13 @@ typedef struct {
     uint32_t transports; /* open ones */
 } TwStats;
 
-/* Generations on end behind which polls found nothing. */
+/* Successive generations whose polls found nothing: core/turn.c. */
 typedef struct {
     uint64_t length;
     uint64_t quickest; /* ns: the shortest of them */
 } TwChain;
 
-/* Handles of one type that wait to be used again. */
+/* Freed handles of one type, to be used again. */
 typedef struct {
     PyTypeObject *type; /* strong */
     PyObject *first;    /* no live object: linked through its first slot */
@@ -65,14 +65,14 @@ struct TwLoop {
     bool stopping;
     bool debug;
 
-    bool live;              /* not shut yet: free memory may be kept */
-    bool running;           /* run_turns is on a stack */
-    bool sleeping;          /* without the GIL: ring to wake it */
-    bool cork_off;          /* writes go out at once (a switch for users) */
+    bool live;              /* not shut yet: it may keep free memory */
+    bool running;           /* inside _run_turns() */
+    bool sleeping;          /* waits without the GIL: ring to wake it */
+    bool cork_off;          /* no write is held (a switch for users) */
     bool forked;            /* ran in the parent process: only close() */
-    bool select_patched;    /* wait by run_wait_patched() */
-    unsigned own;           /* methods that the program has replaced, as of */
-    unsigned own_version;   /* this version of the class: core/overrides.h */
+    bool select_patched;    /* wait by poll_wait_patched() */
+    unsigned overridden;    /* methods that the program has replaced, as of */
+    unsigned overridden_version; /* this class version: core/overrides.h */
     int depth;              /* > 0: inside a callback of this loop */
     unsigned long owner;    /* thread that runs it (valid while running) */
 
@@ -87,18 +87,18 @@ struct TwLoop {
 
     TwPoller *poller;       /* ours; NULL: not open, see _open() */
     TwWatcher *wakeup;      /* ours: of wake_fd, see core/wakeup.h */
-    int wake_fd;            /* readable: the loop was rung for */
-    int wake_to;            /* ... by writing to this one */
+    int wake_fd;            /* readable: somebody rang */
+    int wake_to;            /* ringing writes to this one */
     bool wake_kept;         /* the program has that number, and may use it */
     bool wake_full;         /* it may have been full */
     uint64_t noted;         /* a bit for each signal that was handled */
     tw_status (*answer)(TwLoop *loop); /* or NULL: room ops, after a ring */
-    bool prompt;            /* the last wait ended at once */
+    bool wait_was_short;    /* the last wait found something at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */
-    TwVec changed;          /* the poller has not heard of it; has gaps */
+    TwVec changed;          /* for the poller at the next poll; has gaps */
     uint32_t watcher_count; /* open ones: `due` has room for all, twice */
-    uint32_t due_next;      /* first of `due` that was not run yet */
+    uint32_t due_next;      /* first of `due` that has not run yet */
     PyObject *userfds;      /* strong or NULL: dict of fd: net/userfd.c's */
     PyObject *resolver;     /* strong or NULL: ops/resolver.c's */
     TwWatcher **by_fd;      /* borrowed: the watcher of each descriptor */
@@ -130,18 +130,14 @@ void tw_loop_shut(TwLoop *loop);
    had run can only be closed from now on. */
 void tw_loop_after_fork(TwLoop *loop);
 
-/* -- the turn (core/loop_run.c) ------------------------------------------- */
+/* -- the turn (core/turn.h) ----------------------------------------------- */
 
-/* Run turns until stop() or an exception that leaves the loop. */
-TW_MUSTCHECK tw_status tw_loop_run(TwLoop *loop);
-
-/* Would a turn that began now run nothing before it came to the descriptors,
-   and ask for the same ones?  Then a callback that serves one may as well go
-   on. */
+/* Would a new turn run nothing before its poll, and poll the same descriptors?
+   Then a callback that serves one may as well go on. */
 bool tw_loop_is_quiet(TwLoop *loop);
 
-/* Give back what a burst of handles, timers or descriptors needed: when the
-   loop waits, and every RUN_TRIM_TURNS.  (core/loop_trim.c) */
+/* Free what only a burst of handles, timers or descriptors needed: when the
+   loop waits, and every POLL_TRIM_TURNS.  (core/loop_trim.c) */
 void tw_loop_trim(TwLoop *loop);
 
 /* -- scheduling (core/loop_sched.c) --------------------------------------- */
@@ -150,8 +146,8 @@ void tw_loop_trim(TwLoop *loop);
 TW_MUSTCHECK tw_status tw_loop_check_open(TwLoop *loop);
 
 /* A call of the loop's `method` with keywords (callback=, fd=...), or a wrong
-   one: the seam's function of that name sorts the arguments out, and calls
-   again by place, or raises.  A new reference. */
+   call: the seam's function of that name calls again with positional
+   arguments, or raises.  A new reference. */
 PyObject *tw_loop_call_by_name(PyObject *loop, const char *method,
                                PyObject *const *args, Py_ssize_t nargs,
                                PyObject *kwnames);
@@ -162,16 +158,16 @@ TW_MUSTCHECK tw_status tw_loop_call_soon(TwLoop *loop, PyObject *callback,
                                          PyObject *const *args,
                                          Py_ssize_t nargs, PyObject *context);
 
-/* Queue `stepper` itself: its step function is called in its turn, as a
-   handle would be (and by a handle, if the program has replaced call_soon()).
-   See TwStepper below.  0 or -1. */
+/* Queue `stepper` itself, like a handle that calls its step function (or in a
+   handle, if the program has replaced call_soon()).  See TwStepper below.  0
+   or -1. */
 TW_MUSTCHECK tw_status tw_loop_push_step(TwLoop *loop, PyObject *stepper);
 
-/* Have the poll return if the loop sleeps (any thread, with the GIL). */
+/* Wake the loop if it waits (any thread, with the GIL). */
 void tw_loop_wake(TwLoop *loop);
 
-/* loop.time(): time.monotonic(), or what the program has put in the place of
-   one of them (then -1.0 with an exception set is possible). */
+/* loop.time(): time.monotonic(), or the program's replacement of one of them
+   (which may fail: -1.0 with an exception set). */
 double tw_loop_time(TwLoop *loop);
 
 /* The loop's read buffer, made when first asked for; NULL + MemoryError. */
@@ -184,10 +180,10 @@ tw_loop_is_here(const TwLoop *loop)
     return loop->running && loop->owner == PyThread_get_thread_ident();
 }
 
-/* An object that can stand in the ready queue beside the handles begins with
-   this: the loop calls `ops->step` in its turn, with a strong reference held.
-   It returns -1 (exception set) only for what must leave the loop:
-   KeyboardInterrupt, SystemExit. */
+/* The head of an object that can be in the ready queue like a handle.  The
+   loop calls `ops->step` with a strong reference held.  That returns -1
+   (exception set) only for KeyboardInterrupt and SystemExit, which leave the
+   loop. */
 typedef struct {
     tw_status (*step)(PyObject *self);
     /* Or NULL: runs no code of the program's.  For debug mode's reports: what

@@ -1,5 +1,5 @@
-/* Attributes that asyncio's BaseEventLoop assigns and reads: kept once, in
-   the C struct, so that both sides see the same.  And loop.stats(). */
+/* Attributes that asyncio's BaseEventLoop assigns and reads, stored in the C
+   struct only.  And loop.stats(). */
 #include "base/clock.h"
 #include "core/loop_type.h"
 
@@ -38,7 +38,7 @@ attr_set_object(PyObject *self, PyObject *value, void *offset)
     return 0;
 }
 
-/* `_ready`, `_scheduled`, `_selector`: whoever needs asyncio's own queues
+/* `_ready`, `_scheduled`, `_selector`: code that needs asyncio's own queues
    must fail loudly.  BaseEventLoop.__init__ may assign them. */
 static PyObject *
 attr_get_absent(PyObject *self, void *name)

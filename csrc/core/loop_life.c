@@ -1,4 +1,4 @@
-/* A loop's beginning and end, and the collector's side. */
+/* How a loop is made and freed, and its part of garbage collection. */
 #include <string.h>
 
 #include "base/compat.h"
@@ -98,8 +98,8 @@ tw_loop_after_fork(TwLoop *loop)
 
 /* -- shut ----------------------------------------------------------------- */
 
-/* Drop what is queued.  Releasing a handle may run finalizers, which may
-   look at the loop: the queues are emptied one by one. */
+/* Release what is queued, one by one: that may run finalizers, which may use
+   the loop. */
 static void
 loop_drop_queued(TwLoop *loop)
 {

@@ -72,7 +72,7 @@ tw_loop_meth_time(PyObject *self, PyObject *unused)
 
 /* -- arguments ------------------------------------------------------------ */
 
-/* Tasks and futures of 3.11 have a string of their own for it. */
+/* Tasks and futures of 3.11 pass a string of their own. */
 static bool
 sched_is_context(TwLoop *loop, PyObject *name)
 {
@@ -87,8 +87,8 @@ sched_is_context(TwLoop *loop, PyObject *name)
     return true;
 }
 
-/* (required..., callback, *args, context=None): finds the context.  false:
-   something else was given by name, or something is missing: see
+/* Find the context in (required..., callback, *args, context=None).  False if
+   there is another keyword, or an argument is missing: see
    tw_loop_call_by_name(). */
 static bool
 sched_is_usual(TwLoop *loop, PyObject *const *args, Py_ssize_t nargs,
@@ -151,7 +151,7 @@ sched_check_debug(TwLoop *loop, PyObject *callback, const char *method,
 
 /* -- soon ----------------------------------------------------------------- */
 
-/* A new handle (steals it; or NULL) goes into the ready queue: a reference to
+/* Append a new handle (stolen; or NULL) to the ready queue; a new reference to
    it, or NULL. */
 static TwHandle *
 sched_push_steal(TwLoop *loop, TwHandle *handle)
@@ -170,7 +170,7 @@ sched_push_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
         loop, tw_handle_new(loop, callback, args, nargs, context));
 }
 
-/* The program's call_soon(), with at most one argument. */
+/* Call the program's call_soon(), with at most one argument. */
 static tw_status
 sched_call_own(TwLoop *loop, PyObject *callback, PyObject *const *args,
                Py_ssize_t nargs, PyObject *context)
@@ -220,7 +220,7 @@ sched_step(PyObject *stepper, PyObject *Py_UNUSED(unused))
 
 static PyMethodDef sched_step_def = {"_step", sched_step, METH_NOARGS, NULL};
 
-/* The same by the program's call_soon(). */
+/* The same with the program's call_soon(). */
 static tw_status
 sched_step_own(TwLoop *loop, PyObject *stepper)
 {

@@ -1,7 +1,7 @@
-/* Memory that a burst of work needed goes back when the loop is quiet. */
+/* Free memory that only a burst of work needed. */
 #include "core/loop.h"
 
-/* The table of watchers needs to reach the highest descriptor in use. */
+/* The table of watchers must include the highest descriptor in use. */
 static void
 trim_by_fd(TwLoop *loop)
 {

@@ -1,5 +1,5 @@
-/* The Python face of the loop, in parts: csrc/loop_type.c puts them into one
-   table.  Contracts of the methods are asyncio's; see their docstrings. */
+/* The methods and slots of the Python type, for the table in csrc/loop_type.c.
+   Contracts of the methods are asyncio's; see their docstrings. */
 #pragma once
 
 #include "core/loop.h"

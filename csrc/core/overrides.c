@@ -48,8 +48,8 @@ tw_overrides_look(TwLoop *loop)
             own |= methods[i].bit;
         }
     }
-    loop->own = own;
-    loop->own_version = tw_type_assign_version(type, state->str.time)
+    loop->overridden = own;
+    loop->overridden_version = tw_type_assign_version(type, state->str.time)
                             ? type->tp_version_tag
                             : 0;
     if (exc != NULL) {
@@ -63,12 +63,12 @@ tw_overrides_setattr(PyObject *self, PyObject *name, PyObject *value)
 {
     int status = PyObject_GenericSetAttr(self, name, value);
 
-    ((TwLoop *)self)->own_version = 0;
+    ((TwLoop *)self)->overridden_version = 0;
     return status;
 }
 
-/* If something has replaced it already, nothing is the original: the clock is
-   always asked by its name then. */
+/* If the program has replaced it already, the original is unknown: time() then
+   always calls time.monotonic by name. */
 tw_status
 tw_overrides_setup(tw_state *state)
 {

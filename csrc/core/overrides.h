@@ -1,9 +1,9 @@
-/* Public methods of the loop that C code does the work of by itself.
+/* Public methods of the loop that C code need not call by name.
 
    asyncio calls them by name, so that a subclass, a patched class or an
-   attribute of the instance can replace them.  Here C code asks first.  The
-   answer is kept until the class changes (its version tag) or an attribute of
-   the loop is set; so asking costs two loads.
+   attribute of the instance can replace them.  Here C code first checks
+   whether that is so.  The result is kept until the class changes (its version
+   tag) or an attribute of the loop is set, so the check costs two loads.
 
    `time` is also replaced when the program has replaced time.monotonic, which
    asyncio's time() calls. */
@@ -17,7 +17,7 @@
 #define TW_OWN_CREATE_FUTURE 8u
 #define TW_OWN_CREATE_TASK 16u
 
-/* Look at each method: the bits of those that are replaced. */
+/* Check each method: the bits of those that are replaced. */
 unsigned tw_overrides_look(TwLoop *loop);
 
 static inline unsigned
@@ -25,13 +25,13 @@ tw_overrides(TwLoop *loop)
 {
     unsigned version = Py_TYPE(loop)->tp_version_tag;
 
-    return TW_LIKELY(version == loop->own_version && version != 0)
-               ? loop->own
+    return TW_LIKELY(version == loop->overridden_version && version != 0)
+               ? loop->overridden
                : tw_overrides_look(loop);
 }
 
-/* The function that the program has put in the place of time.monotonic:
-   borrowed; NULL if there is none. */
+/* The program's replacement of time.monotonic: borrowed; NULL if there is
+   none. */
 static inline PyObject *
 tw_overrides_clock(const tw_state *state)
 {
@@ -52,5 +52,5 @@ tw_overrides_time(TwLoop *loop)
 /* tp_setattro of the loop. */
 int tw_overrides_setattr(PyObject *self, PyObject *name, PyObject *value);
 
-/* Set-up: what time.monotonic is. */
+/* Set-up: remember time.monotonic. */
 TW_MUSTCHECK tw_status tw_overrides_setup(tw_state *state);

@@ -5,7 +5,7 @@
 /* A loop that has nothing to read keeps no more. */
 #define SPARE_MOST TW_READ_BUFFER_SIZE
 
-/* The most room for n bytes: the program may keep them after all. */
+/* The most room for n bytes: the program may keep the object. */
 static size_t
 spare_loose(size_t n)
 {
@@ -32,8 +32,9 @@ tw_spare_new(TwLoop *loop, size_t n, TwSpare *out)
         tw_bytes_renew(out->bytes, (Py_ssize_t)n);
         return 0;
     }
-    /* First, as malloc may use its memory: two large ones make the heap's end
-       go up and down, and each time up is paid in page faults. */
+    /* Free the old one first, so that malloc can use its memory: with two
+       large ones the heap would grow and shrink, at the price of page
+       faults. */
     Py_CLEAR(loop->spare);
     out->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n);
     out->room = (Py_ssize_t)n;
@@ -50,7 +51,7 @@ tw_spare_copy(TwLoop *loop, const char *p, size_t n, TwSpare *out)
         memcpy(PyBytes_AS_STRING(out->bytes), p, n);
         return 0;
     }
-    /* Python has an object of its own for each byte. */
+    /* Python keeps an object for each single byte. */
     out->bytes = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
     out->room = (Py_ssize_t)n;
     return out->bytes == NULL ? -1 : 0;

@@ -1,14 +1,14 @@
 /* The bytes object of the last read, to be used again.
 
-   A program that was handed what was read, and keeps no reference to it, has
-   seen the last of it: nobody can tell whether the next bytes come in a new
-   object or in that one.  A new one costs more (malloc's and free's slow ways
-   from 1 KiB on) than what it is filled with.  Each loop keeps one. */
+   If the program keeps no reference to the bytes that were read, it cannot see
+   whether the next bytes are in a new object or in that one.  A new object of
+   1 KiB or more costs more than filling it, as malloc() and free() are slow
+   then.  Each loop keeps one. */
 #pragma once
 
 #include "core/loop.h"
 
-/* A bytes object that nobody else has seen yet, or that is being shown. */
+/* A bytes object that is not passed to the program yet, or just now. */
 typedef struct {
     PyObject *bytes; /* strong or NULL */
     Py_ssize_t room; /* bytes that it was made for: its size or more */
@@ -29,5 +29,6 @@ bool tw_spare_take(TwLoop *loop, size_t least, size_t most, TwSpare *out);
    out->bytes is NULL. */
 TW_MUSTCHECK tw_status tw_spare_resize(TwSpare *out, size_t n);
 
-/* It was shown to the program, or was not needed: kept if nobody has it. */
+/* The program has seen it, or it was not needed: keep it unless somebody
+   refers to it. */
 void tw_spare_give(TwLoop *loop, TwSpare *spare);

@@ -52,15 +52,33 @@ state_import_asyncio(tw_state *state)
     return 0;
 }
 
+/* Import the seam, and read what it says about this Python. */
 static tw_status
-state_ask_seam(tw_state *state, const char *name, int *answer)
+state_import_seam(tw_state *state)
 {
-    PyObject *truth =
-        PyObject_GetAttrString(state->seam, name); /* allow: seam */
+    const struct {
+        int *slot;
+        const char *name;
+    } answers[] = {
+        {&state->server_takes_transport, "server_takes_transport"},
+        {&state->sendfile_always_moves, "sendfile_always_moves"},
+        {&state->accepts_one_more, "accepts_one_more"},
+    };
 
-    *answer = truth == Py_True;
-    Py_XDECREF(truth);
-    return truth == NULL ? -1 : 0;
+    state->seam = PyImport_ImportModule("tidewire._seam");
+    if (state->seam == NULL) {
+        return -1;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(answers); i++) {
+        PyObject *value = PyObject_GetAttrString(/* allow: seam */
+            state->seam, answers[i].name);
+        if (value == NULL) {
+            return -1;
+        }
+        *answers[i].slot = value == Py_True;
+        Py_DECREF(value);
+    }
+    return 0;
 }
 
 tw_status
@@ -77,21 +95,7 @@ tw_state_init(tw_state *state, PyObject *module)
         || state->kw_context == NULL || tw_overrides_setup(state) < 0) {
         return -1;
     }
-    state->seam = PyImport_ImportModule("tidewire._seam");
-    if (state->seam == NULL) {
-        return -1;
-    }
-    if (state_ask_seam(state, "server_takes_transport",
-                       &state->server_takes_transport)
-        < 0) {
-        return -1;
-    }
-    if (state_ask_seam(state, "sendfile_always_moves",
-                       &state->sendfile_always_moves)
-        < 0) {
-        return -1;
-    }
-    return state_ask_seam(state, "accepts_one_more", &state->accepts_one_more);
+    return state_import_seam(state);
 }
 
 /* Every strong reference of the state but the names, once each. */
@@ -171,55 +175,4 @@ tw_state_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
         return -1;
     }
     return public ? PyModule_AddType(state->module, *slot) : 0;
-}
-
-PyObject *
-tw_seam_call_keywords(tw_state *state, const char *name,
-                      PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames)
-{
-    PyObject *function, *result;
-
-    function = PyObject_GetAttrString(state->seam, name); /* allow: seam */
-    if (function == NULL) {
-        return NULL;
-    }
-    result = PyObject_Vectorcall(function, args, /* allow: seam */
-                                 (size_t)nargs, kwnames);
-    Py_DECREF(function);
-    return result;
-}
-
-PyObject *
-tw_seam_call(tw_state *state, const char *name, PyObject *const *args,
-             Py_ssize_t nargs)
-{
-    return tw_seam_call_keywords(state, name, args, nargs, NULL);
-}
-
-tw_status
-tw_state_check_layout(PyTypeObject *type, const TwSlotCheck *slots,
-                      size_t room)
-{
-    for (; slots->name != NULL; slots++) {
-        PyObject *descr = PyObject_GetAttrString((PyObject *)type,
-                                                 slots->name); /* allow */
-        bool same = descr != NULL && Py_IS_TYPE(descr, &PyMemberDescr_Type)
-                    && ((PyMemberDescrObject *)descr)->d_member->offset
-                           == (Py_ssize_t)slots->offset;
-        Py_XDECREF(descr);
-        if (!same) {
-            PyErr_Format(PyExc_ImportError,
-                         "tidewire does not know this Python's %s.%s",
-                         type->tp_name, slots->name);
-            return -1;
-        }
-    }
-    if ((size_t)type->tp_basicsize > room) {
-        PyErr_Format(PyExc_ImportError,
-                     "tidewire does not know this Python's %s (%zd bytes)",
-                     type->tp_name, type->tp_basicsize);
-        return -1;
-    }
-    return 0;
 }

@@ -1,4 +1,4 @@
-/* The module's state: types, names, and what the C code takes from asyncio.
+/* The module's state: types, names, and objects of asyncio.
 
    One per module object (multi-phase init); no file keeps mutable statics.
    Every object of ours reaches it through its loop (`loop->state`, borrowed:
@@ -156,7 +156,7 @@ typedef struct tw_state {
     } reader;
 } tw_state;
 
-/* Import what asyncio gives; intern the names. */
+/* Import asyncio's objects; intern the names. */
 TW_MUSTCHECK tw_status tw_state_init(tw_state *state, PyObject *module);
 
 int tw_state_traverse(tw_state *state, visitproc visit, void *arg);
@@ -173,23 +173,3 @@ TW_MUSTCHECK tw_status tw_state_add_type(tw_state *state,
 
 /* module.attr: a new reference or NULL. */
 PyObject *tw_state_import(const char *module, const char *attr);
-
-/* A slot of a Python class, and where a struct of ours has it. */
-typedef struct {
-    const char *name; /* NULL ends a list */
-    size_t offset;
-} TwSlotCheck;
-
-/* ImportError unless instances of `type` have exactly these slots there and
-   end at or before `room`. */
-TW_MUSTCHECK tw_status tw_state_check_layout(PyTypeObject *type,
-                                             const TwSlotCheck *slots,
-                                             size_t room);
-
-/* Call seam.<name>(args...): cold work that Python does better.  A new
-   reference or NULL. */
-PyObject *tw_seam_call(tw_state *state, const char *name,
-                       PyObject *const *args, Py_ssize_t nargs);
-PyObject *tw_seam_call_keywords(tw_state *state, const char *name,
-                                PyObject *const *args, Py_ssize_t nargs,
-                                PyObject *kwnames);

@@ -11,7 +11,7 @@
 #include "core/call.h"
 #include "core/watcher.h"
 
-/* What a ring writes: fits an eventfd, and no byte of it is a signal's. */
+/* A ring writes this: valid for an eventfd, and no byte is a signal. */
 #define WAKEUP_RING 0xfefefefefefefefeu
 /* No pipe is full with fewer bytes: a page, and the end of it may be too short
    for a ring. */
@@ -67,7 +67,7 @@ wakeup_bit(int number)
     return number > 0 && number <= 64 ? (uint64_t)1 << (number - 1) : 0;
 }
 
-/* Read all there is.  Signals are handled; the other bytes were rings.
+/* Read everything.  Handle the signals; the other bytes were rings.
    `came`: a bit for each of these signals. */
 static tw_status
 wakeup_read(TwLoop *loop, uint64_t *came)
@@ -154,7 +154,7 @@ tw_wakeup_ring(int number)
 
 /* -- life ----------------------------------------------------------------- */
 
-/* Watch it at once: a loop that cannot be woken is none. */
+/* Watch it at once: without it the loop is of no use. */
 static tw_status
 wakeup_watch(TwLoop *loop, int fd)
 {

@@ -1,16 +1,15 @@
-/* The loop's wakeup descriptor: a poll that waits returns when it is written
-   to.
+/* The loop's wakeup descriptor: writing to it ends the loop's wait.
 
-   Who writes: another thread that has work for the loop (tw_loop_wake), a
+   These write: another thread that has work for the loop (tw_loop_wake), a
    thread that has looked a name up (ops/lookup.c), and Python's signal
-   handler, which writes the number of the signal as one byte.  Where no
-   signal can be meant, because the loop was made in another thread than the
-   main one, it is an eventfd, one descriptor; else, and where the system
-   refuses an eventfd, a pipe.
+   handler, which writes the number of the signal as one byte.  A loop that was
+   made outside the main thread gets no signals, and uses an eventfd, which is
+   one descriptor; otherwise, or if the system refuses an eventfd, it is a
+   pipe.
 
-   The number that is written to stays the same while the loop is open.  If
-   the program has got it from set_wakeup_fd(), by which it has put another in
-   its place, the number is not closed with the loop: it becomes /dev/null. */
+   Its number for writing stays the same while the loop is open.  If the
+   program has received that number from set_wakeup_fd(), it is not closed with
+   the loop: it becomes /dev/null. */
 #pragma once
 
 #include "core/loop.h"

@@ -1,6 +1,7 @@
 /* What the types of transports share: their slots for the collector, their
    end, repr(), and how a type is made. */
 #include "base/compat.h"
+#include "core/layout.h"
 #include "net/transport.h"
 
 /* -- the collector -------------------------------------------------------- */
@@ -127,7 +128,7 @@ transport_bases(const char *name, bool flow_control)
         return NULL;
     }
     if (!flow_control) {
-        if (tw_state_check_layout((PyTypeObject *)base, plain_layout,
+        if (tw_layout_check((PyTypeObject *)base, plain_layout,
                                   offsetof(TwTransport, ops))
             == 0) {
             bases = PyTuple_Pack(1, base);
@@ -137,7 +138,7 @@ transport_bases(const char *name, bool flow_control)
     }
     mixin = tw_state_import("asyncio.transports", "_FlowControlMixin");
     if (mixin != NULL
-        && tw_state_check_layout((PyTypeObject *)mixin, flow_layout,
+        && tw_layout_check((PyTypeObject *)mixin, flow_layout,
                                  offsetof(TwTransport, ops))
                == 0) {
         bases = PyTuple_Pack(2, mixin, base);

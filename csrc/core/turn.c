@@ -1,0 +1,181 @@
+/* The turn: a poll, and the generations of callbacks behind it.
+
+       poll: pass the watchers' changes to the poller, poll or wait
+       generation: 1. handles that were ready before the poll
+                   2. due descriptors   3. due timers
+       more generations without a poll, if no descriptor can be ready
+
+   docs/internals/core.rst has a picture. */
+#include "core/turn.h"
+
+#include "base/clock.h"
+#include "core/debug.h"
+#include "core/handle.h"
+#include "core/watcher.h"
+
+/* Reading the clock costs as much as a small callback.  While no descriptor is
+   watched it is read behind every generation that is slower than this, and
+   behind one in so many quicker ones. */
+#define TURN_QUICK_NS 2000u
+#define TURN_QUICK_READ 16
+/* So many generations whose polls found nothing make a chain. */
+#define TURN_CHAIN_LENGTH 64
+/* Beside a slower generation a poll costs little. */
+#define TURN_CHAIN_NS 1000u
+/* A callback that makes a descriptor ready takes longer than this. */
+#define TURN_CALL_NS 150u
+
+/* Run the next `n` of the ready queue. */
+static tw_status
+turn_run_ready(TwLoop *loop, Py_ssize_t n)
+{
+    tw_state *state = loop->state;
+    tw_status status = 0;
+
+    while (n-- > 0 && status == 0 && loop->ready.count > 0) {
+        PyObject *item = tw_ring_pop(&loop->ready);
+        if (TW_LIKELY(tw_handle_is(state, item))) {
+            status = tw_handle_run((TwHandle *)item);
+            tw_handle_retire_steal((TwHandle *)item, status);
+        }
+        else {
+            status = TW_UNLIKELY(loop->debug)
+                         ? tw_debug_step(loop, item)
+                         : ((TwStepper *)item)->ops->step(item);
+            Py_DECREF(item);
+        }
+        loop->stats.callbacks++;
+    }
+    return status;
+}
+
+static tw_status
+turn_run_generation(TwLoop *loop)
+{
+    Py_ssize_t ready = loop->ready.count;
+    Py_ssize_t timers = tw_turn_collect_timers(loop);
+
+    if (timers < 0) {
+        return -1;
+    }
+    if (loop->ready.count > loop->stats.ready_peak) {
+        loop->stats.ready_peak = loop->ready.count;
+    }
+    if (turn_run_ready(loop, ready) < 0
+        || (loop->due.count > 0 && tw_watcher_run_due(loop) < 0)) {
+        return -1;
+    }
+    return timers > 0 ? turn_run_ready(loop, timers) : 0;
+}
+
+static bool
+turn_has_signal_handlers(const TwLoop *loop)
+{
+    PyObject *handlers = loop->signal_handlers;
+
+    return handlers == NULL || !PyDict_Check(handlers)
+           || PyDict_GET_SIZE(handlers) > 0;
+}
+
+/* Could a callback make a descriptor ready that the loop watches?  Its own,
+   which it always watches, is written to by signals and by other threads. */
+static bool
+turn_has_descriptors(const TwLoop *loop)
+{
+    return loop->watchers.count > 1 || turn_has_signal_handlers(loop);
+}
+
+/* A generation took `ns`.  Was it too quick for a system call that makes a
+   descriptor ready?  asyncio polls behind every generation, and programs (and
+   more tests) count on it: they write to a socket in any way they like, and
+   expect the data after so many sleep(0).  So a poll is left out only in a
+   long chain of generations behind which polls found nothing, and only behind
+   one that took hardly longer than the quickest of them. */
+static bool
+turn_was_quick(TwChain *chain, uint64_t ns)
+{
+    if (ns < chain->quickest) {
+        chain->quickest = ns;
+    }
+    if (chain->length < TURN_CHAIN_LENGTH) {
+        chain->length++;
+        return false;
+    }
+    return chain->quickest < TURN_CHAIN_NS
+           && ns < chain->quickest + TURN_CALL_NS;
+}
+
+/* Run generations until there must be a poll: because nothing is ready, a
+   descriptor may be, or they have taken their time. */
+static tw_status
+turn_run_generations(TwLoop *loop)
+{
+    uint64_t start = 0, before = 0, now;
+    int unread = 0;
+
+    if (loop->ready.count > 0) {
+        start = before = tw_now_ns();
+    }
+    for (;;) {
+        if (turn_run_generation(loop) < 0) {
+            return -1;
+        }
+        if (loop->ready.count == 0 || loop->changed.count > 0
+            || loop->stopping) {
+            return 0;
+        }
+        if (unread > 0 && !turn_has_descriptors(loop)) {
+            unread--;
+            continue;
+        }
+        now = tw_now_ns();
+        if (now - start > tw_gil_stretch(&loop->gil, now)
+            || (turn_has_descriptors(loop)
+                && !turn_was_quick(&loop->chain, now - before))) {
+            return 0;
+        }
+        unread = now - before < TURN_QUICK_NS
+                         && !tw_gil_is_wanted(&loop->gil, now)
+                     ? TURN_QUICK_READ - 1
+                     : 0;
+        before = now;
+    }
+}
+
+/* Show the handles in the queues to the collector: a loop that has stopped may
+   be garbage, with all that its queues hold. */
+static void
+turn_track_queued(TwLoop *loop)
+{
+    for (uint32_t i = 0; i < loop->ready.count; i++) {
+        PyObject *item = tw_ring_at(&loop->ready, i);
+        if (tw_handle_is(loop->state, item)) {
+            tw_handle_track((TwHandle *)item);
+        }
+    }
+    for (size_t i = 0; i < loop->timers.count; i++) {
+        tw_handle_track(loop->timers.entries[i].item);
+    }
+}
+
+tw_status
+tw_turn_run(TwLoop *loop)
+{
+    tw_status status;
+
+    loop->running = true;
+    loop->owner = PyThread_get_thread_ident();
+    loop->chain = TW_CHAIN_NONE;
+    tw_gil_note_wait(&loop->gil, tw_now_ns());
+    loop->stats.run_start = (double)loop->gil.last_release / 1e9;
+    do {
+        loop->stats.turns++;
+        status = tw_turn_poll(loop) < 0 ? -1 : turn_run_generations(loop);
+    } while (status == 0 && !loop->stopping);
+    loop->running = false;
+    turn_track_queued(loop);
+    loop->stats.running +=
+        (double)tw_now_ns() / 1e9 - loop->stats.run_start;
+    loop->stats.run_start = 0;
+    return status;
+}

@@ -1,0 +1,177 @@
+/* The poll, the first step of a turn.  The loop releases the GIL here, and
+   nowhere else. */
+#include <errno.h>
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/errno.h"
+#include "core/call.h"
+#include "core/overrides.h"
+#include "core/turn.h"
+#include "core/watcher.h"
+
+/* A shorter wait was none: something was ready already. */
+#define POLL_SHORT_NS 3000u
+/* A loop that never waits frees memory once in so many turns. */
+#define POLL_TRIM_TURNS 1024
+/* Seconds until watchers for which the poller had no room are tried again. */
+#define POLL_RETRY 0.1
+
+/* How long the poll may wait, in seconds: 0 when there is work, -1 for ever.
+   NaN, with an exception: the program's clock failed. */
+static double
+poll_bound(TwLoop *loop)
+{
+    double now;
+
+    if (loop->ready.count > 0 || loop->due.count > 0 || loop->stopping) {
+        return 0;
+    }
+    if (loop->timers.count == 0) {
+        return -1;
+    }
+    now = tw_loop_time(loop);
+    if (TW_UNLIKELY(now == -1.0 && PyErr_Occurred())) {
+        return NAN;
+    }
+    /* The program's clock may have scheduled something. */
+    if (loop->ready.count > 0 || loop->changed.count > 0
+        || loop->timers.count == 0) {
+        return 0;
+    }
+    return fmax(loop->timers.entries[0].when - now, 0);
+}
+
+bool
+tw_loop_is_quiet(TwLoop *loop)
+{
+    if (loop->ready.count > 0 || loop->changed.count > 0 || loop->stopping) {
+        return false;
+    }
+    return loop->timers.count == 0
+           || (!tw_overrides_time(loop)
+               && loop->timers.entries[0].when > tw_loop_time(loop));
+}
+
+/* Other threads get the GIL also while the loop does not wait. */
+static void
+poll_share_gil(TwLoop *loop)
+{
+    uint64_t now = tw_now_ns();
+    double busy = (double)(now - loop->gil.last_release) * 1e-9;
+
+    if (busy > loop->stats.longest) {
+        loop->stats.longest = busy;
+    }
+    tw_gil_share(&loop->gil, now);
+}
+
+/* In milliseconds, rounded up; a day at most. */
+static int
+poll_ms(double bound)
+{
+    return bound < 0 ? -1 : (int)ceil(fmin(bound, 86400.0) * 1e3);
+}
+
+/* Wait with the select() by which the program has replaced Python's (gevent,
+   eventlet): its other greenlets run meanwhile.  The only result is an
+   exception, if select() raised one. */
+static void
+poll_wait_patched(TwLoop *loop, double bound)
+{
+    const TwPoller *poller = loop->poller;
+    PyObject *fd = PyLong_FromLong(poller->ops->fd(poller));
+    PyObject *result = NULL;
+    PyObject *seconds = bound < 0 ? Py_NewRef(Py_None)
+                                  : PyFloat_FromDouble(fmin(bound, 86400.0));
+    PyObject *argv[] = {fd, seconds};
+
+    if (fd != NULL && seconds != NULL) {
+        result = tw_seam_call(loop->state, "wait_patched", argv, 2);
+    }
+    Py_XDECREF(fd);
+    Py_XDECREF(seconds);
+    Py_XDECREF(result);
+}
+
+/* Wait for descriptors, without the GIL; `bound` is not 0. */
+static int
+poll_wait(TwLoop *loop, double bound)
+{
+    uint64_t start = tw_now_ns(), waited;
+    int n;
+
+    if (TW_UNLIKELY(loop->changed.count > 0)
+        && (bound < 0 || bound > POLL_RETRY)) {
+        bound = POLL_RETRY;
+    }
+    loop->sleeping = true;
+    if (TW_UNLIKELY(loop->select_patched)) {
+        poll_wait_patched(loop, bound);
+        bound = 0;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    n = loop->poller->ops->wait(loop->poller, poll_ms(bound));
+    Py_END_ALLOW_THREADS
+    loop->sleeping = false;
+    tw_gil_note_wait(&loop->gil, tw_now_ns());
+    waited = loop->gil.last_release - start;
+    loop->wait_was_short = waited < POLL_SHORT_NS;
+    loop->stats.idle += (double)waited * 1e-9;
+    return n;
+}
+
+/* How many descriptors are ready, or a negative errno.  If the last wait was
+   short, poll without a wait first: that needs neither the clock nor a release
+   of the GIL. */
+static int
+poll_once(TwLoop *loop, double bound)
+{
+    int n;
+
+    if (bound == 0 || loop->wait_was_short) {
+        n = loop->poller->ops->wait(loop->poller, 0);
+        if (bound == 0 || n > 0) {
+            return n;
+        }
+    }
+    return poll_wait(loop, bound);
+}
+
+tw_status
+tw_turn_poll(TwLoop *loop)
+{
+    double bound;
+    int n;
+
+    if (tw_turn_drop_cancelled(loop) < 0) {
+        return -1;
+    }
+    /* While a greenlet waits inside a callback, that callback does not end,
+       and does not send what transports hold. */
+    tw_call_flush(loop);
+    /* Before the rest, because other threads may add handles and changes.
+       Even if the loop will wait: a short wait leaves them no time. */
+    poll_share_gil(loop);
+    tw_watcher_apply_changes(loop);
+    bound = poll_bound(loop);
+    if (TW_UNLIKELY(isnan(bound))) {
+        return -1;
+    }
+    if (bound != 0 || loop->stats.turns % POLL_TRIM_TURNS == 0) {
+        tw_loop_trim(loop);
+    }
+    n = poll_once(loop, bound);
+    if (TW_UNLIKELY(loop->select_patched) && PyErr_Occurred()) {
+        return -1;
+    }
+    if (TW_UNLIKELY(n < 0 && n != -EINTR)) {
+        tw_errno_raise(n);
+        return -1;
+    }
+    if (bound != 0 || n > 0) {
+        loop->chain = TW_CHAIN_NONE;
+    }
+    tw_watcher_take(loop, n);
+    return PyErr_CheckSignals();
+}
