@@ -158,9 +158,10 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
         return NULL;
     }
     if (old != NULL) {
+        PyObject *user = Py_NewRef(old->owner);
         PyErr_Format(PyExc_RuntimeError,
-                     "File descriptor %d is used by transport %R", fd,
-                     old->owner);
+                     "File descriptor %d is used by transport %R", fd, user);
+        Py_DECREF(user);
         return NULL;
     }
     old = tw_watcher_of_fd(loop, fd);

@@ -224,6 +224,7 @@ userfd_is_stale(PyObject *op)
     return true;
 }
 
+/* A new reference; the loop has another one. */
 static TwUserFd *
 userfd_new(TwLoop *loop, int fd)
 {
@@ -253,8 +254,7 @@ userfd_new(TwLoop *loop, int fd)
         Py_CLEAR(self);
     }
     Py_XDECREF(number);
-    Py_XDECREF(self);
-    return self; /* borrowed: the loop's dict has it */
+    return self;
 }
 
 /* The TwUserFd of a descriptor, borrowed, or NULL. */
@@ -329,9 +329,12 @@ tw_userfd_check_fd(TwLoop *loop, int fd, PyObject *shown)
     }
     number = shown ? Py_NewRef(shown) : PyLong_FromLong(fd);
     if (number != NULL) {
+        /* The number's repr() may drop the transport. */
+        PyObject *owner = Py_NewRef(w->owner);
         PyErr_Format(PyExc_RuntimeError,
                      "File descriptor %R is used by transport %R", number,
-                     w->owner);
+                     owner);
+        Py_DECREF(owner);
         Py_DECREF(number);
     }
     return -1;
@@ -364,7 +367,8 @@ userfd_check_new(TwLoop *loop, int fd)
     return err < 0 ? -1 : 0;
 }
 
-/* The TwUserFd to use, its watcher asking epoll anew if need be. */
+/* The TwUserFd of a descriptor, made if there is none: a new reference.  If
+   the key is another one than before, epoll is asked again. */
 static TwUserFd *
 userfd_for(TwLoop *loop, int fd, PyObject *key)
 {
@@ -374,15 +378,15 @@ userfd_for(TwLoop *loop, int fd, PyObject *key)
         if (userfd_check_new(loop, fd) < 0) {
             return NULL;
         }
-        self = userfd_new(loop, fd);
+        return userfd_new(loop, fd);
     }
-    else if (key == NULL || key != self->key) {
+    if (key == NULL || key != self->key) {
         if ((key == NULL && userfd_check_new(loop, fd) < 0)
             || tw_watcher_rearm(self->watcher) < 0) {
             return NULL;
         }
     }
-    return self;
+    return (TwUserFd *)Py_NewRef((PyObject *)self);
 }
 
 tw_status
@@ -402,7 +406,6 @@ tw_userfd_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
     if (self == NULL) {
         return -1;
     }
-    Py_INCREF(self);
     old_key = self->key;
     old_fileobj = userfd_is_registered(self) ? NULL : TW_TAKE(self->fileobj);
     slot = userfd_slot(self, which);

@@ -179,7 +179,7 @@ static TwTry
 io_get_buffer(TwSockOp *op, Py_buffer *view, Py_ssize_t least)
 {
     if (PyObject_GetBuffer(op->args[0], view, PyBUF_WRITABLE) < 0) {
-        PyErr_Clear();
+        tw_call_ignore_error();
         view->obj = NULL;
     }
     if (tw_sock_op_given_up(op)) {

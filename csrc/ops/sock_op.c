@@ -247,7 +247,7 @@ op_turn(TwSockOp *op, unsigned events)
     TwTry got;
 
     if (op->state != TW_OP_WAITING || op_future_done(op) != 0) {
-        PyErr_Clear();
+        tw_call_ignore_error();
         op_leave_slot(op);
         return 0;
     }

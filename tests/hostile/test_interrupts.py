@@ -4,6 +4,7 @@ They come out of run_forever at once; then the loop runs on, every other
 callback is still there, and every connection ends.
 """
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -623,6 +624,66 @@ def test_interrupt_in_fileno_while_an_operation_waits(loop):
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))
+
+
+@pytest.mark.tidewire   # asyncio looks at futures of its own
+def test_interrupt_in_done_while_an_operation_waits(loop_factory):
+    """The future is the program's; what its done() raises leaves the loop."""
+    class Interrupted(asyncio.Future):
+        armed = False
+
+        def done(self):
+            if self.armed:
+                self.armed = False
+                raise KeyboardInterrupt
+            return super().done()
+
+    with contextlib.closing(loop_factory()) as plain:
+        kind = type(plain)
+
+    class Own(kind):
+        def create_future(self):
+            self.made = Interrupted(loop=self)
+            return self.made
+
+    loop = Own()
+    left, right = socket.socketpair()
+    left.setblocking(False)
+
+    async def main():
+        waiting = asyncio.ensure_future(loop.sock_recv(left, 10))
+        await asyncio.sleep(0)
+        loop.made.armed = True
+        right.send(b"x")
+        await waiting
+
+    with left, right, contextlib.closing(loop):
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no __buffer__()")
+def test_interrupt_in_buffer_of_an_operation(loop):
+    """recv_into() makes a TypeError of it; it does not vanish."""
+    class Buffer:
+        def __init__(self):
+            self.bytes, self.asked = bytearray(10), 0
+
+        def __buffer__(self, flags):
+            self.asked += 1
+            if self.asked == 1:
+                raise KeyboardInterrupt
+            return memoryview(self.bytes)
+
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    right.send(b"x")
+    with left, right:
+        with pytest.raises(TypeError):
+            loop.run_until_complete(loop.sock_recv_into(left, Buffer()))
 
 
 @pytest.mark.tidewire

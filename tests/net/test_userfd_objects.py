@@ -2,8 +2,11 @@
 fileno(), and that it was closed since."""
 import asyncio
 import errno
+import gc
 import os
 import socket
+import warnings
+import weakref
 
 import pytest
 
@@ -319,3 +322,35 @@ def test_the_end_of_the_object_watches_its_number(loop, run, pair):
         os.close(number)
 
     run(main())
+
+
+@names
+def test_repr_that_drops_the_transport(loop, run, pair, name):
+    """The message names a transport that only the message keeps."""
+    a, _ = pair
+    kept, refs, lives = [], [], []
+
+    class Named(Has):
+        def __repr__(self):
+            kept.clear()
+            gc.collect()
+            lives.append(refs[0]() is not None)
+            return "named"
+
+    async def main():
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
+        transport.pause_reading()
+        kept.append(transport)
+        refs.append(weakref.ref(transport))
+        named = Named(a.fileno())
+        del transport
+        with pytest.raises(RuntimeError, match="File descriptor named is used by transport <"):
+            call(loop, name, named)
+        left = refs[0]()
+        if left is not None:        # asyncio's, in the traceback
+            left.close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)        # nobody closed it
+        run(main())
+    assert lives == [True]
