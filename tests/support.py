@@ -12,6 +12,14 @@ import socket
 SLOWER = float(os.environ.get("TIDEWIRE_TEST_SLOWER") or 1)
 
 
+def is_portable():
+    """Was tidewire built with TIDEWIRE_PORTABLE=1: without pidfd, eventfd, sendmmsg...?"""
+    try:
+        return "-DTW_PORTABLE=1" in importlib.import_module("tidewire._core").build_info()["flags"]
+    except ImportError:
+        return False
+
+
 # -- loops ------------------------------------------------------------------
 
 def factory_name(name):

@@ -26,7 +26,11 @@ def is_zombie_or_running(pid):
     return True
 
 
-@pytest.fixture(params=["pidfd", "thread"])
+# The portable build waits for every child in a thread, as asyncio did before 3.12.
+needs_pidfd = pytest.mark.skipif(support.is_portable(), reason="the portable build has no pidfd")
+
+
+@pytest.fixture(params=[pytest.param("pidfd", marks=needs_pidfd), "thread"])
 def watcher(request, monkeypatch):
     """Both ways to wait for a child."""
     if request.param == "thread":
@@ -224,6 +228,7 @@ def test_fallback_uses_a_thread(run, watcher):
     run(main())
 
 
+@needs_pidfd
 @pytest.mark.tidewire        # asyncio says 255 here
 def test_waited_for_by_popen(run):
     """The program asks the Popen itself: its code is the one that counts."""
@@ -239,7 +244,8 @@ def test_waited_for_by_popen(run):
     run(main())
 
 
-@pytest.mark.tidewire        # where a thread waits, as asyncio's does, both ask
+@needs_pidfd                 # where a thread waits, as asyncio's does, both ask
+@pytest.mark.tidewire
 def test_waited_for_by_others(run, logs):
     """Somebody reaped it: 255 and asyncio's warning, nothing hangs."""
     async def main():
@@ -259,6 +265,7 @@ def test_waited_for_by_others(run, logs):
     assert text.endswith("will report returncode 255")
 
 
+@needs_pidfd
 @pytest.mark.tidewire
 def test_no_child_watcher_is_started(script):
     assert script("""
@@ -338,6 +345,7 @@ def test_cancelled_communicate(run):
     run(main())
 
 
+@needs_pidfd                 # the thread that waits keeps the child
 @pytest.mark.tidewire
 def test_loop_closed_with_running_children(script):
     """What is left is killed when it is collected, as asyncio's pidfds do."""
