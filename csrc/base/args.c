@@ -71,3 +71,14 @@ tw_args_one_named(const char *function, const char *name,
     return tw_args_bind(&spec, args, nargs, kwnames, &value) < 0 ? NULL
                                                                  : value;
 }
+
+void
+tw_args_refuse(const char *format, PyObject *obj)
+{
+    PyObject *name = PyType_GetName(Py_TYPE(obj));
+
+    if (name != NULL) {
+        PyErr_Format(PyExc_TypeError, format, name);
+        Py_DECREF(name);
+    }
+}

@@ -27,6 +27,9 @@ PyObject *tw_args_one_named(const char *function, const char *name,
                             PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames);
 
+/* TypeError: a format with one %U, for type(obj).__name__. */
+void tw_args_refuse(const char *format, PyObject *obj);
+
 static inline PyObject *
 tw_args_one(const char *function, const char *name, PyObject *const *args,
             Py_ssize_t nargs, PyObject *kwnames)

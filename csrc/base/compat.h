@@ -14,6 +14,15 @@
 #define TW_CONTEXT_FORMAT ""
 #endif
 
+/* What create_task() takes beside a coroutine, for inspect.signature(). */
+#if PY_VERSION_HEX >= 0x030E0000
+#define TW_CREATE_TASK_KEYWORDS "**kwargs"
+#elif PY_VERSION_HEX >= 0x030D0300
+#define TW_CREATE_TASK_KEYWORDS "*, name=None, context=None, **kwargs"
+#else
+#define TW_CREATE_TASK_KEYWORDS "*, name=None, context=None"
+#endif
+
 /* From 3.13 on asyncio's datagram transports send empty datagrams, and count 8
    bytes for the header of each datagram in the buffer. */
 #if PY_VERSION_HEX >= 0x030D0000

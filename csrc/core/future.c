@@ -1,6 +1,8 @@
 /* Futures and tasks of the loop: asyncio's own types, made in C. */
 #include "core/future.h"
 
+#include "base/compat.h"
+
 #include "core/call.h"
 #include "core/loop_type.h"
 #include "core/overrides.h"
@@ -100,7 +102,7 @@ tw_loop_meth_create_future(PyObject *self, PyObject *unused)
 }
 
 const char tw_loop_doc_create_task[] = PyDoc_STR(
-"create_task($self, /, coro, **kwargs)\n--\n\n"
+"create_task($self, /, coro, " TW_CREATE_TASK_KEYWORDS ")\n--\n\n"
 "Schedule a coroutine; returns the asyncio.Task.\n\n"
 "Keyword arguments (name, context, eager_start...) are those of the running\n"
 "Python's BaseEventLoop.create_task.  With a task factory, and in debug\n"

@@ -336,9 +336,7 @@ pipe_get_fileno(PyObject *op, void *Py_UNUSED(closure))
 static PyObject *
 pipe_get_conn_lost(PyObject *op, void *Py_UNUSED(closure))
 {
-    TwPipe *self = (TwPipe *)op;
-
-    return PyLong_FromLong(self->base.conn_lost + self->refused);
+    return PyLong_FromLong(((TwPipe *)op)->refused);
 }
 
 #define PIPE_COMMON_GETSET                                                    \

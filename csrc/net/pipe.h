@@ -26,7 +26,8 @@ typedef struct {
     bool messages;      /* writing: the same */
     int fileno;         /* the descriptor's number, kept after the end */
     int watch_fd;       /* ours: the duplicate that is watched; or -1 */
-    int refused;        /* writing: writes after the end */
+    int refused;        /* asyncio's _conn_lost: the write that failed, and
+                           those after the end */
     uint32_t chunk;     /* reading: what the pipe holds; 0: not known yet */
     uint32_t last_read; /* reading: bytes that the last read brought */
     bool eof_due;       /* reading: eof_received is to be called */

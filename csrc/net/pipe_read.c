@@ -313,10 +313,7 @@ read_pipe_meth_close(PyObject *op, PyObject *Py_UNUSED(unused))
         base->flags |= TW_F_CLOSING;
         return NULL;
     }
-    if (tw_transport_close(base) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_transport_meth_close(op, NULL);
 }
 
 static PyObject *

@@ -59,7 +59,11 @@ pipe_send(TwTransport *base, struct iovec *iov, int n)
                       : writev(base->fd, iov, n);
     } while (done < 0 && errno == EINTR);
     if (done < 0) {
-        return errno == EAGAIN ? 0 : -errno;
+        if (errno == EAGAIN) {
+            return 0;
+        }
+        ((TwPipe *)base)->refused++;
+        return -errno;
     }
     return done;
 }
@@ -92,8 +96,7 @@ pipe_write(TwPipe *self, PyObject *data, const Py_buffer *view)
         return 0;
     }
     if (self->base.conn_lost || pipe_is_shut(self)) {
-        return tw_transport_warn_lost(
-            &self->base, self->base.conn_lost + self->refused++, PIPE_LOST);
+        return tw_transport_warn_lost(&self->base, self->refused++, PIPE_LOST);
     }
     if (PyBytes_CheckExact(data)) {
         return tw_out_write((TwOut *)self, data);
@@ -227,10 +230,12 @@ write_pipe_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *
 write_pipe_meth_write_eof(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (pipe_write_eof((TwPipe *)op) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    TwTransport *base = (TwTransport *)op;
+    unsigned before = base->flags;
+
+    return pipe_write_eof((TwPipe *)op) < 0
+               ? NULL
+               : tw_transport_closed(base, before);
 }
 
 static PyObject *

@@ -120,9 +120,8 @@ tw_stream_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data)
         && !PyMemoryView_Check(data)) {
-        PyErr_Format(PyExc_TypeError,
-                     "data argument must be a bytes-like object, not '%.200s'",
-                     Py_TYPE(data)->tp_name);
+        tw_args_refuse(
+            "data argument must be a bytes-like object, not '%U'", data);
         return NULL;
     }
     if (write_check(self, "write") < 0) {

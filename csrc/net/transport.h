@@ -269,6 +269,10 @@ TW_MUSTCHECK tw_status tw_transport_add_marks(PyTypeObject *type,
 /* -- methods and attributes that all types share -------------------------- */
 /* Each type names these functions, or its own, in its table.  Whatever could
    show that bytes were held sends them first. */
+/* Behind a method that the program called with these flags: asyncio calls
+   connection_lost() by call_soon(), in the context of who closed.  An accepted
+   connection keeps its own, as asyncio's does from Python 3.15 on. */
+PyObject *tw_transport_closed(TwTransport *self, unsigned before);
 PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_abort(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_is_closing(PyObject *self, PyObject *unused);

@@ -208,12 +208,28 @@ const char tw_transport_doc_close[] = PyDoc_STR(
 "connection_lost(None) is called.  See library/asyncio-protocol.");
 
 PyObject *
-tw_transport_meth_close(PyObject *self, PyObject *unused)
+tw_transport_closed(TwTransport *self, unsigned before)
 {
-    if (tw_transport_close((TwTransport *)self) < 0) {
-        return NULL;
+    PyObject *context;
+
+    if (self->flags & ~before & TW_F_LOST_SCHEDULED && self->server == NULL) {
+        context = PyContext_CopyCurrent();
+        if (context == NULL) {
+            return NULL;
+        }
+        Py_XSETREF(self->context, context);
     }
     Py_RETURN_NONE;
+}
+
+PyObject *
+tw_transport_meth_close(PyObject *op, PyObject *unused)
+{
+    TwTransport *self = (TwTransport *)op;
+    unsigned before = self->flags;
+
+    return tw_transport_close(self) < 0 ? NULL
+                                        : tw_transport_closed(self, before);
 }
 
 const char tw_transport_doc_abort[] = PyDoc_STR(
@@ -224,21 +240,19 @@ const char tw_transport_doc_abort[] = PyDoc_STR(
 PyObject *
 tw_transport_meth_abort(PyObject *self, PyObject *unused)
 {
-    if (tw_hold_flush((TwTransport *)self) < 0
-        || tw_transport_force_close((TwTransport *)self, NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_transport_meth_force_close(self, NULL);
 }
 
 PyObject *
-tw_transport_meth_force_close(PyObject *self, PyObject *exc)
+tw_transport_meth_force_close(PyObject *op, PyObject *exc)
 {
-    if (tw_hold_flush((TwTransport *)self) < 0
-        || tw_transport_force_close((TwTransport *)self, exc) < 0) {
+    TwTransport *self = (TwTransport *)op;
+    unsigned before = self->flags;
+
+    if (tw_hold_flush(self) < 0 || tw_transport_force_close(self, exc) < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return tw_transport_closed(self, before);
 }
 
 const char tw_transport_doc_is_closing[] = PyDoc_STR(

@@ -45,6 +45,7 @@ tw_transport_report_call(TwTransport *self, const char *name)
 tw_status
 tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
 {
+    bool lost = name == self->loop->state->str.connection_lost;
     PyObject *exc, *args, *result = NULL;
 
     if (tw_call_must_leave()) {
@@ -54,7 +55,9 @@ tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
     args = arg ? PyTuple_Pack(1, arg) : PyTuple_New(0);
     if (args != NULL) {
         PyObject *argv[] = {(PyObject *)self->loop,
-                            self->protocol ? self->protocol : Py_None,
+                            lost             ? (PyObject *)self
+                            : self->protocol ? self->protocol
+                                             : Py_None,
                             name,
                             args,
                             exc,

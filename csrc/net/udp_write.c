@@ -2,6 +2,7 @@
    same callback (net/hold.h), or when the kernel takes more. */
 #include <errno.h>
 
+#include "base/args.h"
 #include "base/compat.h"
 #include "base/errno.h"
 #include "net/hold.h"
@@ -410,9 +411,8 @@ tw_udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data)
         && !PyMemoryView_Check(data)) {
-        PyErr_Format(PyExc_TypeError,
-                     "data argument must be a bytes-like object, not '%.200s'",
-                     Py_TYPE(data)->tp_name);
+        tw_args_refuse(
+            "data argument must be a bytes-like object, not '%U'", data);
         return NULL;
     }
     nothing = write_is_nothing(data);

@@ -306,9 +306,7 @@ tw_tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         status = tls_write_buffer(self, data);
     }
     else {
-        PyErr_Format(PyExc_TypeError,
-                     "data: expecting a bytes-like instance, got %.200s",
-                     Py_TYPE(data)->tp_name);
+        tw_args_refuse("data: expecting a bytes-like instance, got %U", data);
         return NULL;
     }
     if (status < 0) {

@@ -10,10 +10,12 @@ waits for each child, as asyncio's ThreadedChildWatcher does.  The environment
 variable ``TIDEWIRE_CHILD_WATCHER=thread`` asks for that.
 """
 
+import asyncio
 import itertools
 import os
 import sys
 import threading
+import types
 from asyncio import unix_events
 from asyncio.log import logger
 
@@ -34,6 +36,72 @@ class SubprocessTransport(
     """The transport of a child process: loop.subprocess_exec() and subprocess_shell()."""
 
     _as_by_thread = _ONE_MORE_TURN
+    _closed = True      # until __init__() has begun: __del__() asks for it
+
+    def __init__(self, *args, **kwargs):
+        try:
+            super().__init__(*args, **kwargs)
+        except BaseException:
+            if not self._closed and self._proc is not None:
+                # The child runs, and only this object knows of it.
+                self._end_unconnected()
+                _watch(self._loop, self)
+            self._closed = True
+            raise
+
+    # -- connecting the pipes ------------------------------------------------
+
+    # asyncio forgets three things when the spawning task or this one is
+    # cancelled, or a pipe cannot be connected: pipes that are connected after
+    # close(), pipes that are never connected, and that a task may be cancelled
+    # before its first step.  _wait() waits for all of them, and never returns.
+
+    def _connect_pipes(self, waiter):
+        coro = self._connect_or_end(waiter)
+        coro.send(None)     # into its `try`, where a cancellation ends
+        return coro
+
+    async def _connect_or_end(self, waiter):
+        try:
+            await _first_step()
+            await super()._connect_pipes(waiter)
+        except asyncio.CancelledError:
+            waiter.cancel()
+            raise
+        finally:
+            if not self._loop.is_closed():
+                if self._pending_calls is not None:
+                    self._end_unconnected()
+                elif self._closed:
+                    self._close_pipes()
+
+    def _end_unconnected(self):
+        # The program's protocol has not heard of a connection, and never will.
+        self._protocol = asyncio.SubprocessProtocol()
+        self._pending_calls = None
+        self._pipes = {fd: pipe for fd, pipe in self._pipes.items() if pipe is not None}
+        self.close()
+        self._close_pipes()     # those that were connected after close()
+        for fd, file in enumerate((self._proc.stdin, self._proc.stdout, self._proc.stderr)):
+            if file is not None and fd not in self._pipes:
+                file.close()
+        if not self._finished:
+            self._try_finish()
+
+    def _pipe_connection_lost(self, fd, exc):
+        if not self._finished:      # by _end_unconnected(): this pipe was not among _pipes
+            super()._pipe_connection_lost(fd, exc)
+
+    def _close_pipes(self):
+        for pipe in self._pipes.values():
+            pipe.pipe.close()
+
+    def close(self):
+        if not self._closed and self._loop is not None and self._loop.is_closed():
+            self._pipes = {}    # only an open loop can close them
+        super().close()
+
+    # -- signals -------------------------------------------------------------
 
     # A signal does not overtake what was written before.
 
@@ -49,6 +117,8 @@ class SubprocessTransport(
         _flush_held(self._loop)
         super().kill()
 
+    # -- the end of the child ------------------------------------------------
+
     def _child_ended(self, returncode):
         """Called from the loop, with the return code, or None if somebody else took it."""
         if returncode is None:
@@ -59,6 +129,11 @@ class SubprocessTransport(
             self._loop.call_soon(self._loop.call_soon, self._process_exited, returncode)
         else:
             self._loop.call_soon(self._process_exited, returncode)
+
+    def _kill_and_wait(self):
+        self.close()
+        self._proc.wait()
+        self._child_ended(None)
 
     def _code_taken_elsewhere(self):
         # Popen.wait() or poll(), in close() or in another thread, holds this
@@ -74,6 +149,11 @@ class SubprocessTransport(
                 " will report returncode 255", self._pid)
             return 255
         return returncode
+
+
+@types.coroutine
+def _first_step():
+    yield
 
 
 def _log_exit(loop, pid, returncode):
@@ -103,9 +183,14 @@ def _watch(loop, transport):
         if loop._watch_child(pid, transport._child_ended):
             return
     transport._as_by_thread = True
-    threading.Thread(
+    thread = threading.Thread(
         target=_wait_in_thread, args=(loop, pid, transport._child_ended),
-        name=f"tidewire-waitpid-{next(_thread_numbers)}", daemon=True).start()
+        name=f"tidewire-waitpid-{next(_thread_numbers)}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:    # no thread to be had
+        transport._kill_and_wait()
+        raise
 
 
 async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr,
@@ -116,10 +201,13 @@ async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout,
     transport = SubprocessTransport(
         self, protocol, args, shell, stdin, stdout, stderr, bufsize,
         waiter=waiter, extra=extra, **kwargs)
-    _watch(self, transport)
     try:
+        _watch(self, transport)
         await waiter
     except (SystemExit, KeyboardInterrupt):
+        raise
+    except GeneratorExit:
+        transport.close()
         raise
     except BaseException:
         transport.close()

@@ -283,9 +283,14 @@ def note_step(loop, call, seconds):
         note_duration(loop, make_handle(loop, *call), seconds)
 
 
-def report_step(loop, protocol, name, args, exc, context):
-    """connection_made() or connection_lost() raised: as a handle of its own."""
-    handle = make_handle(loop, protocol, name, *args, context=context)
+def report_step(loop, owner, name, args, exc, context):
+    """A protocol's method raised: as a handle of its own, by the name that asyncio's has.
+
+    Owner is the protocol, and the transport for connection_lost().
+    """
+    if name == 'connection_lost':
+        name = '_call_connection_lost'
+    handle = make_handle(loop, owner, name, *args, context=context)
     report_handle(handle, handle._callback, args, exc)
 
 

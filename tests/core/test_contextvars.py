@@ -1,6 +1,7 @@
 """Which context a callback runs in."""
 import asyncio
 import contextvars
+import os
 import weakref
 
 import pytest
@@ -31,6 +32,48 @@ def test_callers_context(loop, run, schedule):
     schedule(loop, lambda: seen.append(var.get()))
     run(asyncio.sleep(0.002))
     assert seen == ["one", "two"]
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+@pytest.mark.parametrize("kind", ["stream", "datagrams", "read pipe", "write pipe"])
+def test_connection_lost_in_the_closers_context(run, kind, how):
+    if (kind, how) == ("read pipe", "abort"):
+        pytest.skip("read pipes have no abort()")
+
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.made = var.get()
+
+        def connection_lost(self, exc):
+            lost.set_result(var.get())
+
+    async def main():
+        nonlocal lost
+        loop = asyncio.get_running_loop()
+        lost = loop.create_future()
+        var.set("maker")
+        if kind == "stream":
+            one, other = support.socketpair()
+            transport, protocol = await loop.create_connection(Protocol, sock=one)
+        elif kind == "datagrams":
+            transport, protocol = await loop.create_datagram_endpoint(
+                Protocol, local_addr=("127.0.0.1", 0))
+        else:
+            r, w = os.pipe()
+            ours, other = ((os.fdopen(r, "rb", 0), os.fdopen(w, "wb", 0))
+                           [::1 if kind == "read pipe" else -1])
+            connect = loop.connect_read_pipe if kind == "read pipe" else loop.connect_write_pipe
+            transport, protocol = await connect(Protocol, ours)
+        var.set("closer")
+        getattr(transport, how)()
+        var.set("later")
+        assert await lost == "closer"
+        assert protocol.made == "maker"
+        if kind != "datagrams":
+            other.close()
+
+    lost = None
+    run(main())
 
 
 @pytest.mark.parametrize("schedule", [

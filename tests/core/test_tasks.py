@@ -2,11 +2,23 @@
 import asyncio
 import contextvars
 import functools
+import inspect
 import sys
 
 import pytest
 
 variable = contextvars.ContextVar("variable", default="outer")
+
+
+def test_signature(loop):
+    mine = inspect.signature(loop.create_task)
+    theirs = inspect.signature(functools.partial(asyncio.BaseEventLoop.create_task, loop))
+    # In releases of 3.13 a **kwargs came: the headers of the build say which.
+    named = [{name: p.default for name, p in signature.parameters.items()
+              if p.kind is not p.VAR_KEYWORD} for signature in (mine, theirs)]
+    assert named[0] == named[1]
+    if sys.version_info[:2] != (3, 13):
+        assert mine == theirs
 
 
 class MyTask(asyncio.Task):

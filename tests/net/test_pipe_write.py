@@ -267,13 +267,29 @@ def test_writes_after_the_end(run, logs):
         two = await writer(w)
         two.transport.close()
         await two.saw("lost")
-        for _ in range(10):
+        for n in range(10):
+            assert two.transport._conn_lost == n
             two.transport.write(b"ignored")
         r.close()
 
     run(main())
-    texts = {record.getMessage() for record in logs.take()}
-    assert texts == {"pipe closed by peer or os.write(pipe, data) raised exception."}
+    texts = [record.getMessage() for record in logs.take()]
+    assert texts == ["pipe closed by peer or os.write(pipe, data) raised exception."] * 5
+
+
+def test_writes_after_one_that_failed(run, logs):
+    async def main():
+        r, w = files()
+        two = await writer(w)
+        r.close()
+        two.transport.write(b"broken")
+        for n in range(1, 11):
+            assert two.transport._conn_lost == n
+            two.transport.write(b"ignored")
+        await two.saw("lost")
+
+    run(main())
+    assert len(logs.take()) == 6
 
 
 @pytest.mark.tidewire    # asyncio calls connection_lost twice: AttributeError

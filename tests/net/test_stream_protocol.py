@@ -1,6 +1,8 @@
 """Stream transports and their protocols: pausing, switching, raising, letting go."""
+import array
 import asyncio
 import gc
+import os
 import socket
 import weakref
 
@@ -294,5 +296,58 @@ def test_socket_is_closed_after_connection_lost(run, kind):
         assert seen == [True, 0]
         assert ours.fileno() == -1
         peer.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["stream", "datagrams"])
+def test_name_of_a_type_that_is_no_data(run, kind):
+    async def main():
+        loop = asyncio.get_running_loop()
+        if kind == "stream":
+            transport, protocol, peer = await support.connected("unix")
+            send = transport.write
+        else:
+            transport, _ = await loop.create_datagram_endpoint(
+                asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+            send = transport.sendto
+        with pytest.raises(TypeError) as info:
+            send(array.array("b", b"abc"))
+        assert str(info.value) == "data argument must be a bytes-like object, not 'array'"
+        transport.close()
+        await support.turns()
+        if kind == "stream":
+            peer.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["stream", "datagrams", "read pipe", "write pipe"])
+def test_report_of_a_raising_connection_lost(run, errors, kind):
+    class Protocol(asyncio.Protocol):
+        def connection_lost(self, exc):
+            raise LookupError
+
+    async def main():
+        loop, peer = asyncio.get_running_loop(), None
+        if kind == "stream":
+            one, peer = support.socketpair()
+            transport, _ = await loop.create_connection(Protocol, sock=one)
+        elif kind == "datagrams":
+            transport, _ = await loop.create_datagram_endpoint(
+                Protocol, local_addr=("127.0.0.1", 0))
+        else:
+            r, w = os.pipe()
+            r, w = os.fdopen(r, "rb", 0), os.fdopen(w, "wb", 0)
+            ours, peer, connect = ((r, w, loop.connect_read_pipe) if kind == "read pipe"
+                                   else (w, r, loop.connect_write_pipe))
+            transport, _ = await connect(Protocol, ours)
+        transport.close()
+        await support.turns()
+        (context,) = errors.take()
+        assert "Transport._call_connection_lost(None)" in context["message"]
+        assert isinstance(context["exception"], LookupError)
+        if peer:
+            peer.close()
 
     run(main())

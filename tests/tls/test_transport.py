@@ -1,4 +1,5 @@
 """TLS transports from the program's side: data, flow control, callbacks, extra info."""
+import array
 import asyncio
 import gc
 import os
@@ -71,6 +72,8 @@ def test_write_refuses(run, bad):
         one, two = await tlskit.tls_pair()
         with pytest.raises(TypeError, match="data: expecting a bytes-like instance, got"):
             one.transport.write(bad)
+        with pytest.raises(TypeError, match="instance, got array$"):
+            one.transport.write(array.array("b", b"x"))
         one.transport.write(b"")
         one.transport.write(bytearray())
         one.transport.write(b"x")
