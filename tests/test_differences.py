@@ -7,6 +7,7 @@ import ast
 import asyncio
 import contextvars
 import copy
+import fractions
 import os
 import re
 import socket
@@ -321,6 +322,26 @@ def test_times_are_real_numbers(loop, when):
         loop.call_later(when, print)
 
 
+@pytest.mark.parametrize("call", [
+    lambda transport: transport.write(),
+    lambda transport: transport.write(b"x", 1),
+    lambda transport: transport.write(nonsense=1),
+    lambda transport: transport.close(1),
+    lambda transport: transport.close(nonsense=1),
+    lambda transport: transport.writelines(["text"]),
+    lambda transport: transport.set_write_buffer_limits("text"),
+    lambda transport: transport.set_write_buffer_limits(low=[1])])
+def test_texts_of_wrong_calls(run, call):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        with pytest.raises(TypeError):
+            call(transport)
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
 def test_debug_is_a_truth_value(loop):
     loop.set_debug("yes")
     assert loop.get_debug() is True
@@ -512,6 +533,14 @@ def test_handles(loop):
         with pytest.raises(AttributeError):
             setattr(timer, name, getattr(timer, name))
     handle.cancel()
+    timer.cancel()
+
+
+@pytest.mark.parametrize("when", [10**9, fractions.Fraction(2 * 10**9 + 1, 2), 1e9], ids=repr)
+def test_when_is_a_float(loop, when):
+    timer = loop.call_at(when, print)
+    assert type(timer.when()) is float
+    assert timer.when() == when
     timer.cancel()
 
 
