@@ -53,13 +53,15 @@ epoll_free(TwPoller *base, bool ours)
     PyMem_RawFree(self);
 }
 
-/* Only our set knows `fd`, and only while the number is the same file. */
+/* Only our set knows `fd`, and only while the number is the same file.  Where
+   it is, the kernel may lack memory. */
 static bool
 epoll_is_ours(const TwPoller *base, int fd)
 {
-    return epoll_control((const PollerEpoll *)base, EPOLL_CTL_MOD, fd,
-                         TW_EV_READ)
-           == 0;
+    tw_uverr err = epoll_control((const PollerEpoll *)base, EPOLL_CTL_MOD,
+                                 fd, TW_EV_READ);
+
+    return err == 0 || tw_poller_is_shortage(err);
 }
 
 /* The caller may be wrong about `had`: the kernel forgets a descriptor that

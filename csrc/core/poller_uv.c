@@ -236,7 +236,8 @@ uv_is_ours(const TwPoller *base, int fd)
     }
 #ifdef __linux__
     struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = fd}};
-    return epoll_ctl(uv_backend_fd(self->uv), EPOLL_CTL_MOD, fd, &ev) == 0;
+    return epoll_ctl(uv_backend_fd(self->uv), EPOLL_CTL_MOD, fd, &ev) == 0
+           || tw_poller_is_shortage(-errno);
 #else
     return fcntl(uv_backend_fd(self->uv), F_GETFD) >= 0;
 #endif
