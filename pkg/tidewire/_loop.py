@@ -198,13 +198,14 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         # is added.
         if not _is_main_thread():
             return      # signals are not for us
-        self._has_wakeup = True     # said first: a signal may come in between
+        self._has_wakeup = None     # perhaps: an exception may come in between
         try:
             previous = self._set_wakeup()
         except ValueError:
             self._has_wakeup = False
             return      # not the main interpreter
         if previous in (-1, self._signal_fd()) or self._signal_handlers:
+            self._has_wakeup = True
             return
         try:
             signal.set_wakeup_fd(previous)
@@ -213,13 +214,14 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._has_wakeup = False
 
     def _forget_wakeup(self):
-        if not self._has_wakeup:
+        if self._has_wakeup is False:
             return
         try:
             current = signal.set_wakeup_fd(-1)
-            self._signal_fd_is_kept = current != self._signal_fd()
-            if self._signal_fd_is_kept:
-                signal.set_wakeup_fd(current)   # the program's, or another loop's
+            if current != self._signal_fd():
+                # The program's, or another loop's.  Who set it has got our number.
+                self._signal_fd_is_kept = self._has_wakeup is True
+                signal.set_wakeup_fd(current)
         except (ValueError, OSError):
             pass
         self._has_wakeup = False

@@ -568,3 +568,20 @@ def test_signals_to_a_taken_wakeup_descriptor_are_not_handled_later(loop, run):
     loop.remove_signal_handler(signal.SIGUSR1)
     loop.remove_signal_handler(signal.SIGUSR2)
     assert seen == ["second"]
+
+
+@pytest.mark.tidewire
+def test_wakeup_descriptor_that_is_refused(make_loop, monkeypatch):
+    """It was never the program's, and is closed with the loop."""
+    def refuse(*args, **kwargs):
+        monkeypatch.undo()
+        raise OSError("refused")
+
+    make_loop().close()
+    before = os.listdir("/proc/self/fd")
+    loop = make_loop()
+    monkeypatch.setattr(signal, "set_wakeup_fd", refuse)
+    with pytest.raises(OSError, match="refused"):
+        loop.run_forever()
+    loop.close()
+    assert os.listdir("/proc/self/fd") == before
