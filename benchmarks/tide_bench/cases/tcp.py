@@ -2,10 +2,11 @@
 import asyncio
 import json
 import os
+import select
 import socket
 
 from .. import build
-from ..case import SIZES, SWEEP, server
+from ..case import SIZES, SWEEP, process, server
 
 
 class Echo(asyncio.Protocol):
@@ -211,6 +212,66 @@ FLAVOURS = {
     "streams": ("streams", streams, None),
     "sock": ("sock_recv + sock_sendall", sock_calls, None),
 }
+def receive_rounds(socks, size, told):
+    """A child's work: read from all; a byte to `told` whenever each got so much."""
+    poll, got = select.epoll(), 0
+    by_number = {sock.fileno(): sock for sock in socks}
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    while True:
+        for number, _ in poll.poll():
+            data = by_number[number].recv(65536)
+            if not data:
+                return
+            got += len(data)
+        if got >= size * len(socks):
+            got -= size * len(socks)
+            told.send(b"x")
+
+
+def socket_pairs(over, n):
+    if over == "unix":
+        return [socket.socketpair() for _ in range(n)]
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        return [(socket.create_connection(listener.getsockname()), listener.accept()[0])
+                for _ in range(n)]
+
+
+def broadcast(env):
+    """100 bytes to each connection in one callback; a child has the other ends."""
+    loop, size = env.loop, 100
+    socks = socket_pairs(env.args["over"], env.args["conns"])
+    told, tells = socket.socketpair()
+    if os.fork() == 0:
+        for ours, _ in socks:
+            ours.close()
+        told.close()
+        try:
+            receive_rounds([theirs for _, theirs in socks], size, tells)
+        finally:
+            os._exit(0)
+    tells.close()
+    told.setblocking(False)
+
+    async def connected():
+        made = []
+        for ours, theirs in socks:
+            theirs.close()
+            ours.setblocking(False)
+            made.append((await loop.connect_accepted_socket(asyncio.Protocol, ours))[0])
+        return made
+
+    transports = loop.run_until_complete(connected())
+    data = bytes(size)
+
+    async def batch(n):
+        for transport in transports:
+            transport.write(data)
+        await loop.sock_recv(told, 1)
+
+    return env.measure(batch, len(transports))
+
+
 OVER = {"tcp": "TCP", "unix": "Unix"}
 FLOORS = {"tcp": ("floor-echo", "tcp"), "unix": ("floor-echo", "unix", "PATH")}
 
@@ -294,3 +355,8 @@ server("unix/churn", "Unix connect, one message, close", protocol,
 for _size in ("1KiB", "100KiB"):
     server(f"tcp/relay/{_size}", f"TCP relay {_size}", relay,
            ("echo", "--size", SIZES[_size], "--conns", 10), target=1.0)
+for _over in OVER:
+    for _conns in (100, 1000, 8000):
+        process(f"{_over}/broadcast/{_conns}",
+                f"{OVER[_over]} 100 B to each of {_conns:,} connections in one callback", broadcast,
+                args={"over": _over, "conns": _conns}, unit="write", main=False)
