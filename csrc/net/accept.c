@@ -40,8 +40,8 @@ accept_is_exhaustion(int err)
     return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
 }
 
-/* asyncio tells of a connection that failed in debug mode only.  -1 leaves.
-   `protocol`: what the factory made, or NULL. */
+/* Report a failed connection, in debug mode only, as asyncio does.  -1: the
+   exception leaves the loop.  `protocol`: what the factory made, or NULL. */
 static tw_status
 accept_failed(TwAccept *self, PyObject *protocol)
 {
@@ -80,9 +80,9 @@ accept_plain(TwAccept *self, int fd, const TwAddr *peer)
     return status;
 }
 
-/* Does a task of asyncio's make the transport?  For TLS it waits for the
-   handshake.  Without TLS asyncio has one too: it matters to a program that
-   has a hand in tasks. */
+/* Must a task make the transport?  With TLS it waits for the handshake.
+   asyncio makes one without TLS, too, which a program sees if it replaces
+   create_task() or the task factory. */
 static bool
 accept_needs_task(TwAccept *self)
 {
@@ -124,7 +124,7 @@ accept_by_task(TwAccept *self, int fd, const TwAddr *peer)
     return 0;
 }
 
-/* Debug mode: asyncio tells of each connection before anything else. */
+/* In debug mode asyncio logs each connection before anything else. */
 static tw_status
 accept_log(TwAccept *self, int fd, const TwAddr *peer)
 {
@@ -174,8 +174,8 @@ accept_connection(TwAccept *self, int fd, const TwAddr *peer)
 
 /* -- the turn ------------------------------------------------------------- */
 
-/* No descriptor is left: tell, stop, try again after a while (asyncio's
-   ACCEPT_RETRY_DELAY). */
+/* No descriptor is free: report it, stop, and accept again after asyncio's
+   ACCEPT_RETRY_DELAY. */
 static tw_status
 accept_exhausted(TwAccept *self, int err)
 {
@@ -295,8 +295,8 @@ accept_on_ready(PyObject *op, unsigned events)
 
 /* -- serving -------------------------------------------------------------- */
 
-/* The one that listens on `sock`, borrowed, or NULL.  Not asked by its
-   number: the program may have closed it. */
+/* The TwAccept that listens on `sock`, borrowed, or NULL.  The number does
+   not find it: the program may have closed the socket. */
 static TwAccept *
 accept_of_sock(TwLoop *loop, PyObject *sock)
 {
@@ -343,7 +343,7 @@ accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
     return self;
 }
 
-/* As asyncio's add_reader(), it is known at once if it cannot be watched. */
+/* Raise at once if the poller refuses the socket, as asyncio does. */
 static tw_status
 accept_begin(TwAccept *self)
 {
@@ -433,7 +433,7 @@ tw_accept_loop_stop_serving(PyObject *op, PyObject *sock)
 
 /* -- the type ------------------------------------------------------------- */
 
-/* accept again after the pause of accept_exhausted. */
+/* Accept again after accept_exhausted() has stopped. */
 static PyObject *
 accept_meth_resume(PyObject *op, PyObject *unused)
 {

@@ -10,8 +10,8 @@
 
 /* -- what asyncio's classes must still be --------------------------------- */
 
-/* Does the class itself have exactly this method or property of that name?
-   `what` NULL: does it have none? */
+/* Does the class itself define `name` as exactly this method or property?
+   With `what` NULL: does it not define the name? */
 static bool
 class_has(PyTypeObject *type, PyObject *name, PyObject *what)
 {
@@ -234,10 +234,10 @@ tw_feeder_release(TwFeeder *r)
 
 /* -- feeding -------------------------------------------------------------- */
 
-/* Memory for `size` bytes in few steps, if it is much.  An empty buffer gets
-   another block, with room for as much as it had the last time: one that was
-   shrunk when it was emptied can be a mapping of its own for ever, to be paid
-   in page faults again each time.  More than that doubles it. */
+/* Make room for `size` bytes; many bytes grow the block in few steps.  An
+   empty buffer gets a new block, as large as the last one: a block that was
+   shrunk may stay a memory mapping of its own, which costs page faults each
+   time.  Beyond that size the block doubles. */
 static tw_status
 feeder_prepare(TwFeeder *r, Py_ssize_t size)
 {
@@ -255,7 +255,7 @@ feeder_prepare(TwFeeder *r, Py_ssize_t size)
         return -1;
     }
     if (peak > size && PyByteArray_Resize(r->buffer, peak) < 0) {
-        PyErr_Clear(); /* so much was only a wish */
+        PyErr_Clear(); /* best effort */
     }
     return 0;
 }
@@ -280,8 +280,8 @@ attr_set(PyObject *obj, PyObject *name, PyObject *value)
     return PyObject_SetAttr(obj, name, value); /* allow: plain */
 }
 
-/* The future was done already.  Cancelled: asyncio does not tell it then.
-   Otherwise set_result()'s error is feed_data()'s. */
+/* The future was already done.  If it was cancelled, asyncio does not set its
+   result.  Otherwise feed_data() raises what set_result() raised. */
 static tw_status
 feeder_not_woken(PyObject *name, PyObject *waiter)
 {
@@ -298,7 +298,7 @@ feeder_not_woken(PyObject *name, PyObject *waiter)
     return truth < 0 ? -1 : 0;
 }
 
-/* reader._wakeup_waiter() itself: the waiter is no Future of asyncio's. */
+/* The waiter is not asyncio's own Future: call reader._wakeup_waiter(). */
 static tw_status
 feeder_wake_other(TwFeeder *r)
 {
@@ -375,7 +375,8 @@ feeder_pause_transport(TwFeeder *r, PyObject *transport)
     return attr_set(r->reader, state->str._transport, Py_None);
 }
 
-/* Over twice the limit: transport.pause_reading(), if it can. */
+/* The buffer is over twice the limit: call transport.pause_reading(), if the
+   transport has it. */
 static tw_status
 feeder_pause(TwFeeder *r)
 {
@@ -393,8 +394,8 @@ feeder_pause(TwFeeder *r)
     return may;
 }
 
-/* The buffer has `size` bytes from now on: it gives room back, but keeps a
-   block that it will soon need. */
+/* Shrink the buffer to `size` bytes.  It frees memory, but keeps a block that
+   it will need soon. */
 static tw_status
 feeder_trim(TwFeeder *r, Py_ssize_t size)
 {

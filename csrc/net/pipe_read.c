@@ -20,7 +20,7 @@ pipe_is_reading(const TwPipe *self)
     return !(self->base.flags & (TW_F_READ_PAUSED | TW_F_CLOSING | TW_F_LOST));
 }
 
-/* Watch it, if reading is wanted.  Fails for lack of memory only. */
+/* Watch the pipe unless reading is paused.  Fails only without memory. */
 static tw_status
 pipe_watch_reading(TwPipe *self)
 {
@@ -85,7 +85,7 @@ pipe_read_direct(TwPipe *self, TwSpare *data, tw_uverr *n)
     return tw_spare_resize(data, (size_t)*n);
 }
 
-/* The same, through the loop's buffer. */
+/* The same, by way of the loop's buffer. */
 static tw_status
 pipe_read_copied(TwPipe *self, TwSpare *data, tw_uverr *n)
 {
@@ -99,7 +99,7 @@ pipe_read_copied(TwPipe *self, TwSpare *data, tw_uverr *n)
                    : tw_spare_copy(self->base.loop, buffer, (size_t)*n, data);
 }
 
-/* asyncio's _fatal_error of the reading side: EIO is how a terminal ends. */
+/* asyncio's _fatal_error for reading: a terminal that ends says EIO. */
 static tw_status
 pipe_read_fatal(TwPipe *self, tw_uverr err)
 {
@@ -124,7 +124,7 @@ pipe_read_fatal(TwPipe *self, tw_uverr err)
     return status;
 }
 
-/* The peer closed: eof_received, then connection_lost, in the queue. */
+/* The peer closed: schedule eof_received, then connection_lost. */
 static tw_status
 pipe_read_end(TwPipe *self)
 {
@@ -169,7 +169,7 @@ pipe_read_ready(TwPipe *self)
                               : pipe_read_copied(self, &data, &n);
 
     if (status < 0 && n > 0) {
-        /* No memory for what was read: data with a hole must not go on. */
+        /* No memory for what was read.  The data has a hole now: close. */
         return tw_transport_fatal(&self->base, PIPE_FATAL_READ);
     }
     if (status < 0) {
@@ -188,8 +188,9 @@ pipe_read_ready(TwPipe *self)
     return pipe_read_fatal(self, n);
 }
 
-/* The loop cannot watch it: closed by the program (EBADF), or a device that
-   has no poll (EPERM, and asyncio's transport stays open then, deaf). */
+/* The poller refuses the pipe.  EBADF: the program closed it.  EPERM: it is a
+   device that cannot be polled; asyncio's transport then stays open and
+   reads nothing. */
 static tw_status
 pipe_read_unwatchable(TwPipe *self)
 {

@@ -19,7 +19,7 @@ pipe_is_shut(const TwPipe *self)
     return self->base.flags & (TW_F_CLOSING | TW_F_LOST);
 }
 
-/* Watch for the peer's end, and for room if something waits. */
+/* Watch for the peer's end, and for room if bytes wait. */
 static tw_status
 pipe_watch_writing(TwTransport *base)
 {
@@ -168,8 +168,8 @@ const TwPipeKind tw_pipe_write_kind = {
     .writing = true,
 };
 
-/* close() and write_eof(): no more writes; connection_lost when everything
-   has left.  The peer's end is watched until then. */
+/* close() and write_eof(): refuse further writes, and call connection_lost
+   when all bytes are sent.  Until then the peer's end is watched. */
 static tw_status
 pipe_write_eof(TwPipe *self)
 {

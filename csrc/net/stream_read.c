@@ -185,10 +185,10 @@ stream_read_most(const TwStream *self)
     return self->sends ? READ_TO_SEND : READ_TO_KEEP;
 }
 
-/* Right into the memory that the program gets?  A Unix socket's peer is woken
-   by the read, when three quarters of what waits are taken: a program that
-   only keeps it would be done before the peer has sent more, and sleep; the
-   copy takes place in that time. */
+/* Read into the memory that the program gets?  Not on a Unix socket: its peer
+   wakes when three quarters of the waiting bytes are read.  A program that
+   only keeps the bytes would be done before the peer sends more, and sleep.
+   The copy uses that time. */
 static bool
 read_in_place(const TwStream *self)
 {
@@ -196,7 +196,7 @@ read_in_place(const TwStream *self)
            && (self->sends || self->base.flags & TW_F_INET);
 }
 
-/* About as much as came last; if that was all there was room for, more. */
+/* As much as the last read brought; more, if that filled its room. */
 static size_t
 read_expected(const TwStream *self, size_t most)
 {
@@ -223,7 +223,7 @@ read_split(int fd, char *p, size_t room, char *buffer, size_t most)
     return got < 0 ? -errno : got;
 }
 
-/* Much is coming: read right into a bytes object of about that size. */
+/* Many bytes are expected: read into a bytes object of about that size. */
 static tw_status
 read_large(TwStream *self, char *buffer)
 {
@@ -258,7 +258,7 @@ read_large(TwStream *self, char *buffer)
 
 /* -- asyncio's StreamReader ----------------------------------------------- */
 
-/* Much is coming: right into the reader's buffer. */
+/* Many bytes are expected: read into the StreamReader's buffer. */
 static tw_status
 read_large_to_reader(TwStream *self, TwFeeder *reader, char *buffer,
                      tw_uverr *got)
@@ -347,9 +347,8 @@ read_once(TwStream *self)
     return stream_deliver(self, &data);
 }
 
-/* What else is there is read at once only if asyncio, too, would go on with
-   this transport: when nothing that the callback did, and no timer, would
-   run before the next read. */
+/* Read more at once only where asyncio would also read this transport next:
+   when the callback scheduled nothing and no timer is due. */
 tw_status
 tw_stream_read(TwStream *self)
 {

@@ -48,8 +48,8 @@ userfd_wanted(const TwUserFd *self)
            | (self->slots[1].target ? TW_EV_WRITE : 0u) | self->spare;
 }
 
-/* Want nothing any more.  The objects go last: their end may run code of the
-   program's that watches the number again. */
+/* Stop watching.  The objects are released last: their destructors may run
+   code of the program that watches the number again. */
 static tw_status
 userfd_let_go(TwUserFd *self, bool now)
 {
@@ -87,7 +87,7 @@ userfd_is_registered(const TwUserFd *self)
     return self->slots[0].target != NULL || self->slots[1].target != NULL;
 }
 
-/* Leave a slot empty; what was in it, strong. */
+/* Empty the slot.  Returns what was in it: the caller owns it. */
 static PyObject *
 userfd_take(TwUserFdSlot *slot)
 {
@@ -95,7 +95,7 @@ userfd_take(TwUserFdSlot *slot)
     return TW_TAKE(slot->target);
 }
 
-/* asyncio cancels the Handle that it throws out. */
+/* asyncio cancels a Handle that it evicts. */
 static void
 userfd_drop(PyObject *target_steal, TwOnReady on_ready)
 {
@@ -107,7 +107,7 @@ userfd_drop(PyObject *target_steal, TwOnReady on_ready)
 
 /* -- readiness ------------------------------------------------------------ */
 
-/* asyncio raised it in add_reader(). */
+/* asyncio raises this error in add_reader() itself. */
 static tw_status
 userfd_report_refused(TwLoop *loop, int err)
 {
@@ -117,9 +117,9 @@ userfd_report_refused(TwLoop *loop, int err)
         NULL, NULL);
 }
 
-/* The number belongs to a transport (refused == 0), to something that cannot
-   be watched, or to nobody: then asyncio's selector, which was told at once,
-   still has it, and the kernel has forgotten it without a word. */
+/* A transport took the number (refused == 0), or the poller refused it.  With
+   EBADF the descriptor was closed: asyncio's selector keeps its key then, as
+   the kernel forgets a closed descriptor silently. */
 static tw_status
 userfd_gone(TwUserFd *self)
 {
@@ -199,7 +199,7 @@ userfd_on_ready(PyObject *op, unsigned events)
     return 0;
 }
 
-/* The tasks that the last operation woke have run. */
+/* The tasks that the last operation woke have run: stop if no other began. */
 static tw_status
 userfd_step(PyObject *op)
 {
@@ -217,7 +217,7 @@ static const TwStepOps userfd_step_ops = {userfd_step};
 
 /* -- life ----------------------------------------------------------------- */
 
-/* A transport wants the number: whatever is here is of the past. */
+/* A transport takes the number: what is watched here is stale. */
 static bool
 userfd_is_stale(PyObject *op)
 {

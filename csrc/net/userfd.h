@@ -3,8 +3,8 @@
 
    Every such descriptor has one TwUserFd with two slots, for reading and for
    writing, as an asyncio selector key has.  A slot holds a Handle, or any
-   object and a function that is called when the descriptor is ready; whoever
-   takes a slot throws the one before out.
+   object and a function that is called when the descriptor is ready.  Setting
+   a slot evicts what was in it.
 
    Between two operations on one socket the watcher stays armed: an operation
    that ends with tw_userfd_done() leaves its slot empty, and what was queued
@@ -29,15 +29,15 @@
 TW_MUSTCHECK tw_status tw_userfd_check_fd(TwLoop *loop, int fd,
                                           PyObject *shown);
 
-/* Have on_ready(target, events) called while `fd` is ready for `which` (one
-   of TW_EV_READ, TW_EV_WRITE), until it is unset.  Target and key are
+/* Call on_ready(target, events) while `fd` is ready for `which` (TW_EV_READ
+   or TW_EV_WRITE), until the slot is emptied.  Target and key are
    borrowed and kept strong.  -1: loop closed, or no such descriptor. */
 TW_MUSTCHECK tw_status tw_userfd_set(TwLoop *loop, int fd, unsigned which,
                                      PyObject *key, PyObject *target,
                                      TwOnReady on_ready);
 
-/* Empty the slot, if it holds `only_if` (NULL: anything), and tell epoll at
-   once: the descriptor may be closed next.  Was there something in it? */
+/* Empty the slot, if it holds `only_if` (NULL: anything), and update the
+   poller at once: the descriptor may be closed next.  True: it was full. */
 bool tw_userfd_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
 
 /* The same, called from on_ready by a target that got what it waited for:

@@ -167,8 +167,8 @@ tw_lookups_open(TwLookups **result, int wake_to)
     return 0;
 }
 
-/* Unlocks.  Nobody comes any more once the loop has left, and the last thread
-   has ended. */
+/* Unlocks.  Frees the pool if the loop has left it and the last thread has
+   ended: nobody else can reach it then. */
 static void
 lookups_unlock(TwLookups *pool)
 {
@@ -197,7 +197,7 @@ lookups_unqueue_lock_held(TwLookups *pool, TwLookup *lookup)
 
 /* -- the threads ---------------------------------------------------------- */
 
-/* With the lock: wait for work.  false: there was none for long. */
+/* Called with the lock: wait for work.  False: none came in time. */
 static bool
 thread_wait_lock_held(TwLookups *pool)
 {
@@ -212,7 +212,7 @@ thread_wait_lock_held(TwLookups *pool)
     return err == 0;
 }
 
-/* With the lock: the next of the queue, or NULL: end. */
+/* Called with the lock: the next lookup, or NULL: the thread ends. */
 static TwLookup *
 thread_next_lock_held(TwLookups *pool)
 {
@@ -230,8 +230,8 @@ thread_next_lock_held(TwLookups *pool)
     return lookup;
 }
 
-/* With the lock, which is given away to tell the loop: it would have to wait
-   for it at once. */
+/* Called with the lock, which is released while the loop is woken: the loop
+   wants it at once. */
 static void
 thread_done_lock_held(TwLookups *pool, TwLookup *lookup)
 {
@@ -253,8 +253,8 @@ thread_done_lock_held(TwLookups *pool, TwLookup *lookup)
     }
 }
 
-/* Signals are for the threads of the program, but not those that are errors
-   of this one. */
+/* Block the signals, which are for the program's threads, except those that
+   an error in this thread raises. */
 static void
 thread_block_signals(void)
 {
@@ -289,8 +289,8 @@ thread_main(void *arg)
 
 /* -- asking --------------------------------------------------------------- */
 
-/* The thread that was counted is not to be had.  false: there is no other
-   one, and nobody will see to the lookup. */
+/* The thread that was counted cannot be started.  False: there is no other
+   thread for the lookup. */
 static bool
 lookups_no_thread(TwLookups *pool, TwLookup *lookup)
 {

@@ -56,10 +56,10 @@ void tw_lookup_free(TwLookup *lookup);
    something to take.  0 or a negative errno. */
 TW_MUSTCHECK tw_uverr tw_lookups_open(TwLookups **pool, int wake_to);
 
-/* Queue a lookup.  false: no thread can be had; it stays the caller's. */
+/* Queue a lookup.  False: no thread can be started; it stays the caller's. */
 TW_MUSTCHECK bool tw_lookups_ask(TwLookups *pool, TwLookup *lookup);
 
-/* true: it had not begun, and is the caller's again. */
+/* True: it had not begun, and the caller owns it again. */
 TW_MUSTCHECK bool tw_lookups_withdraw(TwLookups *pool, TwLookup *lookup);
 
 /* All that are done, the oldest first, linked by `next`. */

@@ -11,7 +11,7 @@
 #include "ops/dns.h"
 #include "ops/lookup.h"
 
-/* Longer names are for the socket module to refuse. */
+/* The socket module refuses longer names. */
 #define RESOLVER_MAX_HOST 255
 #define RESOLVER_MAX_LABEL 63
 #define RESOLVER_MAX_SERVICE 63
@@ -23,7 +23,7 @@ typedef struct {
     TwLookups *pool;    /* ours or NULL: see lookup.h */
     TwLookup *asked;    /* all that have a future, the oldest first... */
     TwLookup *newest;   /* ...and the last of them */
-    TwLookup *answers;  /* those of them that are done, but not told */
+    TwLookup *answers;  /* those that are done and not yet reported */
 } TwResolver;
 
 /* -- open ----------------------------------------------------------------- */
@@ -43,8 +43,8 @@ resolver_open(TwResolver *self)
     return 0;
 }
 
-/* The loop's resolver, borrowed; or NULL: descriptors or memory are scarce,
-   let the executor see to it.  No exception. */
+/* The loop's resolver, borrowed; or NULL, without an exception: descriptors
+   or memory are short, use the executor. */
 static TwResolver *
 resolver_of(TwLoop *loop)
 {
@@ -88,7 +88,7 @@ resolver_unlink(TwResolver *self, TwLookup *lookup)
     *(lookup->newer ? &lookup->newer->older : &self->newest) = lookup->older;
 }
 
-/* Send it off: its future, or None if no thread is to be had. */
+/* Queue it.  Its future, or None if no thread can be started. */
 static PyObject *
 resolver_ask_steal(TwResolver *self, TwLookup *lookup)
 {

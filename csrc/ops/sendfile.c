@@ -16,10 +16,10 @@
 #include "net/stream.h"
 #include "ops/sock_io.h"
 
-/* As asyncio: what one call may be asked to send. */
+/* The most that one call sends, as in asyncio. */
 #define FILE_MOST (1LL << 62)
 
-/* The file's position follows what was sent, once, at the end. */
+/* Set the file's position once, at the end. */
 static void
 file_move(TwSockOp *op)
 {
@@ -148,7 +148,7 @@ file_fini(TwSockOp *op)
     file_move(op);
 }
 
-/* A stream that goes away tells its empty waiter: that is our future now. */
+/* A stream that closes resolves its empty waiter, which is our future. */
 static void
 file_waits(TwSockOp *op)
 {

@@ -8,7 +8,7 @@
 #include "core/call.h"
 #include "core/watcher.h"
 
-/* Up to here a result is allocated before anything is read. */
+/* A result of up to this size is allocated before the read. */
 #define SOCK_SMALL 512
 
 /* -- tools ---------------------------------------------------------------- */
@@ -154,7 +154,7 @@ io_recv(TwSockOp *op, PyObject **result)
         return io_method_args(op, TW_SOCK_NAME(op, recv), result);
     }
     fd = tw_sock_op_fileno(op);
-    /* Where reads fill what was asked for, the copy would cost more. */
+    /* Where reads fill the size asked for, copying would cost more. */
     if (n <= SOCK_SMALL || n > TW_READ_BUFFER_SIZE
         || op->loop->sock_hint >= (size_t)n / 2) {
         return io_recv_fresh(op, fd, n, result);
@@ -193,8 +193,8 @@ io_get_buffer(TwSockOp *op, Py_buffer *view, Py_ssize_t least)
     return TW_TRY_DONE;
 }
 
-/* The buffer is held only while the kernel writes to it, as asyncio's.  An
-   empty one is for the method, which asks nobody. */
+/* The buffer is exported only while the kernel writes to it, as in asyncio.
+   The object's method handles an empty one, without a system call. */
 static TwTry
 io_recv_into(TwSockOp *op, PyObject **result)
 {
@@ -239,7 +239,7 @@ tw_sock_io_knows(int family)
     return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
 }
 
-/* Asked before the datagram is taken.  -1 with an exception. */
+/* Known before the datagram is read.  -1 with an exception. */
 static int
 io_knows_family(TwSockOp *op)
 {

@@ -32,7 +32,7 @@ tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
     return op;
 }
 
-/* Give the poll slot back, if it is still ours. */
+/* Empty the descriptor's slot, if it still holds this operation. */
 static void
 op_leave_slot(TwSockOp *op)
 {
@@ -72,7 +72,7 @@ tw_sock_op_finish(TwSockOp *op)
     }
 }
 
-/* The same with an exception set, which stays. */
+/* The same; an exception that is set stays set. */
 static void
 op_fail(TwSockOp *op)
 {
@@ -107,8 +107,8 @@ tw_sock_op_fileno(TwSockOp *op)
 
 static tw_status op_on_ready(PyObject *self, unsigned events);
 
-/* Take the poll slot and make the future: what send() yields (borrowed), or
-   NULL with an exception. */
+/* Set the descriptor's slot and make the future, which send() yields.  The
+   future is borrowed; NULL with an exception. */
 static PyObject *
 op_wait(TwSockOp *op)
 {
@@ -176,7 +176,7 @@ op_try_again(TwSockOp *op, unsigned events, PyObject **result)
     return op->kind->again(op, result);
 }
 
-/* It succeeded: the future (not done yet) gets the value, too. */
+/* The try succeeded: set the future's result, too.  It was not done. */
 static tw_status
 op_resolve(TwSockOp *op, PyObject *value_steal)
 {
@@ -194,7 +194,7 @@ op_resolve(TwSockOp *op, PyObject *value_steal)
     return 0;
 }
 
-/* The try failed: the future gets what is set. */
+/* The try failed: set the exception in the future. */
 static tw_status
 op_reject(TwSockOp *op)
 {
@@ -268,8 +268,8 @@ op_turn(TwSockOp *op, unsigned events)
     return status;
 }
 
-/* Not `running`: the coroutine is suspended, and may be closed by whatever
-   the try calls.  What the try works with stays until it is over. */
+/* `running` is not set: the coroutine is suspended, and code that the try
+   calls may close it.  What the try uses stays valid until it ends. */
 static tw_status
 op_on_ready(PyObject *self, unsigned events)
 {
@@ -310,7 +310,7 @@ op_check(TwSockOp *op)
 static PySendResult op_drive_inner(TwSockOp *op, PyObject *arg,
                                    PyObject **result);
 
-/* What a try means for the one who awaits. */
+/* Turn the result of a try into the result of send(). */
 static PySendResult
 op_after_try(TwSockOp *op, TwTry got, PyObject **result)
 {
@@ -376,7 +376,7 @@ op_begin(TwSockOp *op, PyObject **result)
     return op_after_try(op, op->kind->begin(op, result), result);
 }
 
-/* Woken: the future's result is ours. */
+/* The future is done: return its result. */
 static PySendResult
 op_resume(TwSockOp *op, PyObject **result)
 {
@@ -483,8 +483,8 @@ op_set_thrown(PyObject *const *args, Py_ssize_t n)
     PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(tb));
 }
 
-/* Is the exception that is set a StopIteration?  Then it is taken, and its
-   value given. */
+/* If the exception that is set is a StopIteration: clear it and return its
+   value. */
 static bool
 op_take_stop(PyObject **value)
 {
@@ -505,7 +505,7 @@ op_take_stop(PyObject **value)
     return true;
 }
 
-/* The inner coroutine gets it; its StopIteration is its value. */
+/* Pass it to the inner coroutine, whose StopIteration carries the value. */
 static PySendResult
 op_throw_inner(TwSockOp *op, PyObject *const *args, Py_ssize_t n,
                PyObject **result)

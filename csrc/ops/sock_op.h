@@ -2,9 +2,9 @@
 
    asyncio's are coroutines, so this is one too (collections.abc.Coroutine):
    nothing happens before the first send(), which makes asyncio's checks and
-   tries the system call.  If that would block, the operation takes its place
-   in the poll slot of the descriptor (net/userfd.h), makes a future and yields
-   it, as `await future` would.  When the descriptor is ready the turn tries
+   tries the system call.  If that would block, the operation enters the slot
+   of the descriptor (net/userfd.h), makes a future and yields it, as `await
+   future` would.  When the descriptor is ready the turn tries
    again and resolves the future: so cancel, close and completion come in the
    order that asyncio's reader callback gives them.
 
@@ -14,7 +14,7 @@
    in which it was closed.
 
    Ownership.  The operation owns loop, socket, arguments and future.  While
-   it waits the poll slot owns the operation, and the future's callbacks own
+   it waits the slot owns the operation, and the future's callbacks own
    the task, as the Handle in asyncio's selector does. */
 #pragma once
 
@@ -22,8 +22,8 @@
 
 typedef struct TwSockOp TwSockOp;
 
-/* What one try gave.  Every try leaves the result (strong) in *result for
-   TW_TRY_DONE only, and an exception set for TW_TRY_ERROR only. */
+/* The outcome of one try.  TW_TRY_DONE alone leaves a result (strong) in
+   *result, and TW_TRY_ERROR alone an exception set. */
 typedef enum {
     TW_TRY_ERROR = -1,
     TW_TRY_AGAIN = 0, /* would block: wait for kind->event */
@@ -83,7 +83,7 @@ struct TwSockOp {
     bool running;           /* send() is on a stack */
     bool in_turn;           /* a later try is: what we hold stays */
     bool plain;             /* sock is exactly a socket.socket */
-    bool placed;            /* the poll slot is ours, as far as we know */
+    bool placed;            /* the slot holds us, as far as we know */
 };
 
 /* A new operation.  The arguments are borrowed (a1, a2 may be NULL). */
@@ -108,14 +108,14 @@ int tw_sock_op_fileno(TwSockOp *op);
 PySendResult tw_sock_op_send(PyObject *self, PyObject *arg,
                              PyObject **result);
 
-/* throw(type[, value[, traceback]]): give up what we wait for. */
+/* throw(type[, value[, traceback]]): stop waiting. */
 PySendResult tw_sock_op_throw(PyObject *self, PyObject *const *args,
                               Py_ssize_t n, PyObject **result);
 
 /* close(): the same without an exception. */
 TW_MUSTCHECK tw_status tw_sock_op_close(PyObject *self);
 
-/* The last state: leave the poll slot, release everything but the loop (in a
-   later try: after it).  Idempotent.  The caller holds a reference of its
-   own. */
+/* Enter the last state: empty the slot and release everything but the loop
+   (within a later try: after it).  Idempotent.  The caller holds its own
+   reference. */
 void tw_sock_op_finish(TwSockOp *op);
