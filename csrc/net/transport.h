@@ -223,10 +223,12 @@ TW_MUSTCHECK tw_status tw_transport_limits(PyObject *const given[2],
 
 /* -- extra info ----------------------------------------------------------- */
 
-/* Keep the addresses: `peer` NULL asks getpeername(2); `local` NULL asks
-   getsockname(2). */
+/* Keep the addresses: our own, and `peer` (NULL: ask getpeername(2)). */
 TW_MUSTCHECK tw_status tw_transport_keep_addrs(TwTransport *self,
                                                const TwAddr *peer);
+
+/* The Python form of one of them; None if the system does not say. */
+PyObject *tw_transport_addr(TwTransport *self, bool peer);
 
 /* What stands in the extra dict: a new reference; NULL without an exception
    if nothing does. */

@@ -1,0 +1,123 @@
+/* The marks of write flow control, and the methods that show and set them. */
+#include "net/hold.h"
+#include "net/transport.h"
+
+const char tw_transport_doc_get_write_buffer_size[] = PyDoc_STR(
+"get_write_buffer_size($self, /)\n--\n\n"
+"Bytes that wait to be sent.  See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    if (tw_hold_flush(self) < 0) {
+        return NULL;
+    }
+    return PyLong_FromSize_t(self->ops->buffer_size(self));
+}
+
+const char tw_transport_doc_get_write_buffer_limits[] = PyDoc_STR(
+"get_write_buffer_limits($self, /)\n--\n\n"
+"(low, high): the marks of write flow control, in bytes.\n\n"
+"See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_get_write_buffer_limits(PyObject *op, PyObject *unused)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    return Py_BuildValue("(nn)", (Py_ssize_t)self->low,
+                         (Py_ssize_t)self->high);
+}
+
+const char tw_transport_doc_set_write_buffer_limits[] = PyDoc_STR(
+"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
+"Set the marks of write flow control, in bytes.  With low alone high is\n"
+"4*low, with high alone low is high//4.  ValueError unless\n"
+"high >= low >= 0.  See library/asyncio-protocol.");
+
+/* A number of bytes; one that is too large for C is as good as no limit. */
+static tw_status
+limit_from_python(PyObject *obj, Py_ssize_t *out)
+{
+    PyObject *number;
+    int overflow;
+
+    if (!PyNumber_Check(obj)) {
+        PyErr_Format(PyExc_TypeError,
+                     "'>=' not supported between instances of '%.200s' and "
+                     "'int'",
+                     Py_TYPE(obj)->tp_name);
+        return -1;
+    }
+    number = PyNumber_Long(obj);
+    if (number == NULL) {
+        return -1;
+    }
+    *out = (Py_ssize_t)PyLong_AsLongLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    if (overflow) {
+        *out = overflow > 0 ? PY_SSIZE_T_MAX : -1;
+    }
+    return *out == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+tw_status
+tw_transport_limits(PyObject *const given[2], Py_ssize_t dflt, size_t *high,
+                    size_t *low)
+{
+    bool has_high = given[0] != NULL && given[0] != Py_None;
+    bool has_low = given[1] != NULL && given[1] != Py_None;
+    Py_ssize_t most = 0, least = 0;
+
+    if ((has_high && limit_from_python(given[0], &most) < 0)
+        || (has_low && limit_from_python(given[1], &least) < 0)) {
+        return -1;
+    }
+    if (!has_high) {
+        most = !has_low                     ? dflt
+               : least > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX
+               : least < PY_SSIZE_T_MIN / 4 ? PY_SSIZE_T_MIN
+                                            : 4 * least;
+    }
+    if (!has_low) {
+        least = most >> 2; /* rounded down, as // does */
+    }
+    if (!(most >= least && least >= 0)) {
+        PyErr_Format(PyExc_ValueError,
+                     "high (%zd) must be >= low (%zd) must be >= 0", most,
+                     least);
+        return -1;
+    }
+    *high = (size_t)most;
+    *low = (size_t)least;
+    return 0;
+}
+
+PyObject *
+tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
+                                          Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"high", "low"};
+    static const TwArgs spec = {"set_write_buffer_limits", names, 0, 2};
+    TwTransport *self = (TwTransport *)op;
+    PyObject *given[2];
+    size_t high, low;
+
+    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
+        return NULL;
+    }
+    if (tw_transport_limits(given, 64 * 1024, &high, &low) < 0) {
+        return NULL;
+    }
+    if (tw_hold_flush(self) < 0) {
+        return NULL;
+    }
+    self->high = high;
+    self->low = low;
+    if (tw_transport_maybe_pause(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
