@@ -11,8 +11,6 @@ import fractions
 import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -419,30 +417,6 @@ def test_writelines_of_what_is_false(run, line):
 def test_private_attributes_of_the_loop(loop, name):
     with pytest.raises(AttributeError):
         getattr(loop, name)
-
-
-NESTED = """
-import asyncio, importlib, tidewire
-nest = importlib.import_module({module!r})
-loop = tidewire.new_event_loop()
-before = dict(vars(tidewire.Loop))
-try:
-    nest.apply(loop)
-except ValueError as exc:
-    print(type(exc).__name__)
-assert dict(vars(tidewire.Loop)) == before
-assert not hasattr(loop, "_nest_patched")
-print(loop.run_until_complete(asyncio.sleep(0, "runs")))
-loop.close()
-"""
-
-
-@pytest.mark.parametrize("module", ["nest_asyncio", "nest_asyncio2"])
-def test_nest_asyncio_is_refused(module):
-    pytest.importorskip(module)
-    done = subprocess.run([sys.executable, "-c", NESTED.format(module=module)],
-                          capture_output=True, text=True)
-    assert done.stdout.split() == ["ValueError", "runs"], done.stderr
 
 
 def test_nodelay_of_accepted_connections(run):

@@ -29,12 +29,24 @@ future_make_keywords(TwLoop *loop)
     return 0;
 }
 
+/* nest_asyncio puts classes written in Python in the place of asyncio's. */
+static PyObject *
+future_new_by_asyncio(TwLoop *loop)
+{
+    PyObject *argv[] = {loop->state->base_loop_type, (PyObject *)loop};
+
+    return tw_call_plain_method(loop->state->str.create_future, argv, 2);
+}
+
 static PyObject *
 future_new(TwLoop *loop)
 {
     PyObject *argv[] = {(PyObject *)loop};
     PyObject *kwargs, *future;
 
+    if (TW_UNLIKELY(loop->nests)) {
+        return future_new_by_asyncio(loop);
+    }
     if (TW_UNLIKELY(loop->future_kwargs == NULL) && !loop->closed
         && future_make_keywords(loop) < 0) {
         return NULL;
@@ -141,7 +153,7 @@ tw_loop_meth_create_task(PyObject *self, PyObject *const *args,
     TwLoop *loop = (TwLoop *)self;
 
     if (kwnames != NULL || nargs != 1 || loop->task_factory != NULL
-        || loop->debug || loop->closed) {
+        || loop->debug || loop->closed || loop->nests) {
         return task_create_by_asyncio(loop, args, nargs, kwnames);
     }
     PyObject *argv[] = {args[0], self};

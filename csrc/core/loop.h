@@ -71,11 +71,13 @@ struct TwLoop {
     bool cork_off;          /* no write is held (a switch for users) */
     bool forked;            /* ran in the parent process: only close() */
     bool select_patched;    /* wait by poll_wait_patched() */
+    bool nests;             /* it may run inside its own run: core/nest.h */
     unsigned overridden;    /* methods that the program has replaced, as of */
     unsigned overridden_version; /* this class version: core/overrides.h */
     int depth;              /* > 0: inside a callback of this loop */
     unsigned long owner;    /* thread that runs it (valid while running) */
 
+    TwRing *aside;          /* or NULL: core/nest.h */
     TwRing ready;           /* Handle, TimerHandle or a transport's step */
     TwHeap timers;
     /* See handle.c.  free_max is 0 from the end of the loop on. */

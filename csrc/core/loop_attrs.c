@@ -66,6 +66,7 @@ PyGetSetDef tw_loop_getset[] = {
     {"_select_patched", attr_get_bool, attr_set_bool, NULL,
      AT(select_patched)},
     {"_signal_fd_is_kept", attr_get_bool, attr_set_bool, NULL, AT(wake_kept)},
+    {"_nests", attr_get_bool, attr_set_bool, NULL, AT(nests)},
     {"_thread_id", attr_get_object, attr_set_object, NULL, AT(thread_id)},
     {"_task_factory", attr_get_object, attr_set_object, NULL,
      AT(task_factory)},

@@ -77,7 +77,7 @@ run_not_running(TwLoop *loop)
 }
 
 PyObject *
-tw_loop_meth_run_turns(PyObject *self, PyObject *unused)
+tw_loop_meth_run_turns(PyObject *self, PyObject *future)
 {
     TwLoop *loop = (TwLoop *)self;
     const char *refusal =
@@ -92,7 +92,7 @@ tw_loop_meth_run_turns(PyObject *self, PyObject *unused)
         PyErr_SetString(PyExc_RuntimeError, refusal);
         return NULL;
     }
-    tw_status status = tw_turn_run(loop);
+    tw_status status = tw_turn_run(loop, future);
     run_not_running(loop);
     if (status < 0) {
         return NULL;

@@ -19,7 +19,7 @@ PyObject *tw_loop_meth_stats(PyObject *self, PyObject *unused);
 extern const char tw_loop_doc_stats[];
 
 /* core/loop_run.c */
-PyObject *tw_loop_meth_run_turns(PyObject *self, PyObject *unused);
+PyObject *tw_loop_meth_run_turns(PyObject *self, PyObject *future);
 PyObject *tw_loop_meth_shut(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_flush_held(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_after_fork(PyObject *self, PyObject *unused);
@@ -27,6 +27,9 @@ PyObject *tw_loop_meth_stop(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_is_running(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_is_closed(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_get_debug(PyObject *self, PyObject *unused);
+
+/* core/nest.c */
+PyObject *tw_loop_meth_run_nested(PyObject *self, PyObject *future);
 
 /* core/loop_sched.c */
 PyObject *tw_loop_meth_time(PyObject *self, PyObject *unused);

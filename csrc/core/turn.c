@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "core/debug.h"
 #include "core/handle.h"
+#include "core/nest.h"
 #include "core/watcher.h"
 
 /* Reading the clock costs as much as a small callback.  While no descriptor is
@@ -159,7 +160,29 @@ turn_track_queued(TwLoop *loop)
 }
 
 tw_status
-tw_turn_run(TwLoop *loop)
+tw_turn_once(TwLoop *loop)
+{
+    loop->stats.turns++;
+    if (tw_turn_poll(loop) < 0 || tw_nest_put_aside(loop) < 0) {
+        return -1;
+    }
+    return turn_run_generation(loop);
+}
+
+static tw_status
+turn_run_to_stop(TwLoop *loop)
+{
+    tw_status status;
+
+    do {
+        loop->stats.turns++;
+        status = tw_turn_poll(loop) < 0 ? -1 : turn_run_generations(loop);
+    } while (status == 0 && !loop->stopping);
+    return status;
+}
+
+tw_status
+tw_turn_run(TwLoop *loop, PyObject *future)
 {
     tw_status status;
 
@@ -168,10 +191,8 @@ tw_turn_run(TwLoop *loop)
     loop->chain = TW_CHAIN_NONE;
     tw_gil_note_wait(&loop->gil, tw_now_ns());
     loop->stats.run_start = (double)loop->gil.last_release / 1e9;
-    do {
-        loop->stats.turns++;
-        status = tw_turn_poll(loop) < 0 ? -1 : turn_run_generations(loop);
-    } while (status == 0 && !loop->stopping);
+    status = future == Py_None ? turn_run_to_stop(loop)
+                               : tw_nest_run(loop, future);
     loop->running = false;
     turn_track_queued(loop);
     loop->stats.running +=

@@ -5,8 +5,12 @@
 
 #define TW_CHAIN_NONE ((TwChain){0, UINT64_MAX})
 
-/* Run turns until stop() or an exception that leaves the loop. */
-TW_MUSTCHECK tw_status tw_turn_run(TwLoop *loop);
+/* Run turns until stop() or an exception that leaves the loop; or, if `future`
+   is not None, until it is done. */
+TW_MUSTCHECK tw_status tw_turn_run(TwLoop *loop, PyObject *future);
+
+/* A poll and one generation. */
+TW_MUSTCHECK tw_status tw_turn_once(TwLoop *loop);
 
 /* Poll, or wait for work; fill loop->due.  Other threads may run meanwhile. */
 TW_MUSTCHECK tw_status tw_turn_poll(TwLoop *loop);

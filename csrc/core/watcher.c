@@ -443,28 +443,8 @@ tw_watcher_apply_changes(TwLoop *loop)
     changed->count = kept;
 }
 
-void
-tw_watcher_take(TwLoop *loop, int n)
-{
-    const TwReady *ready = loop->poller->ready;
-    bool ghosts = false;
-
-    for (int i = 0; i < n; i++) {
-        TwWatcher *w = tw_watcher_of_fd(loop, ready[i].fd);
-        if (TW_LIKELY(w != NULL && w->armed != 0)) {
-            w->got |= (uint8_t)(ready[i].events & (w->want | TW_EV_ERROR));
-            watcher_add_due(w);
-        }
-        else {
-            ghosts = true;
-        }
-    }
-    if (TW_UNLIKELY(ghosts)) {
-        watcher_drop_ghosts(loop);
-    }
-}
-
-/* What is left of an interrupted turn moves to the front. */
+/* What is left of a turn that was interrupted, or that a nested run is a part
+   of, moves to the front. */
 static void
 watcher_compact_due(TwLoop *loop)
 {
@@ -480,6 +460,30 @@ watcher_compact_due(TwLoop *loop)
     }
     due->count = kept;
     loop->due_next = 0;
+}
+
+void
+tw_watcher_take(TwLoop *loop, int n)
+{
+    const TwReady *ready = loop->poller->ready;
+    bool ghosts = false;
+
+    if (TW_UNLIKELY(loop->due_next > 0)) {
+        watcher_compact_due(loop); /* there is room for every watcher, twice */
+    }
+    for (int i = 0; i < n; i++) {
+        TwWatcher *w = tw_watcher_of_fd(loop, ready[i].fd);
+        if (TW_LIKELY(w != NULL && w->armed != 0)) {
+            w->got |= (uint8_t)(ready[i].events & (w->want | TW_EV_ERROR));
+            watcher_add_due(w);
+        }
+        else {
+            ghosts = true;
+        }
+    }
+    if (TW_UNLIKELY(ghosts)) {
+        watcher_drop_ghosts(loop);
+    }
 }
 
 /* asyncio raised it where the descriptor was added. */

@@ -7,6 +7,7 @@
 #include "base/errno.h"
 #include "core/call.h"
 #include "core/handle.h"
+#include "core/nest.h"
 #include "net/transport.h"
 
 typedef struct {
@@ -156,6 +157,9 @@ userfd_run_handle(TwUserFd *self, int i, TwHandle *handle)
         tw_userfd_unset(self->loop, self->fd, userfd_bits[i],
                         (PyObject *)handle);
         return 0;
+    }
+    if (tw_nest_is_entered(self->loop, handle)) {
+        return 0; /* it is asked for again, until the nested run ends */
     }
     self->loop->stats.callbacks++;
     return tw_handle_run(handle);

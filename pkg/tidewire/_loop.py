@@ -10,7 +10,7 @@ import weakref
 from asyncio import constants, events
 from asyncio.log import logger
 
-from . import _conn, _core, _dns, _process, _seam, _settings, _tls
+from . import _conn, _core, _dns, _nest, _process, _seam, _settings, _tls
 
 _live = {}      # id: weak reference; list() of its values cannot be interrupted by a thread
 
@@ -67,6 +67,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._unix_server_sockets = {}
         self._made_executor = None
         self._cork_off = not _settings.is_on('TIDEWIRE_CORK')
+        self._nests = _seam.is_nest_patched()
         self._csock = _SignalEnd(self)      # the seam's add_signal_handler() asks its fileno()
         key = id(self)
         _live[key] = weakref.ref(self, lambda ref: _live.pop(key, None))
@@ -83,8 +84,12 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     @property
     def _nest_patched(self):
-        _seam.refuse_nesting(self)
-        raise AttributeError('_nest_patched')
+        # apply() asks for this when it has patched asyncio, and changes nothing of a loop
+        # that has it: tidewire's nests by itself.
+        if not _seam.is_nest_patched():
+            raise AttributeError('_nest_patched')
+        self._nests = True
+        return True
 
     # -- running -------------------------------------------------------------
 
@@ -92,12 +97,31 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         """Run until stop() is called.  See library/asyncio-eventloop."""
         self._check_closed()
         self._check_running()
+        if self._nests:
+            _nest.run_forever(self)
+        else:
+            self._run(None)
+
+    def run_until_complete(self, future):
+        """Run until a future or coroutine is done; its result.
+
+        See library/asyncio-eventloop.
+        """
+        if self._nests:
+            return _nest.run_until_complete(self, future)
+        return super().run_until_complete(future)
+
+    def _check_running(self):
+        if not self._nests:
+            super()._check_running()
+
+    def _run(self, future):
         self._old_agen_hooks = None     # nothing to restore yet
         try:
             self._install_wakeup()
             self._select_patched = _seam.is_select_patched()
             self._run_forever_setup()
-            self._run_turns()
+            self._run_turns(future)
         finally:
             self._run_forever_cleanup()
             if not self._signal_handlers:   # else a signal that comes now is kept

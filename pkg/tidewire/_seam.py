@@ -5,7 +5,9 @@ stands in this file (and the C code asks for it here), so that a new Python
 version can be checked by reading one page.  C calls the functions below for
 cold work that Python does better.
 """
+import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import io
 import os
@@ -99,14 +101,25 @@ accepts_one_more = PY >= (3, 15) or any(
     selector_events.BaseSelectorEventLoop._accept_connection.__code__.co_consts)
 
 
-def refuse_nesting(loop):
-    """Called where a loop is asked whether nest_asyncio has patched it.
+def is_nest_patched():
+    """Has nest_asyncio, or nest_asyncio2, patched asyncio?"""
+    return hasattr(asyncio, '_nest_patched')
 
-    nest_asyncio asks that in _patch_loop(), right before it gives the loop's class other
-    methods, which need asyncio's own queues and selector.
-    """
-    if sys._getframe(2).f_code.co_name == '_patch_loop':
-        raise ValueError(f"Can't patch loop of type {type(loop)}")
+
+@contextlib.contextmanager
+def set_aside(loop):
+    """loop is the running loop; what runs on this thread, loop and task, comes back."""
+    outer = events._get_running_loop()
+    task = None if outer is None else tasks.current_task(outer)
+    try:
+        if task is not None:
+            tasks._leave_task(outer, task)
+        events._set_running_loop(loop)
+        yield
+    finally:
+        events._set_running_loop(outer)
+        if task is not None and tasks.current_task(outer) is None:
+            tasks._enter_task(outer, task)
 
 
 # -- streams -----------------------------------------------------------------

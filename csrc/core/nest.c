@@ -1,0 +1,168 @@
+#include "core/nest.h"
+
+#include "base/compat.h"
+#include "core/call.h"
+#include "core/handle.h"
+#include "core/loop_type.h"
+#include "core/turn.h"
+
+/* What a nested run must leave as it was. */
+typedef struct {
+    int depth;
+    PyObject *current_handle; /* strong or NULL */
+    TwRing *outer;            /* the outer run's handles, or NULL */
+    TwRing aside;
+} TwNest;
+
+/* -- handles that wait for the end ---------------------------------------- */
+
+bool
+tw_nest_is_entered_slow(TwHandle *handle)
+{
+    if (handle->flags & TW_H_CANCELLED || handle->context == NULL) {
+        return false;
+    }
+    if (PyContext_Enter(handle->context) < 0) {
+        bool entered = PyErr_ExceptionMatches(PyExc_RuntimeError);
+        PyErr_Clear(); /* another error is found again by the run itself */
+        return entered;
+    }
+    if (PyContext_Exit(handle->context) < 0) {
+        PyErr_WriteUnraisable((PyObject *)handle);
+    }
+    return false;
+}
+
+tw_status
+tw_nest_put_aside_slow(TwLoop *loop)
+{
+    for (uint32_t n = loop->ready.count; n > 0; n--) {
+        PyObject *item = tw_ring_pop(&loop->ready);
+        bool waits = tw_handle_is(loop->state, item)
+                     && tw_nest_is_entered_slow((TwHandle *)item);
+        if (tw_ring_push(waits ? loop->aside : &loop->ready, item) < 0) {
+            Py_DECREF(item);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* They come before those that are ready. */
+static tw_status
+nest_put_back(TwLoop *loop, TwRing *aside)
+{
+    tw_status status = 0;
+    TwRing old;
+
+    while (aside->count > 0 && loop->ready.count > 0 && status == 0) {
+        PyObject *item = tw_ring_pop(&loop->ready);
+        status = tw_ring_push(aside, item);
+        if (status < 0) {
+            Py_DECREF(item);
+        }
+    }
+    if (loop->ready.count == 0 && aside->count > 0) {
+        old = loop->ready;
+        loop->ready = *aside;
+        *aside = old;
+    }
+    while (aside->count > 0) { /* no memory */
+        Py_DECREF((PyObject *)tw_ring_pop(aside));
+    }
+    tw_ring_fini(aside);
+    return status;
+}
+
+/* -- the run -------------------------------------------------------------- */
+
+/* -1 with an exception. */
+static int
+nest_is_done(TwLoop *loop, PyObject *future)
+{
+    PyObject *argv[] = {future}, *done;
+    int truth;
+
+    if (future == Py_None) {
+        return 0;
+    }
+    done = tw_call_plain_method(loop->state->str.done, argv, 1);
+    truth = done == NULL ? -1 : PyObject_IsTrue(done);
+    Py_XDECREF(done);
+    return truth;
+}
+
+tw_status
+tw_nest_run(TwLoop *loop, PyObject *future)
+{
+    int done;
+
+    while ((done = nest_is_done(loop, future)) == 0) {
+        if (tw_turn_once(loop) < 0) {
+            return -1;
+        }
+        if (loop->stopping) {
+            return 0;
+        }
+    }
+    if (done < 0) {
+        return -1;
+    }
+    return loop->ready.count > 0 ? tw_turn_once(loop) : 0;
+}
+
+static void
+nest_begin(TwLoop *loop, TwNest *nest)
+{
+    *nest = (TwNest){
+        .depth = loop->depth,
+        .current_handle = Py_XNewRef(loop->current_handle),
+        .outer = loop->aside,
+    };
+    loop->aside = &nest->aside;
+    loop->depth = 0;
+    loop->stretch++; /* what the callback writes now and later is apart */
+    tw_call_flush(loop);
+}
+
+/* An exception that is set stays. */
+static tw_status
+nest_end(TwLoop *loop, TwNest *nest, tw_status status)
+{
+    PyObject *exc = tw_err_take();
+
+    tw_call_flush(loop);
+    loop->stretch++;
+    loop->depth = nest->depth;
+    loop->aside = nest->outer;
+    Py_XSETREF(loop->current_handle, nest->current_handle);
+    if (nest_put_back(loop, &nest->aside) < 0) {
+        status = -1;
+    }
+    if (exc != NULL) {
+        PyErr_Clear();
+        tw_err_restore_steal(exc);
+    }
+    return status;
+}
+
+PyObject *
+tw_loop_meth_run_nested(PyObject *self, PyObject *future)
+{
+    TwLoop *loop = (TwLoop *)self;
+    TwNest nest;
+    tw_status status;
+
+    if (!loop->nests || !tw_loop_is_here(loop) || loop->sleeping
+        || loop->depth == 0) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "This event loop is already running");
+        return NULL;
+    }
+    nest_begin(loop, &nest);
+    status = tw_nest_run(loop, future);
+    if (nest_end(loop, &nest, status) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
