@@ -156,13 +156,12 @@ userfd_run_handle(TwUserFd *self, int i, TwHandle *handle)
     if (handle->flags & TW_H_CANCELLED) {
         tw_userfd_unset(self->loop, self->fd, userfd_bits[i],
                         (PyObject *)handle);
-        return 0;
     }
-    if (tw_nest_is_entered(self->loop, handle)) {
-        return 0; /* it is asked for again, until the nested run ends */
+    else if (!tw_nest_is_entered(self->loop, handle)) {
+        self->loop->stats.callbacks++;
+        return tw_handle_run(handle);
     }
-    self->loop->stats.callbacks++;
-    return tw_handle_run(handle);
+    return 0;
 }
 
 static tw_status

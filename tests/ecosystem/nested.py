@@ -710,6 +710,19 @@ def tidewire_class(loop):
         assert getattr(tidewire.Loop, name).__module__.startswith("tidewire"), name
 
 
+def tidewire_done_callbacks(loop):
+    """Callbacks of the awaited task run before a nested run returns."""
+    async def main():
+        inside = loop.create_task(later(1))
+        inside.add_done_callback(lambda task: seen.append("done"))
+        loop.run_until_complete(inside)
+        seen.append("back")
+
+    seen = []
+    loop.run_until_complete(main())
+    assert seen == ["done", "back"]
+
+
 def tidewire_another_thread(loop):
     """Another thread than the loop's cannot run it."""
     def run():
