@@ -102,7 +102,8 @@ def grandchild():
 @pytest.mark.tidewire    # asyncio waits for the grandchild, or for ever
 @pytest.mark.parametrize("who", ["spawner", "connecting", "both"])
 @pytest.mark.parametrize("pipes", [True, False], ids=["pipes", "no pipes"])
-def test_cancelled_at_every_step(run, watcher, who, pipes):
+@pytest.mark.usefixtures("watcher")
+def test_cancelled_at_every_step(run, who, pipes):
     options = {} if pipes else dict.fromkeys(("stdin", "stdout", "stderr"))
     ends = []
 
@@ -133,7 +134,8 @@ def test_cancelled_at_every_step(run, watcher, who, pipes):
 
 @pytest.mark.tidewire    # asyncio waits for ever
 @pytest.mark.parametrize("which", ["connect_write_pipe", "connect_read_pipe"])
-def test_pipe_that_cannot_be_connected(loop, run, watcher, which):
+@pytest.mark.usefixtures("watcher")
+def test_pipe_that_cannot_be_connected(loop, run, which):
     protocols = []
 
     def factory():

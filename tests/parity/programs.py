@@ -9,4 +9,4 @@ from parity import (  # noqa: F401
     subprocess_actions,
     upgrades,
 )
-from parity.registry import PROGRAMS
+from parity.registry import PROGRAMS  # noqa: F401
