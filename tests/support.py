@@ -4,9 +4,11 @@ Nothing here waits by sleeping: a Recorder wakes those who wait for what it
 has seen.
 """
 import asyncio
+import contextlib
 import importlib
 import os
 import socket
+import tempfile
 
 # How much longer things may take: under a sanitizer, on a busy machine.
 SLOWER = float(os.environ.get("TIDEWIRE_TEST_SLOWER") or 1)
@@ -213,6 +215,27 @@ async def connected(kind="tcp", factory=Recorder):
         ours.close()
         peer.close()
         raise
+    return transport, protocol, peer
+
+
+async def connected_by_name(kind="tcp", factory=Recorder):
+    """The same, of a socket that the loop made: the program never had its descriptor."""
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        if kind == "unix":
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tw-"))
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(f"{folder}/s")
+            listener.listen()
+            connecting = loop.create_unix_connection(factory, f"{folder}/s")
+        else:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            connecting = loop.create_connection(factory, *listener.getsockname())
+        transport, protocol = await connecting
+        peer, _ = listener.accept()
+    if kind != "unix":
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer.setblocking(False)
     return transport, protocol, peer
 
 

@@ -37,7 +37,7 @@ def peer_sees(loop_factory, writes):
                 protocol.transport.write(b"answer")
                 seen.append(support.drain(peer))
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             "unix", lambda: Recorder({"data": look}))
         while writes:
             seen.clear()
@@ -81,17 +81,14 @@ def test_broken_habit_and_the_end_of_the_process(script):
     async def main():
         global transport
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(asyncio.Protocol, sock=sockets.pop())
+        transport, _ = await loop.create_connection(asyncio.Protocol, *listener.getsockname())
         for times in [2] * 20 + [1]:
             loop.call_soon(write, times)
             await asyncio.sleep(0)
-    ours, peer = socket.socketpair()
-    sockets = [ours]
-    del ours
+    listener = socket.create_server(("127.0.0.1", 0))
     if not os.fork():
-        peer.close()
         new_loop().run_until_complete(main())
-    sockets.pop().close()
+    peer, _ = listener.accept()
     data = b""
     while piece := peer.recv(1000):
         data += piece

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
+import support
 
 import tidewire
 from tidewire import _settings
@@ -53,25 +53,22 @@ def test_cork(monkeypatch, value, held):
 
 async def is_first_write_held():
     loop = asyncio.get_running_loop()
-    sockets = list(socket.socketpair())
-    sockets[1].setblocking(False)
+    transport, _, peer = await support.connected_by_name("unix", asyncio.Protocol)
     seen = []
 
     def write():
         transport.write(b"x")
         try:
-            seen.append(sockets[0].recv(1))
+            seen.append(peer.recv(1))
         except BlockingIOError:
             seen.append(b"")
         transport.write(b"y")
 
-    # A transport whose socket the program has holds nothing: no name is left for it here.
-    transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=sockets.pop(0))
-    with sockets[0]:
+    with peer:
         for _ in range(20):
             loop.call_soon(write)
             await asyncio.sleep(0)
-            sockets[0].recv(100)
+            peer.recv(100)
         transport.close()
         await asyncio.sleep(0)
     return seen[-1] == b""

@@ -1,15 +1,42 @@
-"""create_connection() to a literal address: asyncio's steps, fewer of them.
+"""create_connection() to a literal address, in fewer steps than asyncio's.
 
-asyncio's own method does everything else, and whatever a program, or a test,
-has changed one of its steps of.
+asyncio's own method does everything else. It also runs when a program, or a
+test, has changed one of its steps.
 """
 import asyncio
+import functools
 import socket
 
 from . import _core, _seam
 
 _base = asyncio.BaseEventLoop
 _sock_connect = _core.Loop.sock_connect
+
+
+def _shared(made):
+    """The program gave the socket: it may have a duplicate of it, or its number.
+
+    Nothing is held back then, as in asyncio (csrc/net/hold.h).
+    """
+    flush = getattr(made[0], '_flush_held', None)
+    if flush is not None:
+        flush(True)
+    return made
+
+
+def _with_sock(method):
+    """The method, which takes a socket; its transport shares that with the program."""
+    @functools.wraps(method)
+    async def call(self, protocol_factory, *args, **kwargs):
+        made = await method(self, protocol_factory, *args, **kwargs)
+        given = method is _base.connect_accepted_socket or kwargs.get('sock') is not None
+        return _shared(made) if given else made
+    return call
+
+
+create_unix_connection = _with_sock(_seam.create_unix_connection)
+create_datagram_endpoint = _with_sock(_base.create_datagram_endpoint)
+connect_accepted_socket = _with_sock(_base.connect_accepted_socket)
 
 
 def _is_asyncios(loop):
@@ -67,7 +94,7 @@ if 'all_errors' in (_base.create_connection.__kwdefaults__ or ()):
             happy_eyeballs_delay, interleave, all_errors or None)
         if info is not None:
             return await _connect(self, protocol_factory, info)
-        return await _base.create_connection(
+        made = await _base.create_connection(
             self, protocol_factory, host, port, ssl=ssl, family=family,
             proto=proto, flags=flags, sock=sock, local_addr=local_addr,
             server_hostname=server_hostname,
@@ -75,6 +102,7 @@ if 'all_errors' in (_base.create_connection.__kwdefaults__ or ()):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
             happy_eyeballs_delay=happy_eyeballs_delay,
             interleave=interleave, all_errors=all_errors)
+        return made if sock is None else _shared(made)
 
 else:
 
@@ -92,7 +120,7 @@ else:
             happy_eyeballs_delay, interleave)
         if info is not None:
             return await _connect(self, protocol_factory, info)
-        return await _base.create_connection(
+        made = await _base.create_connection(
             self, protocol_factory, host, port, ssl=ssl, family=family,
             proto=proto, flags=flags, sock=sock, local_addr=local_addr,
             server_hostname=server_hostname,
@@ -100,3 +128,4 @@ else:
             ssl_shutdown_timeout=ssl_shutdown_timeout,
             happy_eyeballs_delay=happy_eyeballs_delay,
             interleave=interleave)
+        return made if sock is None else _shared(made)

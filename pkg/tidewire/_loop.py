@@ -291,7 +291,9 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     # -- servers and connections ---------------------------------------------
 
     create_connection = _conn.create_connection
-    create_unix_connection = _seam.create_unix_connection
+    create_unix_connection = _conn.create_unix_connection
+    create_datagram_endpoint = _conn.create_datagram_endpoint
+    connect_accepted_socket = _conn.connect_accepted_socket
     create_unix_server = _seam.create_unix_server
 
     _make_subprocess_transport = _process._make_subprocess_transport

@@ -28,7 +28,7 @@ def test_many_small_writes_in_a_callback(run, kind, count):
             for i in range(count):
                 protocol.transport.write(b"%05d" % i)
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         expected = b"".join(b"%05d" % i for i in range(count))
@@ -53,7 +53,7 @@ def test_small_and_big_in_order(run, kind, sizes):
                 protocol.transport.write(part)
                 expected.extend(part)
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         received = await support.recv_exactly(peer, sum(sizes))
@@ -72,7 +72,7 @@ def waiting(sock):
 @kinds
 def test_from_a_task_the_bytes_leave_with_the_step(run, kind):
     async def main():
-        transport, protocol, peer = await support.connected(kind)
+        transport, protocol, peer = await support.connected_by_name(kind)
         transport.write(b"a")
         transport.write(b"b")
         await asyncio.sleep(0)
@@ -92,7 +92,7 @@ def test_from_a_task_the_bytes_leave_with_the_step(run, kind):
 def test_asking_flushes(run, kind, ask):
     """A question that could tell the difference finds the bytes sent."""
     async def main():
-        transport, protocol, peer = await support.connected(kind)
+        transport, protocol, peer = await support.connected_by_name(kind)
         await asyncio.sleep(0)
         transport.write(b"a")
         transport.write(b"b")
@@ -114,7 +114,7 @@ def test_buffer_size_is_zero_after_small_writes(run, kind):
                 protocol.transport.write(b"x")
                 sizes.append(protocol.transport.get_write_buffer_size())
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         await support.recv_exactly(peer, 5)
@@ -136,7 +136,7 @@ def test_end_in_the_same_callback(run, kind, how, arrives):
             protocol.transport.write(b"two")
             getattr(protocol.transport, how)()
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         assert await support.recv_all(peer) == b"onetwo"
@@ -149,14 +149,14 @@ def test_end_in_the_same_callback(run, kind, how, arrives):
 @kinds
 def test_write_to_another_transport(run, kind):
     async def main():
-        other, _, other_peer = await support.connected(kind)
+        other, _, other_peer = await support.connected_by_name(kind)
 
         def answer(protocol, data):
             other.write(data)
             other.write(b"!")
             protocol.transport.write(b"ok")
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"hello")
         assert await support.recv_exactly(other_peer, 6) == b"hello!"
@@ -181,7 +181,7 @@ def test_written_by_hand_in_between(run, kind):
                 copy.send(b"2")
             transport.write(b"3")
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         assert await support.recv_exactly(peer, 3) == b"123"
@@ -199,7 +199,7 @@ def test_the_error_of_a_write_comes(run, kind):
             protocol.transport.write(b"x")
             protocol.transport.write(b"y")
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer, "eof": lambda p: True}))
         peer.send(b"go")
         peer.close()
@@ -226,7 +226,7 @@ def test_a_mutable_buffer_changed_after_write(run, kind):
             protocol.transport.write(memoryview(buffer))
             buffer[:] = b"xxxxxx"
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         assert await support.recv_exactly(peer, 12) == b"first second"
@@ -248,7 +248,7 @@ def test_limits_decide_in_the_callback(run, kind):
                 protocol.transport.write(b"x" * 10000)
             seen.append(protocol.transport.get_write_buffer_size() > 0)
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         await protocol.saw("pause")
@@ -268,7 +268,7 @@ def test_interrupt_in_the_callback(loop, kind):
         raise KeyboardInterrupt
 
     async def start():
-        return await support.connected(
+        return await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
 
     transport, protocol, peer = loop.run_until_complete(start())
@@ -288,7 +288,7 @@ def test_an_exception_in_the_callback(run, kind, errors):
             protocol.transport.write(b"two")
             raise ZeroDivisionError
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         assert await support.recv_all(peer) == b"onetwo"
@@ -303,7 +303,7 @@ def test_an_exception_in_the_callback(run, kind, errors):
 def test_writes_outside_the_loop(loop, kind):
     """Between two runs, nothing is held back."""
     transport, protocol, peer = loop.run_until_complete(
-        support.connected(kind))
+        support.connected_by_name(kind))
     transport.write(b"a")
     transport.write(b"b")
     assert waiting(peer) == b"ab"
@@ -315,7 +315,7 @@ def test_writes_outside_the_loop(loop, kind):
 def test_a_nested_loop_of_another_kind_of_wait(run, kind):
     """A callback that waits for the answer must have asked for it."""
     async def main():
-        transport, protocol, peer = await support.connected(kind)
+        transport, protocol, peer = await support.connected_by_name(kind)
         loop = asyncio.get_running_loop()
         await asyncio.sleep(0)
         transport.write(b"question")
@@ -331,7 +331,7 @@ def test_a_nested_loop_of_another_kind_of_wait(run, kind):
 
 def test_urgent_data_and_options_in_between(run):
     async def main():
-        transport, protocol, peer = await support.connected("tcp")
+        transport, protocol, peer = await support.connected_by_name("tcp")
         await asyncio.sleep(0)
         transport.write(b"a")
         sock = transport.get_extra_info("socket")
@@ -359,7 +359,7 @@ def test_is_closing_knows_of_a_broken_connection(run, kind):
             transport.write(b"y")
             asked.append(transport.is_closing())
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         peer.send(b"go")
         await protocol.saw("lost")
@@ -378,7 +378,7 @@ def test_all_that_was_asked_about_is_sent(run, kind):
                 protocol.transport.write(b"%d " % i)
                 assert not protocol.transport.is_closing()
 
-        transport, protocol, peer = await support.connected(
+        transport, protocol, peer = await support.connected_by_name(
             kind, lambda: Recorder({"data": answer}))
         whole = b"".join(b"%d " % i for i in range(100))
         for _ in range(3):
@@ -397,7 +397,7 @@ def test_writelines_is_not_torn_by_pause_writing(run):
             self.transport.write(b"<paused>")
 
     async def main():
-        transport, protocol, peer = await support.connected("unix", Answers)
+        transport, protocol, peer = await support.connected_by_name("unix", Answers)
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         transport.set_write_buffer_limits(high=10_000)
@@ -430,7 +430,7 @@ async def callback(function):
 
 async def with_habit(kind="tcp", writes=2, times=20):
     """A connection whose program has written so often in each callback."""
-    transport, protocol, peer = await support.connected(kind)
+    transport, protocol, peer = await support.connected_by_name(kind)
 
     def write():
         for _ in range(writes):
@@ -461,7 +461,7 @@ async def end(protocol, peer):
 @kinds
 def test_without_a_habit_each_write_leaves_at_once(run, kind):
     async def main():
-        transport, protocol, peer = await support.connected(kind)
+        transport, protocol, peer = await support.connected_by_name(kind)
 
         def write():
             for i in range(100):
@@ -694,7 +694,7 @@ def test_memory_of_a_broadcast_is_given_back(run, kind, writes):
 def test_nothing_is_held_of_a_descriptor_that_the_program_has(run, kind, take, before):
     async def main():
         if before:
-            transport, protocol, peer = await support.connected(kind)
+            transport, protocol, peer = await support.connected_by_name(kind)
         else:
             transport, protocol, peer = await with_habit(kind)
         take(transport)
@@ -731,10 +731,34 @@ def test_nothing_is_held_of_a_socket_that_the_program_keeps(run, kind):
 
 
 @kinds
+@pytest.mark.parametrize("other", ["dup", "fileno"])
+def test_nothing_is_held_of_a_socket_that_the_program_gave(run, kind, other):
+    """What it took of the socket before is still a way to the descriptor."""
+    async def main():
+        ours, peer = support.socketpair(kind)
+        taken = ours.dup() if other == "dup" else ours.fileno()
+        transport, protocol = await support.connect_sock(ours, Recorder)
+        del ours
+
+        def write():
+            for _ in range(3):
+                transport.write(b"x")
+                assert waiting(peer) == b"x"
+
+        for _ in range(20):
+            await callback(write)
+        if other == "dup":
+            taken.close()
+        await end(protocol, peer)
+
+    run(main())
+
+
+@kinds
 def test_a_slow_program(run, kind):
     """It computes between the pieces of its answers: nothing waits for that."""
     async def main():
-        transport, protocol, peer = await support.connected(kind)
+        transport, protocol, peer = await support.connected_by_name(kind)
 
         def write():
             for _ in range(3):
