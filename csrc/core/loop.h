@@ -4,7 +4,7 @@
    everything.  While the loop waits without the GIL, it uses only the poller
    and the wakeup descriptor.
 
-   Ownership.  ready, timers: strong references.  watchers (the active
+   Ownership.  ready, aside, timers: strong references.  watchers (the active
    ones): each owns its owner.  due: borrowed, a watcher that is closed removes
    itself.  held: each is owned. */
 #pragma once
@@ -77,8 +77,9 @@ struct TwLoop {
     int depth;              /* > 0: inside a callback of this loop */
     unsigned long owner;    /* thread that runs it (valid while running) */
 
-    TwRing *aside;          /* or NULL: core/nest.h */
     TwRing ready;           /* Handle, TimerHandle or a transport's step */
+    TwRing aside;           /* handles that wait for the end of a nested run */
+    int nested;             /* nested runs that have not ended: core/nest.h */
     TwHeap timers;
     /* See handle.c.  free_max is 0 from the end of the loop on. */
     TwFreeHandles free_handles, free_timers, free_threadsafe;

@@ -98,14 +98,21 @@ tw_loop_after_fork(TwLoop *loop)
 
 /* -- shut ----------------------------------------------------------------- */
 
+static void
+loop_drop_ring(TwRing *ring)
+{
+    while (ring->count > 0) {
+        Py_DECREF((PyObject *)tw_ring_pop(ring));
+    }
+}
+
 /* Release what is queued, one by one: that may run finalizers, which may use
    the loop. */
 static void
 loop_drop_queued(TwLoop *loop)
 {
-    while (loop->ready.count > 0) {
-        Py_DECREF((PyObject *)tw_ring_pop(&loop->ready));
-    }
+    loop_drop_ring(&loop->ready);
+    loop_drop_ring(&loop->aside);
     while (loop->timers.count > 0) {
         TwHandle *handle = tw_heap_pop(&loop->timers);
         handle->flags &= ~TW_H_SCHEDULED;
@@ -161,6 +168,7 @@ tw_loop_shut(TwLoop *loop)
     tw_vec_fini(&loop->changed);
     loop->due_next = 0;
     tw_ring_fini(&loop->ready);
+    tw_ring_fini(&loop->aside);
     tw_heap_fini(&loop->timers);
     tw_handle_clear_free(loop);
     Py_CLEAR(loop->spare);
@@ -188,6 +196,9 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->resolver);
     for (uint32_t i = 0; i < loop->ready.count; i++) {
         Py_VISIT((PyObject *)tw_ring_at(&loop->ready, i));
+    }
+    for (uint32_t i = 0; i < loop->aside.count; i++) {
+        Py_VISIT((PyObject *)tw_ring_at(&loop->aside, i));
     }
     for (size_t i = 0; i < loop->timers.count; i++) {
         Py_VISIT((PyObject *)loop->timers.entries[i].item);

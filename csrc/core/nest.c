@@ -10,8 +10,6 @@
 typedef struct {
     int depth;
     PyObject *current_handle; /* strong or NULL */
-    TwRing *outer;            /* the outer run's handles, or NULL */
-    TwRing aside;
 } TwNest;
 
 /* -- handles that wait for the end ---------------------------------------- */
@@ -34,44 +32,37 @@ tw_nest_is_entered_slow(TwHandle *handle)
 }
 
 tw_status
-tw_nest_put_aside_slow(TwLoop *loop)
+tw_nest_put_aside_steal(TwLoop *loop, TwHandle *handle)
 {
-    for (uint32_t n = loop->ready.count; n > 0; n--) {
-        PyObject *item = tw_ring_pop(&loop->ready);
-        bool waits = tw_handle_is(loop->state, item)
-                     && tw_nest_is_entered_slow((TwHandle *)item);
-        if (tw_ring_push(waits ? loop->aside : &loop->ready, item) < 0) {
-            Py_DECREF(item);
-            return -1;
-        }
+    if (tw_ring_push(&loop->aside, handle) < 0) {
+        Py_DECREF(handle);
+        return -1;
     }
     return 0;
 }
 
-/* They come before those that are ready. */
+/* They come before those that are ready.  Without memory all stay where they
+   are. */
 static tw_status
-nest_put_back(TwLoop *loop, TwRing *aside)
+nest_put_back(TwLoop *loop)
 {
-    tw_status status = 0;
-    TwRing old;
+    TwRing *ready = &loop->ready, *aside = &loop->aside, old;
+    uint32_t n = aside->count;
 
-    while (aside->count > 0 && loop->ready.count > 0 && status == 0) {
-        PyObject *item = tw_ring_pop(&loop->ready);
-        status = tw_ring_push(aside, item);
-        if (status < 0) {
-            Py_DECREF(item);
+    if (n == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < ready->count; i++) {
+        if (tw_ring_push(aside, tw_ring_at(ready, i)) < 0) {
+            aside->count = n;
+            return -1;
         }
     }
-    if (loop->ready.count == 0 && aside->count > 0) {
-        old = loop->ready;
-        loop->ready = *aside;
-        *aside = old;
-    }
-    while (aside->count > 0) { /* no memory */
-        Py_DECREF((PyObject *)tw_ring_pop(aside));
-    }
-    tw_ring_fini(aside);
-    return status;
+    old = *ready;
+    *ready = *aside;
+    tw_ring_fini(&old);
+    *aside = (TwRing){0};
+    return 0;
 }
 
 /* -- the run -------------------------------------------------------------- */
@@ -117,9 +108,8 @@ nest_begin(TwLoop *loop, TwNest *nest)
     *nest = (TwNest){
         .depth = loop->depth,
         .current_handle = Py_XNewRef(loop->current_handle),
-        .outer = loop->aside,
     };
-    loop->aside = &nest->aside;
+    loop->nested++;
     loop->depth = 0;
     loop->stretch++; /* what the callback writes now and later is apart */
     tw_call_flush(loop);
@@ -133,10 +123,10 @@ nest_end(TwLoop *loop, TwNest *nest, tw_status status)
 
     tw_call_flush(loop);
     loop->stretch++;
-    loop->depth = nest->depth;
-    loop->aside = nest->outer;
+    loop->depth += nest->depth;
+    loop->nested--;
     Py_XSETREF(loop->current_handle, nest->current_handle);
-    if (nest_put_back(loop, &nest->aside) < 0) {
+    if (nest_put_back(loop) < 0) {
         status = -1;
     }
     if (exc != NULL) {

@@ -6,11 +6,12 @@
    callback, and no callback relies on a buffer of the loop.
 
    A callback whose context is entered already, by a callback that waits for
-   the end of a nested run, cannot run before that.  It is put aside, and
-   comes back in front of the others when the nested run ends.
+   the end of a nested run, cannot run before that.  When its turn comes it is
+   put aside, and when a nested run ends it comes back in front of the others;
+   if that was too early, it is put aside again.
 
-   `loop->aside` is the innermost nested run's, on its stack; its handles are
-   owned. */
+   Nested runs may end in any order: each may be in a greenlet of its own.  So
+   the loop keeps nothing that is on their stacks. */
 #pragma once
 
 #include "core/loop.h"
@@ -24,14 +25,8 @@ bool tw_nest_is_entered_slow(TwHandle *handle);
 static inline bool
 tw_nest_is_entered(const TwLoop *loop, TwHandle *handle)
 {
-    return TW_UNLIKELY(loop->aside != NULL)
-           && tw_nest_is_entered_slow(handle);
+    return TW_UNLIKELY(loop->nested > 0) && tw_nest_is_entered_slow(handle);
 }
 
-/* Put aside the ready handles that cannot run now.  -1: MemoryError. */
-TW_MUSTCHECK tw_status tw_nest_put_aside_slow(TwLoop *loop);
-TW_MUSTCHECK static inline tw_status
-tw_nest_put_aside(TwLoop *loop)
-{
-    return TW_LIKELY(loop->aside == NULL) ? 0 : tw_nest_put_aside_slow(loop);
-}
+/* Put it aside.  -1: MemoryError, and it is lost. */
+TW_MUSTCHECK tw_status tw_nest_put_aside_steal(TwLoop *loop, TwHandle *handle);

@@ -36,6 +36,10 @@ turn_run_ready(TwLoop *loop, Py_ssize_t n)
     while (n-- > 0 && status == 0 && loop->ready.count > 0) {
         PyObject *item = tw_ring_pop(&loop->ready);
         if (TW_LIKELY(tw_handle_is(state, item))) {
+            if (tw_nest_is_entered(loop, (TwHandle *)item)) {
+                status = tw_nest_put_aside_steal(loop, (TwHandle *)item);
+                continue;
+            }
             status = tw_handle_run((TwHandle *)item);
             tw_handle_retire_steal((TwHandle *)item, status);
         }
@@ -143,17 +147,24 @@ turn_run_generations(TwLoop *loop)
     }
 }
 
+static void
+turn_track_ring(const TwLoop *loop, const TwRing *ring)
+{
+    for (uint32_t i = 0; i < ring->count; i++) {
+        PyObject *item = tw_ring_at(ring, i);
+        if (tw_handle_is(loop->state, item)) {
+            tw_handle_track((TwHandle *)item);
+        }
+    }
+}
+
 /* Show the handles in the queues to the collector: a loop that has stopped may
    be garbage, with all that its queues hold. */
 static void
 turn_track_queued(TwLoop *loop)
 {
-    for (uint32_t i = 0; i < loop->ready.count; i++) {
-        PyObject *item = tw_ring_at(&loop->ready, i);
-        if (tw_handle_is(loop->state, item)) {
-            tw_handle_track((TwHandle *)item);
-        }
-    }
+    turn_track_ring(loop, &loop->ready);
+    turn_track_ring(loop, &loop->aside);
     for (size_t i = 0; i < loop->timers.count; i++) {
         tw_handle_track(loop->timers.entries[i].item);
     }
@@ -163,10 +174,7 @@ tw_status
 tw_turn_once(TwLoop *loop)
 {
     loop->stats.turns++;
-    if (tw_turn_poll(loop) < 0 || tw_nest_put_aside(loop) < 0) {
-        return -1;
-    }
-    return turn_run_generation(loop);
+    return tw_turn_poll(loop) < 0 ? -1 : turn_run_generation(loop);
 }
 
 static tw_status

@@ -287,6 +287,89 @@ def contexts(loop):
     assert seen == ["back", 0, 1, 2], seen
 
 
+def contexts_of_timers(loop):
+    """The same of a timer that becomes due during the nested run."""
+    context = contextvars.copy_context()
+    seen = []
+
+    def outer():
+        loop.call_later(0, seen.append, "timer", context=context)
+        loop.run_until_complete(asyncio.sleep(0.002))
+        seen.append("back")
+        loop.call_later(0, loop.stop)
+
+    loop.call_soon(outer, context=context)
+    loop.run_forever()
+    assert seen == ["back", "timer"], seen
+
+
+def contexts_of_two_levels(loop):
+    """The end of an inner run does not call what waits for the end of an outer one."""
+    context = contextvars.copy_context()
+    seen = []
+
+    def innermost():
+        loop.call_soon(seen.append, "waited", context=context)
+        loop.run_until_complete(later(0))
+        seen.append("inner")
+
+    async def inner():
+        loop.call_soon(innermost)
+        for _ in range(3):      # so that more is ready behind it, each time
+            loop.call_soon(int)
+        await later(0, 10)
+
+    def outer():
+        loop.run_until_complete(inner())
+        seen.append("outer")
+        loop.call_soon(loop.stop)
+
+    loop.call_soon(outer, context=context)
+    loop.run_forever()
+    assert seen == ["inner", "outer", "waited"], seen
+
+
+def greenlets(loop):
+    """Nested runs in greenlets, which do not end in the order in which they began."""
+    try:
+        from greenlet import getcurrent, greenlet
+    except ImportError:
+        return
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        return      # greenlet copies whole stacks, which ends a sanitized process
+    context = contextvars.copy_context()
+    main = getcurrent()
+    seen = []
+
+    def in_greenlet():
+        loop.call_soon(main.switch)     # out of the middle of the nested run
+        loop.run_until_complete(done)
+        seen.append("greenlet")
+
+    def resume():
+        other.switch()
+
+    def begin():
+        other.switch()
+        for i in range(200):
+            loop.call_soon(seen.append, i, context=context)
+
+    def outer():
+        loop.call_soon(begin)
+        loop.run_until_complete(later(0, 10))
+        seen.append("outer")
+        done.set_result(None)
+        loop.call_soon(resume)
+        loop.call_soon(loop.call_soon, loop.stop)
+
+    other = greenlet(in_greenlet)
+    done = loop.create_future()
+    loop.call_soon(outer, context=context)
+    loop.run_forever()
+    assert seen[0] == "outer" and sorted(map(str, seen[1:])) == sorted(
+        [*map(str, range(200)), "greenlet"]), seen
+
+
 # -- how it ends --------------------------------------------------------------
 
 def exception(loop):

@@ -22,7 +22,8 @@ MODULES = ["nest_asyncio", "nest_asyncio2"]
 FACTORIES = {"tidewire": "tidewire:new_event_loop", "stock": "asyncio:SelectorEventLoop"}
 #: nest_asyncio itself lets a callback fail whose context is entered, as that of a transport's
 #: is while a run inside of data_received() reads from the same transport.
-ENTERED = {"contexts", "protocol", "protocol_over_tls", "datagrams"}
+ENTERED = {"contexts", "contexts_of_timers", "contexts_of_two_levels", "greenlets", "protocol",
+           "protocol_over_tls", "datagrams"}
 
 
 @functools.cache
