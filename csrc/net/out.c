@@ -102,6 +102,16 @@ out_push(TwOut *self, PyObject *bytes, const char *p, size_t n, size_t sent)
                          : tw_bufq_push_copy(&self->queue, p + sent, n - sent);
 }
 
+/* The same behind what the kernel has refused. */
+static tw_status
+out_push_behind(TwOut *self, PyObject *bytes, const char *p, size_t n)
+{
+    if (out_push(self, bytes, p, n, 0) < 0) {
+        return -1;
+    }
+    return tw_transport_maybe_pause(&self->base);
+}
+
 static tw_status
 out_send_now(TwOut *self, PyObject *bytes, const char *p, size_t n)
 {
@@ -130,9 +140,8 @@ out_join(TwOut *self, PyObject *bytes, const char *p, size_t n, bool held)
     if (bytes == NULL && n > OUT_COPY) {
         status = tw_out_flush(&self->base);
         if (status == 0 && self->base.conn_lost == 0) {
-            status = self->queue.count > 0
-                         ? out_push(self, NULL, p, n, 0)
-                         : out_send_now(self, NULL, p, n);
+            status = self->queue.count > 0 ? out_push_behind(self, NULL, p, n)
+                                           : out_send_now(self, NULL, p, n);
         }
     }
     else {
@@ -164,10 +173,7 @@ out_write(TwOut *self, PyObject *bytes, const char *p, size_t n,
     bool held;
 
     if (out_waits(self)) {
-        if (out_push(self, bytes, p, n, 0) < 0) {
-            return -1;
-        }
-        return tw_transport_maybe_pause(&self->base);
+        return out_push_behind(self, bytes, p, n);
     }
     held = habitual && out_may_hold(self, 1, n);
     if (TW_LIKELY(!held && self->queue.count == 0)) {

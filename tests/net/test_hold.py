@@ -493,6 +493,31 @@ def test_the_last_write_of_a_habit_sends_all(run, kind, writes):
     run(main())
 
 
+@kinds
+@pytest.mark.parametrize("second", [bytes, bytearray], ids=["bytes", "bytearray"])
+def test_what_cannot_leave_behind_a_held_write_pauses(run, kind, second):
+    """write() itself calls pause_writing(), however little was held."""
+    async def main():
+        for _ in range(3):
+            transport, protocol, peer = await with_habit(kind)
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+            def write():
+                transport.write(bytes(40_000))      # noqa: B023
+                transport.write(second(1 << 23))    # noqa: B023
+                return protocol.names[-1]           # noqa: B023
+
+            seen = await callback(write)
+            transport.abort()
+            await protocol.saw("lost")
+            peer.close()
+            assert seen == "pause"
+
+    run(main())
+
+
 async def at_last(attempt, kind, writes, wanted, times=20):
     """attempt(transport, peer), in a callback, on connections with a habit; a busy machine may
     have made the program a slow one: once it must be as wanted."""
