@@ -177,6 +177,9 @@ tw_call_report(TwLoop *loop, const char *message, PyObject *transport,
     if (tw_call_must_leave()) {
         return -1;
     }
+    /* The collector may run, and a finalizer may set another protocol. */
+    Py_XINCREF(transport);
+    Py_XINCREF(protocol);
     exc = tw_err_take();
     context = call_error_context(message, exc, transport, protocol);
     if (context != NULL) {
@@ -187,6 +190,8 @@ tw_call_report(TwLoop *loop, const char *message, PyObject *transport,
     }
     Py_XDECREF(context);
     Py_XDECREF(exc);
+    Py_XDECREF(protocol);
+    Py_XDECREF(transport);
     if (result == NULL) {
         if (tw_call_must_leave()) {
             return -1;

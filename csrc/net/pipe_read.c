@@ -249,7 +249,7 @@ pipe_read_step_call(PyObject *op)
         || !(base->flags & TW_F_MADE)) {
         return tw_transport_step_call(op);
     }
-    return Py_BuildValue("Os", base->protocol, "eof_received");
+    return Py_BuildValue("Ns", Py_NewRef(base->protocol), "eof_received");
 }
 
 static size_t

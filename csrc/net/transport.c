@@ -260,12 +260,13 @@ tw_transport_step_call(PyObject *op)
     TwTransport *self = (TwTransport *)op;
 
     if (!(self->flags & TW_F_MADE)) {
-        return Py_BuildValue("OsO",
-                             self->protocol ? self->protocol : Py_None,
-                             "connection_made", op);
+        return Py_BuildValue(
+            "NsO", Py_NewRef(self->protocol ? self->protocol : Py_None),
+            "connection_made", op);
     }
-    return Py_BuildValue("OsO", op, "_call_connection_lost",
-                         self->lost_exc ? self->lost_exc : Py_None);
+    return Py_BuildValue(
+        "OsN", op, "_call_connection_lost",
+        Py_NewRef(self->lost_exc ? self->lost_exc : Py_None));
 }
 
 /* -- closing -------------------------------------------------------------- */

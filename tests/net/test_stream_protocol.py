@@ -351,3 +351,57 @@ def test_report_of_a_raising_connection_lost(run, errors, kind):
             peer.close()
 
     run(main())
+
+
+def test_protocol_set_while_its_error_is_reported(script):
+    """Each collection sets another protocol, also one between the error and its report."""
+    (line,) = script("""
+        import asyncio, gc, socket
+        holding = []
+        seen = set()
+        transport = None
+
+        class First(asyncio.Protocol):
+            def data_received(self, data):
+                Swap()
+                # So that the next dictionary is a new one, whose making may collect.
+                holding.extend({} for _ in range(300))
+                gc.set_threshold(1)
+                raise LookupError
+
+        class Other(asyncio.Protocol):
+            pass
+
+        class Swap:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                if transport is not None:
+                    transport.set_protocol(Other())
+                    Swap()
+                    holding.extend({} for _ in range(3))
+
+        def report(loop, context):
+            seen.add(type(context["protocol"]).__name__)
+
+        async def main(loop):
+            global transport
+            loop.set_exception_handler(report)
+            for _ in range(20):
+                one, two = socket.socketpair()
+                transport, _ = await loop.create_connection(First, sock=one)
+                two.send(b"x")
+                await asyncio.sleep(0.01)
+                gc.set_threshold(700)
+                transport.abort()
+                transport = None
+                two.close()
+                await asyncio.sleep(0)
+
+        loop = new_loop()
+        loop.run_until_complete(main(loop))
+        loop.close()
+        print(*seen - {"First", "Other"}, "end")
+        """, env={"PYTHONMALLOC": "debug"})
+    assert line == "end"
