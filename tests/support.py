@@ -14,12 +14,22 @@ import tempfile
 SLOWER = float(os.environ.get("TIDEWIRE_TEST_SLOWER") or 1)
 
 
-def is_portable():
-    """Was tidewire built with TIDEWIRE_PORTABLE=1: without pidfd, eventfd, sendmmsg...?"""
+def built_with(flag):
+    """Is this part of a compiler's option in the build of tidewire?"""
     try:
-        return "-DTW_PORTABLE=1" in importlib.import_module("tidewire._core").build_info()["flags"]
+        return flag in importlib.import_module("tidewire._core").build_info()["flags"]
     except ImportError:
         return False
+
+
+def is_portable():
+    """Was tidewire built with TIDEWIRE_PORTABLE=1: without pidfd, eventfd, sendmmsg...?"""
+    return built_with("-DTW_PORTABLE=1")
+
+
+def is_sanitized():
+    """Under a sanitizer: memory is kept, a library is preloaded, all is slow."""
+    return built_with("-fsanitize")
 
 
 # -- loops ------------------------------------------------------------------

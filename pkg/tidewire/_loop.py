@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import types
 import warnings
 import weakref
 from asyncio import constants, events
@@ -67,7 +68,9 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._unix_server_sockets = {}
         self._made_executor = None
         self._cork_off = not _settings.is_on('TIDEWIRE_CORK')
-        self._nests = _seam.is_nest_patched()
+        self._nests = False
+        if _seam.is_nest_patched():
+            self._allow_nesting()
         self._csock = _SignalEnd(self)      # the seam's add_signal_handler() asks its fileno()
         key = id(self)
         _live[key] = weakref.ref(self, lambda ref: _live.pop(key, None))
@@ -88,8 +91,13 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         # that has it: tidewire's nests by itself.
         if not _seam.is_nest_patched():
             raise AttributeError('_nest_patched')
-        self._nests = True
+        self._allow_nesting()
         return True
+
+    def _allow_nesting(self):
+        self._nests = True
+        # Of this loop alone: the others keep asyncio's method, and its tracebacks.
+        self.run_until_complete = types.MethodType(_nest.run_until_complete, self)
 
     # -- running -------------------------------------------------------------
 
@@ -101,15 +109,6 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             _nest.run_forever(self)
         else:
             self._run(None)
-
-    def run_until_complete(self, future):
-        """Run until a future or coroutine is done; its result.
-
-        See library/asyncio-eventloop.
-        """
-        if self._nests:
-            return _nest.run_until_complete(self, future)
-        return super().run_until_complete(future)
 
     def _check_running(self):
         if not self._nests:

@@ -91,6 +91,8 @@ no_room = pytest.mark.parametrize("error", ["ENOSPC", "ENOMEM"])
 
 @pytest.fixture(scope="session")
 def faults(preloaded):
+    if support.is_sanitized():
+        pytest.skip("a sanitizer is preloaded")
     return preloaded(FAULTS)
 
 

@@ -3,7 +3,10 @@ import asyncio
 
 import pytest
 
-pytestmark = pytest.mark.tidewire
+import support
+
+pytestmark = [pytest.mark.tidewire, pytest.mark.skipif(
+    support.is_sanitized(), reason="a sanitizer keeps memory that was freed")]
 
 RSS = """
     import gc

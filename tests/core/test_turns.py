@@ -14,6 +14,7 @@ import socket
 import subprocess
 
 import pytest
+import support
 
 WAYS = {}
 # asyncio makes a task for each connection that it accepts.
@@ -326,6 +327,7 @@ def test_a_chain_sees_it_as_soon_as_with_asyncio(chain, loop):
 
 
 @pytest.mark.tidewire
+@pytest.mark.skipif(support.is_sanitized(), reason="no generation is quick then")
 def test_a_long_chain_polls_less_often_than_it_runs_callbacks(loop):
     def chain(n):
         if n:

@@ -368,7 +368,9 @@ NOTEBOOKS = [
         env={"code": "import asyncio\nasync def f(): "
                      "return type(asyncio.get_running_loop()).__module__\nprint(await f())"}),
     Row("ipykernel jupyter_client", "python program.py",
-        note="Jupyter: tidewire stands before ``ipykernel_launcher`` in the kernel's ``kernel.json``",
+        note="Jupyter, where a cell that runs a loop itself needs ``nest_asyncio.apply()`` first, as "
+             "with asyncio: tidewire stands before ``ipykernel_launcher`` in the kernel's "
+             "``kernel.json``",
         shown={"kernel.json": """
             {"display_name": "Python (tidewire)", "language": "python",
              "argv": ["python", "-m", "tidewire", "-m", "ipykernel_launcher",

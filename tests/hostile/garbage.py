@@ -32,7 +32,8 @@ sys.unraisablehook = lambda args: None
 RANDOM = random.Random(int(os.environ.get("GARBAGE_SEED", "1")))
 MANY = int(os.environ.get("GARBAGE_CALLS", "12"))   # calls with several arguments, for each name
 # These wait for ever, end the process, or are the test's own ground.
-LEFT_OUT = {"run_forever", "run_until_complete", "__class__", "__subclasshook__", "__init_subclass__"}
+LEFT_OUT = {"run_forever", "run_until_complete", "_run", "_run_nested", "__class__",
+            "__subclasshook__", "__init_subclass__"}
 # The same for the loop that runs the test.
 LOOPS_OWN = {"_run_turns", "_run_forever_setup", "_run_forever_cleanup",
             "set_exception_handler", "call_exception_handler",

@@ -6,6 +6,7 @@ import sys
 import weakref
 
 import pytest
+import support
 
 from net.udpkit import (
     Dgrams,
@@ -506,6 +507,7 @@ async def with_answers(server, peer):
 
 
 @pytest.mark.tidewire
+@pytest.mark.skipif(support.is_sanitized(), reason="every program is slow then")
 def test_answers_of_a_turn_leave_together(run):
     async def main():
         seen = []

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+import support
 
 from tidewire import _core
 
@@ -22,12 +23,8 @@ def tool(*command):
     return subprocess.check_output(command, text=True)
 
 
-def sanitized():
-    return "sanitize" in _core.build_info().get("flags", "")
-
-
 def test_one_exported_symbol():
-    if sanitized():
+    if support.is_sanitized():
         pytest.skip("the sanitizers export symbols of theirs")
     lines = tool("nm", "-D", "--defined-only", _core.__file__).splitlines()
     assert [line.split()[-1] for line in lines] == ["PyInit__core"]
@@ -40,7 +37,7 @@ def test_openssl_is_not_linked():
 
 
 def test_no_mutable_statics():
-    if sanitized():
+    if support.is_sanitized():
         pytest.skip("the sanitizers add objects of theirs")
     bad = []
     for line in tool("objdump", "-t", _core.__file__).splitlines():

@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 
 import pytest
+import support
 
 pytestmark = pytest.mark.tidewire
 
@@ -33,12 +34,8 @@ SHARED = """
 """
 
 
-def sanitized():
-    from tidewire import _core
-    return "sanitize" in str(_core.build_info())
-
-
-not_sanitized = pytest.mark.skipif(sanitized(), reason="the sanitizers preload and keep memory")
+not_sanitized = pytest.mark.skipif(
+    support.is_sanitized(), reason="the sanitizers preload and keep memory")
 
 
 @pytest.fixture
