@@ -27,17 +27,23 @@ handshake_failed(TwTls *self)
     return status;
 }
 
+/* 0, or -1 with an exception: the program's clock failed, or an exception
+   leaves the loop. */
 static tw_status
 handshake_log_time(TwTls *self)
 {
     PyObject *ms;
+    double now;
     tw_status status;
 
     if (TW_LIKELY(!self->base.loop->debug)) {
         return 0;
     }
-    ms = PyFloat_FromDouble(
-        (tw_loop_time(self->base.loop) - self->started) * 1e3);
+    now = tw_loop_time(self->base.loop);
+    if (now == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    ms = PyFloat_FromDouble((now - self->started) * 1e3);
     if (ms == NULL) {
         return -1;
     }
@@ -56,7 +62,7 @@ handshake_done(TwTls *self)
     self->state = TW_TLS_WRAPPED;
     self->is_done = 1;
     if (handshake_log_time(self) < 0) {
-        return -1;
+        return tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
     }
     if (self->app == TW_APP_INIT && self->base.protocol != NULL) {
         self->app = TW_APP_MADE;
@@ -128,6 +134,9 @@ tw_tls_made(TwTls *self)
     }
     if (self->base.loop->debug) {
         self->started = tw_loop_time(self->base.loop);
+        if (self->started == -1.0 && PyErr_Occurred()) {
+            return tw_tls_fatal(self, TW_TLS_FATAL_TRANSPORT);
+        }
     }
     if (tw_tls_log(self, "%r starts SSL handshake") < 0) {
         return -1;

@@ -96,3 +96,69 @@ def test_a_cancelled_eof_received_is_not_told_of(run, errors):
         peer.close()
         assert errors.take() == []
     run(main())
+
+
+# -- the clock --------------------------------------------------------------
+
+@pytest.mark.tidewire       # asyncio's handshake hangs if the clock fails at its start
+def test_a_clock_that_fails_during_a_handshake_is_told_of(script):
+    """Debug mode times the handshake.  The clock fails at its first call, its second..."""
+    lines = script("""
+        import asyncio, logging, sys, time
+        from tls import tlskit
+
+        class Failed(Exception):
+            pass
+
+        async def shake(loop, clock):
+            a, b = support.socketpair()
+            sides = [
+                asyncio.ensure_future(tlskit.wrap(a, support.Recorder, tlskit.client_context())),
+                asyncio.ensure_future(tlskit.wrap(b, support.Recorder, tlskit.server_context(),
+                                                  server_side=True))]
+            loop.time = clock
+            try:
+                await asyncio.wait(sides)
+            finally:
+                del loop.time
+            for side in sides:
+                if side.exception() is None:
+                    side.result()[0].abort()
+                else:
+                    told.append(side.exception())
+            a.close()
+            b.close()
+
+        def attempt(n):
+            calls = 0
+
+            def clock():
+                nonlocal calls
+                calls += 1
+                if calls == n:
+                    raise Failed
+                return time.monotonic()
+
+            loop = new_loop()
+            loop.set_debug(True)
+            loop.set_exception_handler(lambda loop, context: told.append(context.get("exception")))
+            try:
+                loop.run_until_complete(shake(loop, clock))
+            except Failed as exc:       # out of a turn
+                told.append(exc)
+                for task in asyncio.all_tasks(loop):
+                    task.cancel()
+                loop.run_until_complete(asyncio.sleep(0))
+            loop.close()
+            return calls >= n
+
+        logging.disable(logging.CRITICAL)
+        sys.unraisablehook = lambda seen: told.append(seen.exc_value)
+        n, told = 1, []
+        while attempt(n):   # the clock failed
+            if Failed not in map(type, told) or SystemError in map(type, told):
+                print(n, told)
+            n, told = n + 1, []
+        print(n > 10)
+        """, python=("-X", "faulthandler", "-W", "ignore"))
+    assert lines == ["True"]
