@@ -104,7 +104,7 @@ memory_inside(TwMemory *m)
 
     Py_XDECREF(value);
     if (PyErr_Occurred()) {
-        PyErr_Clear();
+        tw_call_ignore_error();
         n = 0;
     }
     return n + memory_pending(m, m->incoming);

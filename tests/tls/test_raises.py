@@ -1,5 +1,6 @@
 """What is left of the writes before an error, and who is told of a CancelledError."""
 import asyncio
+import ssl
 
 import pytest
 import support
@@ -96,6 +97,41 @@ def test_a_cancelled_eof_received_is_not_told_of(run, errors):
         peer.close()
         assert errors.take() == []
     run(main())
+
+
+# -- KeyboardInterrupt ------------------------------------------------------
+
+@pytest.mark.tidewire       # asyncio does not call pending()
+def test_an_interrupt_in_pending_is_not_lost(loop):
+    """Python runs in it if the program has a class of its own, and a signal may come there."""
+    class Object(ssl.SSLObject):
+        interrupt = False
+
+        def read(self, *args):
+            return super().read(*args)
+
+        def pending(self):
+            if Object.interrupt:
+                Object.interrupt = False
+                raise KeyboardInterrupt
+            return super().pending()
+
+    async def main():
+        client = tlskit.client_context()
+        client.sslobject_class = Object
+        one, peer = await tlskit.with_peer(client=client)
+        state.append((one, peer))
+        Object.interrupt = True
+        await peer.write(b"x")
+        await one.got(b"x")
+        await support.turns(5)
+
+    state = []
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(main())
+    one, peer = state.pop()
+    assert not Object.interrupt
+    loop.run_until_complete(tlskit.finish(one, peer))
 
 
 # -- the clock --------------------------------------------------------------
