@@ -109,7 +109,7 @@ struct TwLoop {
 
     TwTransport *held;      /* hold writes back, oldest first: net/hold.h */
     TwTransport *held_last;
-    void (*flush_held)(TwLoop *loop); /* sends them all */
+    void (*flush_held)(TwLoop *loop); /* sends them all; a child drops them */
     uint32_t stretch;       /* outermost callbacks so far: a change means that
                                the callback ended */
     size_t sock_hint;       /* bytes that the last sock_recv() gave */

@@ -90,6 +90,7 @@ tw_loop_after_fork(TwLoop *loop)
     }
     ours = loop_has_its_descriptors(loop);
     loop->forked = loop->stats.turns > 0;
+    tw_call_flush(loop); /* another thread's callback held it, in the parent */
     if (loop->poller->ops->renew(loop->poller, true, ours) == 0
         && tw_wakeup_renew(loop, ours) == 0) {
         tw_watcher_rewatch(loop);

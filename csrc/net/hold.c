@@ -8,7 +8,8 @@
 
 /* -- the list ------------------------------------------------------------- */
 
-/* loop->flush_held: the callback ended, or a boundary of the whole loop. */
+/* loop->flush_held: the callback ended, or a boundary of the whole loop.  In a
+   forked child: the parent sends it. */
 static void
 hold_flush_all(TwLoop *loop)
 {
@@ -17,7 +18,10 @@ hold_flush_all(TwLoop *loop)
     while (loop->held != NULL) {
         TwTransport *self = (TwTransport *)Py_NewRef(loop->held);
 
-        if (tw_hold_flush(self) < 0) {
+        if (loop->forked) {
+            self->ops->buffer_clear(self);
+        }
+        else if (tw_hold_flush(self) < 0) {
             tw_call_flush_failed((PyObject *)self);
         }
         tw_hold_end(self);

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -515,6 +516,37 @@ def test_what_cannot_leave_behind_a_held_write_pauses(run, kind, second):
             peer.close()
             assert seen == "pause"
 
+    run(main())
+
+
+@kinds
+def test_what_is_held_while_another_thread_forks_is_sent_once(run, kind):
+    """The child may close what it has inherited."""
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            try:
+                transport.abort()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+
+    def write():
+        transport.write(b"first")
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        transport.write(b"again")
+
+    async def main():
+        nonlocal transport
+        transport, protocol, peer = await with_habit(kind)
+        await callback(write)
+        await support.close(protocol)
+        assert await support.recv_all(peer) == b"firstagain"
+        peer.close()
+
+    transport = None
     run(main())
 
 
