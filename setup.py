@@ -236,9 +236,13 @@ class BuildExt(build_ext):
 
 
 def readme():
-    """README.rst without its pictures, whose paths mean nothing on PyPI."""
+    """README.rst for PyPI, where relative paths mean nothing: no pictures, links to the home."""
     with open("README.rst", encoding="utf-8") as file:
-        return re.sub(r"^\.\. (image|figure)::.*\n(?:[ \t]+.*\n)*", "", file.read(), flags=re.MULTILINE)
+        text = file.read()
+    with open("pyproject.toml", encoding="utf-8") as file:
+        home = re.search(r'^Source = "(.+)"', file.read(), re.MULTILINE)[1]
+    text = re.sub(r"^\.\. (image|figure)::.*\n(?:[ \t]+.*\n)*", "", text, flags=re.MULTILINE)
+    return re.sub(r"<(?!https?:)([\w./-]+\.rst)>`_", rf"<{home}/blob/main/\1>`_", text)
 
 
 setup(

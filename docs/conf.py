@@ -1,7 +1,11 @@
 """Sphinx's configuration; ``make docs`` builds with every warning an error."""
 
 import re
+import zlib
 from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
 
 project = "tidewire"
 author = "The tidewire developers"
@@ -9,15 +13,32 @@ copyright = author
 source = Path(__file__).parent.parent / "pkg" / "tidewire" / "_version.py"
 release = version = re.search(r'"(.+)"', source.read_text().split("__version__", 1)[1])[1]
 
-extensions = []
+extensions = ["sphinx.ext.intersphinx", "sphinx_copybutton"]
+# The names of Python's documentation that these pages link to: tools/python_inventory.py.
+intersphinx_mapping = {"python": ("https://docs.python.org/3", "python.inv")}
+inventory = (Path(__file__).parent / "python.inv").read_bytes().split(b"\n", 4)[4]
+PYTHON_NAMES = {line.split(" ", 1)[0] for line in zlib.decompress(inventory).decode().splitlines()}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 exclude_patterns = ["_build", "examples"]
-default_role = "literal"
+default_role = "name"
 nitpicky = True
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "asyncio's event loop and transports in C",
-    "fixed_sidebar": True,
-    "page_width": "64em",
-}
+html_theme = "furo"
+html_title = f"tidewire {release}"
 html_static_path = []
 html_copy_source = False
+
+
+def name_role(role, text, rawtext, lineno, inliner, options=None, content=None):
+    """Our default role: a link to Python's documentation if that has the name, else literal."""
+    code = nodes.literal(rawtext, text, classes=["name"])
+    target = text.removesuffix("()")
+    if target not in PYTHON_NAMES:
+        return [code], []
+    link = addnodes.pending_xref(
+        rawtext, code, refdomain="py", reftype="obj", reftarget=target, refexplicit=True)
+    return [link], []
+
+
+def setup(app):
+    app.add_role("name", name_role)

@@ -54,6 +54,39 @@ def ratios(names=None):
     return draw
 
 
+# What a visitor of the README looks for, in plain words.
+FRONT = {"http/uvicorn": "uvicorn, HTTP", "http/aiohttp": "aiohttp, HTTP",
+         "db/asyncpg/one": "asyncpg, SELECT 1", "tls/protocol/1KiB": "TLS echo, 1 KiB",
+         "tcp/streams/1KiB": "streams echo, 1 KiB", "udp/1KiB": "UDP echo, 1 KiB"}
+FRONT_LOOPS = {"stock": "asyncio", "uvloop": "uvloop", "tidewire": "tidewire"}
+
+
+def front(results, figure):
+    """Three bars for each of six loads, on a linear axis."""
+    cases = {title: results["cases"][name] for name, title in FRONT.items()
+             if name in results["cases"] and against(results["cases"][name], "tidewire", "uvloop")}
+    if not cases:
+        return False
+    figure.set_size_inches(7.5, 0.9 + 0.55 * len(cases))
+    axes = figure.subplots()
+    for place, (loop, label) in enumerate(FRONT_LOOPS.items()):
+        got = [against(r, loop, "uvloop") for r in cases.values()]
+        ratios = [1.0 if loop == "uvloop" else g["ratio"] if g else 0 for g in got]
+        at = [i + (place - 1) * 0.26 for i in range(len(cases))]
+        bars = axes.barh(at, ratios, 0.26, label=label, color=COLOURS[loop])
+        if loop == "tidewire":
+            axes.bar_label(bars, [f"{r:.2f}" for r in ratios], padding=3, fontsize=8)
+    axes.set_yticks(range(len(cases)), list(cases), fontsize=9)
+    axes.set_xlim(0, None)
+    axes.margins(x=0.08)
+    axes.invert_yaxis()
+    axes.set_xlabel("operations per second of the server's CPU; uvloop = 1", fontsize=9)
+    axes.legend(loc="lower right", fontsize=8)
+    axes.grid(True, axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    return True
+
+
 def series(results, places):
     """{loop: [(x, cost), …]} for cases of which places gives x."""
     lines = {}
@@ -115,6 +148,7 @@ def connections(results, figure):
 
 
 PLOTS = (
+    ("front", front, "Six loads on three loops."),
     ("ratios", ratios(TABLE), "The rows of the table, as a multiple of uvloop's speed: bars "
      "with 95 % intervals, what is wanted, and the floor."),
     ("ratios-all", ratios(), "Every case, as a multiple of uvloop's speed."),

@@ -35,15 +35,20 @@ def test_urls(metadata):
         assert f"Project-URL: {name}, {url}\n" in metadata
 
 
-def test_the_readme_has_no_picture_there(metadata):
+def test_the_readme_has_no_relative_path_there(metadata):
     """A relative path means nothing on PyPI.  The rest is README.rst as it is."""
     head, _, text = metadata.partition("\n\n")
     assert "Description-Content-Type: text/x-rst\n" in head + "\n"
     assert not re.search(r"^\.\. (image|figure)::", text, re.MULTILINE)
     lines = (ROOT / "README.rst").read_text().splitlines()
-    assert set(text.splitlines()) <= set(lines)
-    lost = [line for line in lines if line not in set(text.splitlines())]
+    home = f"{HOME}/blob/main/"
+    here = text.replace(home, "").splitlines()
+    assert set(here) <= set(lines)
+    lost = [line for line in lines if line not in set(here)]
     assert all(re.match(r"\.\. (image|figure)::|\s+\S", line) for line in lost)
+    links = re.findall(r"<([^<>`]+)>`_", text)
+    assert links and all(link.startswith(home) for link in links)
+    assert all((ROOT / link.removeprefix(home)).exists() for link in links)
 
 
 def test_one_name_of_the_home():
