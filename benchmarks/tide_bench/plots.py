@@ -63,6 +63,7 @@ FRONT_LOOPS = {"stock": "asyncio", "uvloop": "uvloop", "tidewire": "tidewire"}
 
 def front(results, figure):
     """Three bars for each of six loads, on a linear axis."""
+    longest = 1.0
     cases = {title: results["cases"][name] for name, title in FRONT.items()
              if name in results["cases"] and against(results["cases"][name], "tidewire", "uvloop")}
     if not cases:
@@ -72,13 +73,13 @@ def front(results, figure):
     for place, (loop, label) in enumerate(FRONT_LOOPS.items()):
         got = [against(r, loop, "uvloop") for r in cases.values()]
         ratios = [1.0 if loop == "uvloop" else g["ratio"] if g else 0 for g in got]
+        longest = max(longest, *ratios)
         at = [i + (place - 1) * 0.26 for i in range(len(cases))]
         bars = axes.barh(at, ratios, 0.26, label=label, color=COLOURS[loop])
         if loop == "tidewire":
             axes.bar_label(bars, [f"{r:.2f}" for r in ratios], padding=3, fontsize=8)
     axes.set_yticks(range(len(cases)), list(cases), fontsize=9)
-    axes.set_xlim(0, None)
-    axes.margins(x=0.08)
+    axes.set_xlim(0, longest * 1.1)
     axes.invert_yaxis()
     axes.set_xlabel("operations per second of the server's CPU; uvloop = 1", fontsize=9)
     axes.legend(loc="lower right", fontsize=8)
