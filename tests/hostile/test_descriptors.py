@@ -518,3 +518,24 @@ def test_fileno_that_drops_the_transport(script):
     print(loop.run_until_complete(main()))
     """, env={"PYTHONMALLOC": "debug"})
     assert out == ["works"]
+
+
+@pytest.mark.tidewire    # asyncio's selector takes any number at first
+@pytest.mark.parametrize("number", [12345, 2 ** 30, 2 ** 31 - 1])
+def test_numbers_that_mocks_make_up(script, number):
+    """A small one is as good as with asyncio; a huge one needs no table of its size."""
+    assert script(f"""
+    import asyncio
+    from unittest import mock
+    loop = new_loop()
+    sock = mock.Mock()
+    sock.fileno = mock.Mock(return_value={number})
+    try:
+        transport = loop._make_socket_transport(sock, asyncio.Protocol())
+        transport.abort()
+        loop.run_until_complete(asyncio.sleep(0))
+        print("taken")
+    except OSError as exc:
+        print(exc.errno)
+    loop.close()
+    """) == ["taken" if number == 12345 else "9"]
