@@ -71,13 +71,17 @@ uv_take_back(const uv_loop_t *uv, int fd)
     epoll_ctl(uv_backend_fd(uv), EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
 }
 
-/* Is the set still there?  The program may have closed all descriptors. */
+/* Is the set still there?  The program may have closed all descriptors.
+   Asked by a change that changes nothing: to look for an event would move the
+   first one to the end of the kernel's list. */
 static bool
 uv_is_whole(const uv_loop_t *uv)
 {
-    struct epoll_event ev;
+    int fd = uv->async_io_watcher.fd; /* libuv's own; absent after a fork */
+    struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = fd}};
 
-    return epoll_wait(uv_backend_fd(uv), &ev, 1, 0) >= 0 || errno == EINTR;
+    return epoll_ctl(uv_backend_fd(uv), EPOLL_CTL_MOD, fd, &ev) == 0
+           || errno == ENOENT || tw_poller_is_shortage(-errno);
 }
 #else
 static tw_uverr
@@ -469,7 +473,9 @@ uv_wait(TwPoller *base, int ms)
     }
     if (ms > 0) {
         uv_update_time(self->uv);
-        uv_timer_start(self->timer, uv_on_timer, (uint64_t)ms, 0);
+        /* uv_run() runs timers before it waits, too.  It repeats: when this
+           thread was away for `ms`, the wait that follows has an end. */
+        uv_timer_start(self->timer, uv_on_timer, (uint64_t)ms, 1);
     }
     uv_run(self->uv, ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
     if (ms > 0) {
