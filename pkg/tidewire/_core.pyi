@@ -1,6 +1,7 @@
 """The types of the C extension; ``make stubs`` compares them with it."""
 
 import asyncio
+import sys
 from asyncio.transports import _FlowControlMixin
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
@@ -83,9 +84,18 @@ class Loop:
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
     def create_future(self) -> asyncio.Future[Any]: ...
-    def create_task(
-        self, coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T], **kwargs: Any
-    ) -> asyncio.Task[_T]: ...
+    if sys.version_info >= (3, 14):
+        def create_task(
+            self, coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T], **kwargs: Any
+        ) -> asyncio.Task[_T]: ...
+    else:
+        def create_task(
+            self,
+            coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+        ) -> asyncio.Task[_T]: ...
 
     # Descriptors
     def add_reader(
