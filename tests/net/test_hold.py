@@ -564,6 +564,7 @@ async def at_last(attempt, kind, writes, wanted, times=20):
 
 
 @pytest.mark.tidewire
+@pytest.mark.skipif(support.is_sanitized(), reason="every program is slow then")
 @kinds
 @pytest.mark.parametrize("writes", [2, 3, 10, 16])
 def test_the_first_writes_of_a_habit_are_held(run, kind, writes):
