@@ -6,10 +6,12 @@ plots beside it. Where several files of run.py have the same case, the last one
 counts. Files with ``--malloc fresh`` fill a second column, for the cases in
 which it makes a difference. Files of pyperf_loops.py get a table of their own.
 With ``--page`` the whole table goes to a page of its own, as for another
-Python.
+Python. What the pages are made of is packed into docs/data/, from which
+``report.py docs/data/*.json.xz`` makes them again.
 """
 import argparse
 import json
+import lzma
 import os
 import pathlib
 import sys
@@ -22,13 +24,37 @@ OTHERS = ("stock", "aiofastnet", "rloop", "rsloop", "zuvloop", "floor")
 FEW = ("http/uvicorn", "http/aiohttp", "tcp/protocol/1KiB", "tcp/streams/1KiB",
        "tls/protocol/1KiB", "udp/1KiB")
 APART = 0.15    # the states of malloc differ if a ratio does by more
+PACKED = ".json.xz"
+MOST = 300_000      # bytes of all packed files
+
+
+def text_of(path):
+    data = pathlib.Path(path).read_bytes()
+    return lzma.decompress(data) if path.endswith(".xz") else data
+
+
+def publish(paths):
+    """Pack the results into docs/data; a line that links each."""
+    data = ROOT / "docs" / "data"
+    data.mkdir(exist_ok=True)
+    names = []
+    for path in map(pathlib.Path, paths):
+        name = path.name.removesuffix(PACKED).removesuffix(".json") + PACKED
+        if path.name != name:
+            small = json.dumps(json.loads(path.read_text()), separators=(",", ":"))
+            (data / name).write_bytes(lzma.compress(small.encode(), preset=9))
+        names.append(name)
+    if sum(file.stat().st_size for file in data.iterdir()) > MOST:
+        sys.exit(f"docs/data has more than {MOST:,} bytes: remove what no page is made of")
+    links = ", ".join(f":download:`{name} <data/{name}>`" for name in names)
+    return f"All samples: {links}."
 
 
 def read(paths):
     """{"fresh": …, "settled": …, "pyperf": [parsed, …]} of all files."""
     found = {"fresh": [], "settled": [], "pyperf": []}
     for path in paths:
-        got = json.loads(pathlib.Path(path).read_text())
+        got = json.loads(text_of(path))
         if "benchmarks" in got:
             found["pyperf"].append(path)
         else:
@@ -160,9 +186,10 @@ def section(title, *parts):
     return "\n".join([title, "=" * len(title), "", *parts])
 
 
-def write_docs(found, figures, command):
+def write_docs(found, figures, command, data):
     results, fresh = found["settled"], found["fresh"]
-    parts = ["=======\nResults\n=======\n", circumstances(results), f"``{command}``\n"]
+    parts = ["=======\nResults\n=======\n", circumstances(results), f"``{command}``\n",
+             f"{data}\n"]
     for path, caption in figures:
         parts.append(f".. figure:: {path.relative_to(ROOT / 'docs')}\n\n   {caption}\n")
     parts.append(section("The table", whole_table(found)))
@@ -208,15 +235,15 @@ def main(argv=None):
         parser.error("no results with a settled malloc")
     page = [f"--page {os.path.basename(args.page)}"] if args.page else []
     command = " ".join(["benchmarks/report.py", *page, *map(os.path.basename, args.results)])
-    if args.print or args.page:
-        text = f"{whole_table(found)}\n{circumstances(results)}\n``{command}``\n"
-        if args.print:
-            print(text)
-        else:
-            write_page(args.page, results, text)
-        return 0
-    write_readme(few_table(results))
-    write_docs(found, plots.draw(results, ROOT / "docs" / "plots"), command)
+    text = f"{whole_table(found)}\n{circumstances(results)}\n``{command}``\n"
+    if args.print:
+        print(text)
+    elif args.page:
+        write_page(args.page, results, f"{text}\n{publish(args.results)}\n")
+    else:
+        write_readme(few_table(results))
+        write_docs(found, plots.draw(results, ROOT / "docs" / "plots"), command,
+                   publish(args.results))
     return 0
 
 

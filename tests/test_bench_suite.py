@@ -111,6 +111,8 @@ def test_groups():
     assert names("rest") == names("all") - names("main")
     assert {f"tcp/protocol/1KiB/c{n}" for n in (1, 100, 10000)} < names("curves")
     assert names("udp/*,wheel") > {"udp/1KiB", "wheel"}
+    latency = case.REGISTRY["tcp/latency"]
+    assert latency.clock == "p99_us" and "--rate" in latency.load
 
 
 def test_loops_are_named_or_given():
@@ -201,13 +203,21 @@ def test_report_merges_files(made, tmp_path, monkeypatch):
     assert "plots/a.svg" in docs and "1.50" in docs.partition("Instructions")[2]
     assert "With a fresh malloc" in docs and "asyncio.timeout" in docs
     assert f"report.py {first.name} {second.name} {fresh.name}" in docs
+    packed = sorted((tmp_path / "docs" / "data").iterdir())
+    assert [p.name for p in packed] == sorted(p.name + ".xz" for p in (first, second, fresh))
+    assert all(f"<data/{p.name}>" in docs for p in packed)
+    whole = [str(tmp_path / "docs" / "data" / f"{p.name}.xz") for p in (first, second, fresh)]
+    assert report.main(whole) == 0      # and makes the same pages of them
+    again = (tmp_path / "docs" / "speed-results.rst").read_text()
+    assert again.replace(".json.xz", ".json") == docs.replace(".json.xz", ".json")
 
 
-def test_report_writes_a_page_of_its_own(made, tmp_path):
+def test_report_writes_a_page_of_its_own(made, tmp_path, monkeypatch):
     path = made("--cases", "tasks/sleep0,udp/1KiB", "--rounds", "3",
                 "--loops", "stock,uvloop,tidewire")[2]
     page = tmp_path / "page.rst"
     before = (report.ROOT / "README.rst").read_bytes()
+    monkeypatch.setattr(report, "publish", lambda paths: "All samples: here.")
     assert report.main([str(path), "--page", str(page)]) == 0
     text = page.read_text()
     assert f"CPython {platform.python_version()}" in text and text.count("sleep(0)") == 1
@@ -278,7 +288,7 @@ def test_pyperf_measures_the_same_bodies():
 @needs_compiler
 @pytest.mark.parametrize("names", [
     "tcp/protocol/1KiB/c100,tcp/churn,udp/1KiB", "tls/protocol/1KiB,unix/streams/1KiB,tls/send",
-    "sched/call_soon/chain,process/spawn,pipes/echo,pipes/bulk"])
+    "sched/call_soon/chain,process/spawn,pipes/echo,tcp/latency"])
 def test_cases_from_end_to_end(names, tmp_path):
     out = tmp_path / "results.json"
     subprocess.run(

@@ -25,6 +25,7 @@ struct options {
     int conns;
     size_t size;        /* bytes per message */
     int depth;          /* messages in flight per connection */
+    double rate;        /* echo: so many messages a second; 0: as many as it can */
     double warm;        /* seconds before the window opens */
     double seconds;     /* length of the window */
     uint64_t count;     /* or: close the window after so many messages */

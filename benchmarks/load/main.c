@@ -26,6 +26,7 @@ static const struct option longs[] = {
     { "conns", required_argument, NULL, 'c' },
     { "size", required_argument, NULL, 's' },
     { "depth", required_argument, NULL, 'd' },
+    { "rate", required_argument, NULL, 'r' },
     { "warm", required_argument, NULL, 'w' },
     { "seconds", required_argument, NULL, 'T' },
     { "count", required_argument, NULL, 'n' },
@@ -39,7 +40,7 @@ usage(const char *name)
 {
     fprintf(stderr, "use: %s echo|churn|send|recv|upload"
             " --port N | --unix PATH [--udp] [--tls] [--conns N] [--size N]"
-            " [--depth N] [--warm S] [--seconds S | --count N] [--pid N]"
+            " [--depth N] [--rate N] [--warm S] [--seconds S | --count N] [--pid N]"
             " [--hold]\n", name);
     exit(2);
 }
@@ -74,6 +75,7 @@ option_set(int c)
     case 'c': opt.conns = atoi(optarg); break;
     case 's': opt.size = (size_t)atoll(optarg); break;
     case 'd': opt.depth = atoi(optarg); break;
+    case 'r': opt.rate = atof(optarg); break;
     case 'w': opt.warm = atof(optarg); break;
     case 'T': opt.seconds = atof(optarg); break;
     case 'n': opt.count = (uint64_t)atoll(optarg); break;

@@ -170,11 +170,12 @@ stats_print(void)
     double messages = st.bytes ? (double)st.bytes / (double)opt.size
                                : (double)st.messages;
     printf("{\"messages\": %.3f, \"seconds\": %.6f, \"server_cpu\": %.6f,"
-           " \"p50_us\": %.2f, \"p99_us\": %.2f, \"load_cpu\": %.6f,"
+           " \"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f,"
+           " \"load_cpu\": %.6f,"
            " \"resident_kib\": %ld, \"lost\": %llu}\n",
            messages, (double)(st.close - st.open) / 1e9,
            (double)(st.cpu_close - st.cpu_open) / 1e9,
-           percentile_us(0.5), percentile_us(0.99),
+           percentile_us(0.5), percentile_us(0.99), percentile_us(0.999),
            (double)(st.own_close - st.own_open) / 1e9, st.resident,
            (unsigned long long)st.lost);
     fflush(stdout);

@@ -20,11 +20,14 @@ struct conn {
     int heard;          /* has answered at least once */
     uint64_t *began;    /* ring of `depth` times */
     unsigned head;      /* the oldest of them */
+    unsigned flying;    /* with --rate: messages without an answer yet */
 };
 
 static int epfd;
 static int silent;      /* open connections that have not answered yet */
 static int opening;     /* until all are open, each sends its first only */
+static struct conn *paced;      /* with --rate: all connections … */
+static uint64_t next_due;       /* … and when the next message leaves */
 static char *pattern;   /* the message, and a chunk of its repetition */
 static char *buffer;
 
@@ -78,7 +81,10 @@ conn_open(struct conn *c)
     for (int i = 0; i < opt.depth; i++) {
         c->began[i] = now;
     }
-    c->unsent = opt.mode == LOAD_RECV ? 0 : opt.size * (size_t)opt.depth;
+    c->flying = 1;
+    c->unsent = opt.mode == LOAD_RECV ? 0
+                : opt.rate            ? opt.size
+                                      : opt.size * (size_t)opt.depth;
     conn_watch(c, EPOLL_CTL_ADD, opt.mode == LOAD_RECV && opt.tls);
     conn_flush(c);
 }
@@ -108,6 +114,10 @@ conn_answered(struct conn *c)
         *began = now_ns();
         c->head = (c->head + 1) % (unsigned)opt.depth;
         c->got -= opt.size;
+        if (opt.rate) {     /* conns_pace() sends the next one */
+            c->flying--;
+            continue;
+        }
         if (opt.mode == LOAD_CHURN) {
             link_close(&c->link);
             conn_open(c);
@@ -173,6 +183,38 @@ conns_turn(int timeout_ms)
     }
 }
 
+/* Send what is due. A message counts from the time when it was due, also if
+ * this program was late or the connection has no room for one more. */
+static void
+conns_pace(void)
+{
+    static int at;
+    uint64_t now = now_ns();
+    while (next_due <= now) {
+        struct conn *c = &paced[at];
+        if (c->flying == (unsigned)opt.depth) {
+            return;
+        }
+        c->began[(c->head + c->flying) % (unsigned)opt.depth] = next_due;
+        c->flying++;
+        c->unsent += opt.size;
+        conn_flush(c);
+        at = (at + 1) % opt.conns;
+        next_due += (uint64_t)(1e9 / opt.rate);
+    }
+}
+
+/* All connections are quiet before the first message is due. */
+static void
+pace_begin(struct conn *all)
+{
+    for (int i = 0; i < opt.conns; i++) {
+        all[i].head = 0;
+    }
+    paced = all;
+    next_due = now_ns();
+}
+
 static struct conn *
 conns_open(void)
 {
@@ -190,7 +232,7 @@ conns_open(void)
         conns_turn(100);
     }
     opening = 0;
-    for (int i = 0; i < opt.conns; i++) {
+    for (int i = 0; i < opt.conns && !opt.rate; i++) {
         conn_flush(&all[i]);
     }
     return all;
@@ -231,8 +273,14 @@ stream_run(void)
         upload(all);
         return;
     }
+    if (opt.rate) {
+        pace_begin(all);
+    }
     stats_init();
     while (stats_tick()) {
-        conns_turn(20);
+        if (opt.rate) {
+            conns_pace();
+        }
+        conns_turn(opt.rate ? 0 : 20);
     }
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 FAMILIES = ("tcp", "tls", "udp", "pipes", "sched", "tasks", "ops", "process", "http",
-            "websockets", "databases", "gil", "memory", "size")
+            "websockets", "databases", "quic", "gil", "memory", "size")
 
 KIB = 1024
 SIZES = {"64B": 64, "1KiB": KIB, "10KiB": 10 * KIB, "100KiB": 100 * KIB, "1MiB": KIB * KIB}
@@ -25,7 +25,8 @@ class Case:
     args: dict = dataclasses.field(default_factory=dict)
     load: tuple = ()            # the load generator's mode and options
     floor: tuple = ()           # the floor's program and its arguments
-    clock: str = "cpu"          # "cpu" or "wall": what operations are divided by
+    clock: str = "cpu"          # "cpu" or "wall": what operations are divided by;
+                                # "p99_us": the cost is that latency
     unit: str = "message"       # what is counted
     targets: dict = dataclasses.field(default_factory=dict)     # loop: at least so many times it
     limit: int | None = None    # at most so many bytes
@@ -90,7 +91,8 @@ TABLE = (
     "sched/executor", "sched/executor/many", "ops/add_reader", "ops/ping-pong", "ops/connect",
     "process/spawn", "http/uvicorn", "http/uvicorn/100KiB", "http/uvicorn/tls", "http/aiohttp",
     "http/aiohttp/client", "db/asyncpg/one", "db/redis/pipeline", "websockets/echo",
-    "memory/pair", "memory/tls",
+    "quic/receive", "quic/send", "tcp/latency", "tcp/latency/c1", "tls/latency",
+    "memory/pair", "memory/tls", "memory/tls/10000",
 )
 # Connections of the plots; handshakes of more would take longer than the measurement.
 SWEEP = {"tcp": (1, 10, 100, 500, 1000, 2000, 5000, 10000),

@@ -120,7 +120,10 @@ def sample(case, spec, options):
     if "bytes" in got:
         return dict(got, rate=1 / max(got["bytes"], 1))
     got["throughput"] = got["ops"] / got["wall"]
-    got["rate"] = got["ops"] / got[case.clock]
+    if case.clock == "p99_us":
+        got["rate"] = 1e6 / got["p99_us"]
+    else:
+        got["rate"] = got["ops"] / got[case.clock]
     got["cost_us"] = 1e6 / got["rate"]
     return got
 

@@ -65,8 +65,8 @@ def details(result, loop):
         got = values(result, loop, key)
         return stats.median(got) if got else None
     rates = values(result, loop, "rate")
-    got = {key: middle(key) for key in ("throughput", "p50_us", "p99_us", "peak_kib",
-                                        "conn_bytes", "cost_us")}
+    got = {key: middle(key) for key in ("throughput", "p50_us", "p99_us", "p999_us",
+                                        "peak_kib", "conn_bytes", "cost_us")}
     timed = got["throughput"] and result["clock"] == "cpu"
     got["busy"] = got["throughput"] * got["cost_us"] / 1e6 if timed else None
     got["spread"] = stats.spread(rates) if rates else None
@@ -74,8 +74,8 @@ def details(result, loop):
     return got
 
 
-DETAILS = ["per second", "p50 us", "p99 us", "busy", "peak MiB", "B/connection", "spread",
-           "rounds"]
+DETAILS = ["per second", "p50 us", "p99 us", "p99.9 us", "busy", "peak MiB", "B/connection",
+           "spread", "rounds"]
 
 
 def words(detail):
@@ -84,7 +84,8 @@ def words(detail):
         return format(value, form) if value else "–"
     peak = detail["peak_kib"] and detail["peak_kib"] / 1024
     return [number(detail["throughput"], ",.0f"), number(detail["p50_us"], ".0f"),
-            number(detail["p99_us"], ".0f"), number(detail["busy"], ".0%"),
+            number(detail["p99_us"], ".0f"), number(detail["p999_us"], ".0f"),
+            number(detail["busy"], ".0%"),
             number(peak, ".0f"), number(detail["conn_bytes"], ",.0f"),
             number(detail["spread"], ".1%"), str(detail["rounds"])]
 

@@ -8,8 +8,6 @@ import subprocess
 from ..case import process
 
 PAIRS = 2000
-UPLOADS = 50
-UPLOAD_SIZE = 300 * 1024
 PAGE = os.sysconf("SC_PAGESIZE")
 
 
@@ -57,20 +55,21 @@ class Upload(Quiet):
 
 
 def tls_uploads(env):
-    """50 TLS connections, each idle after it sent 300 KiB; bytes each."""
+    """TLS connections, each idle after it sent a message; bytes each."""
     loop = env.loop
+    count, size = env.args["conns"], env.args["size"]
 
     async def main():
         where = await env.listen(Upload)
         before = resident()
-        command = [env.load_program, "upload", "--tls", "--hold", "--size", str(UPLOAD_SIZE),
-                   "--conns", str(UPLOADS), "--port", str(where["port"])]
+        command = [env.load_program, "upload", "--tls", "--hold", "--size", str(size),
+                   "--conns", str(count), "--port", str(where["port"])]
         load = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         told = await loop.run_in_executor(None, load.stdout.readline)
-        assert json.loads(told)["uploaded"] == UPLOADS
-        while Upload.got < UPLOADS * UPLOAD_SIZE:
+        assert json.loads(told)["uploaded"] == count
+        while Upload.got < count * size:
             await asyncio.sleep(0.01)
-        used = (resident() - before) / UPLOADS
+        used = (resident() - before) / count
         load.stdin.close()
         load.wait()
         return used
@@ -80,4 +79,6 @@ def tls_uploads(env):
 
 process("memory/pair", "memory of an idle pair of connections", idle_pairs, limit=1700)
 process("memory/tls", "memory of an idle TLS connection after 300KiB", tls_uploads,
-        args={"over": "tls"}, target=4)
+        args={"over": "tls", "conns": 50, "size": 300 * 1024}, target=4)
+process("memory/tls/10000", "memory of each of 10,000 idle TLS connections", tls_uploads,
+        args={"over": "tls", "conns": 10_000, "size": 1024}, target=4, rounds=3)
