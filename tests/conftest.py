@@ -33,6 +33,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import skips  # noqa: E402
 import support  # noqa: E402
 
 # Children run in other folders: PYTHONPATH=pkg must mean the same there.
@@ -91,6 +92,13 @@ def pytest_report_header(config):
         except ImportError as exc:
             lines.append(f"from: nowhere, {exc}")
     return lines
+
+
+def pytest_terminal_summary(terminalreporter):
+    if skipped := terminalreporter.stats.get("skipped"):
+        terminalreporter.section(f"{len(skipped)} skipped", sep="-")
+        for line in skips.lines(skips.of_reports(skipped)):
+            terminalreporter.line(line)
 
 
 def pytest_collection_finish(session):
