@@ -188,6 +188,12 @@ stamp=$venv/.$(cksum <"$requirements" | tr ' ' -)
 if [ ! -e "$stamp" ]; then
     say "installing $requirements"
     "$venv/bin/python" -m pip install -qq --disable-pip-version-check -r "$requirements"
+    # What the demonstration compares tidewire with and on; it works without them.
+    [ "$level" = dev ] || for peer in $(sed -n '/^\(uvloop\|uvicorn\|httptools\)==/p' \
+            tools/requirements-dev.txt); do
+        "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
+            --only-binary :all: "$peer" 2>/dev/null || say "the demonstration goes without $peer"
+    done
     touch "$stamp"
 fi
 

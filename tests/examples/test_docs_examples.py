@@ -23,10 +23,24 @@ def test_example(path, request):
     assert process.stdout.strip()
 
 
-def test_make_demo_shows_all_of_them():
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        import demo
-    finally:
-        del sys.path[0]
+@pytest.fixture
+def demo(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import demo
+    return demo
+
+
+def test_make_demo_shows_all_of_them(demo):
     assert sorted(demo.ORDER) == [path.stem for path in EXAMPLES]
+
+
+@pytest.mark.tidewire
+def test_make_demo_shows_what_failed(demo, monkeypatch, tmp_path, capfd):
+    (tmp_path / "good.py").write_text('"""All is well."""\nprint("not shown")\n')
+    (tmp_path / "bad.py").write_text('"""Not so well."""\nprint("why")\nraise SystemExit(3)\n')
+    monkeypatch.setattr(demo, "EXAMPLES", tmp_path)
+    assert demo.show("good") and not demo.show("bad")
+    out = capfd.readouterr().out
+    assert out.splitlines()[0].startswith("  ok ") and "All is well" in out
+    assert "not shown" not in out
+    assert "  FAILED" in out and "why" in out and "exit status 3" in out

@@ -181,3 +181,20 @@ def test_a_demo_needs_none_of_them(ready):
     program(ready, "apt-get", f'echo "$@" >> {ready}/log')
     assert run(ready, "demo").returncode == 0
     assert not (ready / "log").exists()
+
+
+def test_a_demo_compares_with_what_can_be_had(ready):
+    """uvloop and uvicorn are installed from wheels, one by one; what has none is named."""
+    (ready / "source" / "tools" / "requirements-dev.txt").write_text(
+        "# Build\nsetuptools==1\n# Others\nuvicorn==2.0\nuvicorn-worker==3\nuvloop==4.0\n")
+    program(ready, "id", "echo 1000")
+    python = ready / "source" / ".venv" / "bin" / "python"
+    python.write_text(python.read_text() + f'\necho "$@" >> {ready}/log\n'
+                      'case "$*" in *uvloop*) echo "no such wheel" >&2; exit 1 ;; esac\n')
+    process = run(ready, "demo")
+    assert process.returncode == 0
+    assert [line for line in process.stderr.splitlines() if "demonstration" in line] == [
+        "tidewire: the demonstration goes without uvloop==4.0"]
+    log = (ready / "log").read_text().splitlines()
+    peers = [line.split()[-1] for line in log if "--only-binary :all:" in line]
+    assert peers == ["uvicorn==2.0", "uvloop==4.0"]
