@@ -94,7 +94,7 @@ static PyMethodDef loop_methods[] = {
      NULL},
     {"_look_up_address", TW_FAST(tw_resolver_loop_look_up_address),
      METH_FASTCALL, NULL},
-    {"_look_up_no_more", tw_resolver_loop_look_up_no_more, METH_O, NULL},
+    {"_abandon_lookup", tw_resolver_loop_abandon, METH_O, NULL},
     {"_sock_sendfile_native", TW_FAST(tw_sendfile_loop_sock_sendfile_native),
      TW_FASTKW, tw_sendfile_doc_sock_sendfile_native},
     {NULL},

@@ -78,7 +78,7 @@ static inline void
 tw_call_end(TwLoop *loop)
 {
     if (--loop->depth == 0) {
-        loop->stretch++;
+        loop->callback_number++;
         tw_call_flush(loop);
     }
 }

@@ -49,7 +49,7 @@ gil_has_company(void)
 }
 
 static void
-gil_stay_away_briefly(uint64_t since)
+gil_wait_briefly(uint64_t since)
 {
     while (tw_now_ns() - since < GIL_OPEN_NS) {
     }
@@ -59,7 +59,7 @@ gil_stay_away_briefly(uint64_t since)
    one.  A sleep would do no better: on a virtual machine the shortest takes as
    long as this. */
 static void
-gil_stay_away(uint64_t since)
+gil_wait_for_thread(uint64_t since)
 {
     uint64_t before = since, now;
 
@@ -78,7 +78,7 @@ static void
 gil_hand_over(TwGil *gil, uint64_t now)
 {
     if (now - gil->last_handover >= GIL_STRETCH_NS) {
-        gil_stay_away(now);
+        gil_wait_for_thread(now);
         gil->last_handover = tw_now_ns();
     }
 }
@@ -96,7 +96,7 @@ gil_release_and_acquire(TwGil *gil, uint64_t now)
         gil_hand_over(gil, released);
     }
     else if (expected && !used) {
-        gil_stay_away_briefly(released);
+        gil_wait_briefly(released);
     }
     released = tw_now_ns();
     PyEval_RestoreThread(thread);

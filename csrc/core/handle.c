@@ -430,7 +430,7 @@ handle_run(TwHandle *self)
 
 /* The callback has run: wake the threads in tw_handle_wait_run(). */
 static void
-handle_tell_ran(TwHandle *self)
+handle_wake_waiters(TwHandle *self)
 {
     PyObject *ran = TW_TAKE(self->ran);
     PyObject *exc = tw_err_take();
@@ -462,7 +462,7 @@ tw_handle_run(TwHandle *self)
     status = handle_run(self);
     self->flags &= ~TW_H_RUNNING;
     if (self->ran != NULL) {
-        handle_tell_ran(self);
+        handle_wake_waiters(self);
     }
     return status;
 }

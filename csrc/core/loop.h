@@ -95,7 +95,7 @@ struct TwLoop {
     bool wake_kept;         /* the program has that number, and may use it */
     bool wake_full;         /* it may have been full */
     uint64_t noted;         /* a bit for each signal that was handled */
-    tw_status (*answer)(TwLoop *loop); /* or NULL: room ops, after a ring */
+    tw_status (*deliver_lookups)(TwLoop *loop); /* or NULL: ops/resolver.c */
     bool wait_was_short;    /* the last wait found something at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */
     TwVec due;              /* became ready in the last poll */
@@ -110,14 +110,13 @@ struct TwLoop {
     TwTransport *held;      /* hold writes back, oldest first: net/hold.h */
     TwTransport *held_last;
     void (*flush_held)(TwLoop *loop); /* sends them all; a child drops them */
-    uint32_t stretch;       /* outermost callbacks so far: a change means that
-                               the callback ended */
+    uint32_t callback_number; /* of the outermost callback that began last */
     size_t sock_hint;       /* bytes that the last sock_recv() gave */
     char *read_buffer;      /* base/pages.h; NULL: not yet needed */
-    PyObject *spare;        /* strong or NULL: bytes, see core/spare.h */
-    Py_ssize_t spare_room;
-    char *chunks;           /* free ones of room tls: tls/chunk.h */
-    int chunk_count;
+    PyObject *read_bytes;   /* strong or NULL: core/readbytes.h */
+    Py_ssize_t read_bytes_room;
+    char *free_blocks;      /* memory for TLS connections: tls/buf.h */
+    int free_block_count;
     TwSys sys;              /* the calls that a sandbox refused */
     TwGil gil;
     TwChain chain;

@@ -43,7 +43,7 @@ tw_loop_meth_signal_fd(PyObject *self, PyObject *unused)
 {
     TwLoop *loop = (TwLoop *)self;
 
-    if (loop->wakeup != NULL && tw_wakeup_take_signals(loop) < 0) {
+    if (loop->wakeup != NULL && tw_wakeup_accept_signals(loop) < 0) {
         return NULL;
     }
     return PyLong_FromLong(loop->wake_to);
@@ -126,10 +126,10 @@ static void
 loop_drop_free_memory(TwLoop *loop)
 {
     tw_call_flush(loop);
-    while (loop->chunks != NULL) {
-        char *chunk = loop->chunks;
-        memcpy(&loop->chunks, chunk, sizeof(char *));
-        PyMem_RawFree(chunk);
+    while (loop->free_blocks != NULL) {
+        char *block = loop->free_blocks;
+        memcpy(&loop->free_blocks, block, sizeof(char *));
+        PyMem_RawFree(block);
     }
 }
 
@@ -172,7 +172,7 @@ tw_loop_shut(TwLoop *loop)
     tw_ring_fini(&loop->aside);
     tw_heap_fini(&loop->timers);
     tw_handle_clear_free(loop);
-    Py_CLEAR(loop->spare);
+    Py_CLEAR(loop->read_bytes);
     tw_pages_free(TW_TAKE(loop->read_buffer));
 }
 

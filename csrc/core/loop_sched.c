@@ -22,7 +22,7 @@ tw_loop_wake(TwLoop *loop)
 {
     if (loop->sleeping) {
         loop->sleeping = false;
-        tw_wakeup_ring(loop->wake_to);
+        tw_wakeup_write(loop->wake_to);
     }
 }
 

@@ -111,7 +111,9 @@ nest_begin(TwLoop *loop, TwNest *nest)
     };
     loop->nested++;
     loop->depth = 0;
-    loop->stretch++; /* what the callback writes now and later is apart */
+    /* What the callback wrote before and writes later counts as two
+       callbacks. */
+    loop->callback_number++;
     tw_call_flush(loop);
 }
 
@@ -122,7 +124,7 @@ nest_end(TwLoop *loop, TwNest *nest, tw_status status)
     PyObject *exc = tw_err_take();
 
     tw_call_flush(loop);
-    loop->stretch++;
+    loop->callback_number++;
     loop->depth += nest->depth;
     loop->nested--;
     Py_XSETREF(loop->current_handle, nest->current_handle);

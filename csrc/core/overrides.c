@@ -22,7 +22,7 @@ method_is_ours(TwLoop *loop, PyObject *name, PyCFunction code)
 }
 
 unsigned
-tw_overrides_look(TwLoop *loop)
+tw_overrides_check(TwLoop *loop)
 {
     tw_state *state = loop->state;
     PyTypeObject *type = Py_TYPE(loop);

@@ -18,7 +18,7 @@
 #define TW_OWN_CREATE_TASK 16u
 
 /* Check each method: the bits of those that are replaced. */
-unsigned tw_overrides_look(TwLoop *loop);
+unsigned tw_overrides_check(TwLoop *loop);
 
 static inline unsigned
 tw_overrides(TwLoop *loop)
@@ -27,7 +27,7 @@ tw_overrides(TwLoop *loop)
 
     return TW_LIKELY(version == loop->overridden_version && version != 0)
                ? loop->overridden
-               : tw_overrides_look(loop);
+               : tw_overrides_check(loop);
 }
 
 /* The program's replacement of time.monotonic: borrowed; NULL if there is

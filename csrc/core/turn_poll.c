@@ -172,6 +172,6 @@ tw_turn_poll(TwLoop *loop)
     if (bound != 0 || n > 0) {
         loop->chain = TW_CHAIN_NONE;
     }
-    tw_watcher_take(loop, n);
+    tw_watcher_collect(loop, n);
     return PyErr_CheckSignals();
 }

@@ -140,11 +140,11 @@ wakeup_on_ready(PyObject *op, unsigned Py_UNUSED(events))
     if (wakeup_drain(loop) < 0) {
         return -1;
     }
-    return loop->answer == NULL ? 0 : loop->answer(loop);
+    return loop->deliver_lookups == NULL ? 0 : loop->deliver_lookups(loop);
 }
 
 void
-tw_wakeup_ring(int number)
+tw_wakeup_write(int number)
 {
     static const uint64_t ring = WAKEUP_RING;
 
@@ -202,7 +202,7 @@ tw_wakeup_open(TwLoop *loop, bool signals)
 /* The pipe's write end gets the eventfd's number: threads that have it may be
    about to write to it. */
 tw_status
-tw_wakeup_take_signals(TwLoop *loop)
+tw_wakeup_accept_signals(TwLoop *loop)
 {
     TwWatcher *old = loop->wakeup;
     int fds[2];
@@ -242,7 +242,7 @@ wakeup_is_other_end(int one, int other)
 /* The program has the number from set_wakeup_fd(), and may set it again: what
    is written to it from now on, nobody reads. */
 static void
-wakeup_leave_sink(int number)
+wakeup_leave_null(int number)
 {
     int fd = open("/dev/null", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 
@@ -260,7 +260,7 @@ wakeup_close_own(TwLoop *loop, bool ours)
     if (ours && loop->wake_fd >= 0) {
         if (wakeup_is_other_end(loop->wake_fd, loop->wake_to)) {
             if (loop->wake_kept) {
-                wakeup_leave_sink(loop->wake_to);
+                wakeup_leave_null(loop->wake_to);
             }
             else {
                 close(loop->wake_to);

@@ -19,10 +19,10 @@
 TW_MUSTCHECK tw_status tw_wakeup_open(TwLoop *loop, bool signals);
 
 /* Signals will be written to it from now on, if that is not so yet. */
-TW_MUSTCHECK tw_status tw_wakeup_take_signals(TwLoop *loop);
+TW_MUSTCHECK tw_status tw_wakeup_accept_signals(TwLoop *loop);
 
 /* Write to it: from any thread, without the GIL. */
-void tw_wakeup_ring(int number);
+void tw_wakeup_write(int number);
 
 /* In a forked child: descriptors of its own.  `ours`: the numbers still mean
    what they meant to the parent.  0, or a negative errno: there is none. */

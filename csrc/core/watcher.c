@@ -19,7 +19,7 @@ tw_watcher_probe(TwLoop *loop, int fd)
 
 /* The poller may be wrong about the descriptor, or we: see core/poller.h. */
 static tw_uverr
-watcher_tell_poller(TwWatcher *w, unsigned events)
+watcher_update_poller(TwWatcher *w, unsigned events)
 {
     TwPoller *poller = w->loop->poller;
     tw_uverr err = poller->ops->watch(poller, w->fd, w->armed, events);
@@ -31,7 +31,7 @@ watcher_tell_poller(TwWatcher *w, unsigned events)
 static void
 watcher_disarm(TwWatcher *w)
 {
-    if (w->armed && w->fd >= 0 && watcher_tell_poller(w, 0) < 0) {
+    if (w->armed && w->fd >= 0 && watcher_update_poller(w, 0) < 0) {
         w->armed = 0; /* it was closed: the kernel has forgotten it */
     }
 }
@@ -169,7 +169,7 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     }
     old = tw_watcher_of_fd(loop, fd);
     if (old != NULL) {
-        tw_watcher_give_up(old);
+        tw_watcher_invalidate(old);
     }
     if (watcher_reserve(loop, fd) < 0) {
         return NULL;
@@ -203,7 +203,7 @@ tw_watcher_renumber(TwWatcher *w, int fd)
         return err;
     }
     if (old != NULL && old != w) {
-        tw_watcher_give_up(old);
+        tw_watcher_invalidate(old);
     }
     if (tw_watcher_of_fd(loop, w->fd) == w) {
         loop->by_fd[w->fd] = NULL;
@@ -221,7 +221,7 @@ tw_watcher_rewatch(TwLoop *loop)
         if (w != NULL && w->armed) {
             unsigned events = w->armed;
             w->armed = 0;
-            tw_uverr err = watcher_tell_poller(w, events);
+            tw_uverr err = watcher_update_poller(w, events);
             if (err < 0) {
                 watcher_refused(w, err);
             }
@@ -302,7 +302,7 @@ tw_watcher_want(TwWatcher *w, unsigned events)
 tw_uverr
 tw_watcher_arm(TwWatcher *w)
 {
-    return w->want == w->armed ? 0 : watcher_tell_poller(w, w->want);
+    return w->want == w->armed ? 0 : watcher_update_poller(w, w->want);
 }
 
 tw_status
@@ -336,7 +336,7 @@ tw_watcher_stop_now(TwWatcher *w)
 /* Out of everything but the owners' hands.  A gap stays in `due`, which may
    be running. */
 static void
-watcher_leave(TwWatcher *w)
+watcher_unlink(TwWatcher *w)
 {
     TwLoop *loop = w->loop;
 
@@ -356,7 +356,7 @@ tw_watcher_close(TwWatcher *w)
 {
     PyObject *owner = w->want ? w->owner : NULL;
 
-    watcher_leave(w);
+    watcher_unlink(w);
     tw_vec_discard(&w->loop->watchers, w);
     w->loop->watcher_count--;
     PyMem_Free(w);
@@ -364,12 +364,12 @@ tw_watcher_close(TwWatcher *w)
 }
 
 void
-tw_watcher_give_up(TwWatcher *w)
+tw_watcher_invalidate(TwWatcher *w)
 {
     /* The number may belong to another descriptor: the kernel took the old
        one out of the set when it was closed. */
     w->armed = 0;
-    watcher_leave(w);
+    watcher_unlink(w);
     w->fd = -1;
     w->refused = 0;
     w->got = TW_EV_BAD;
@@ -385,7 +385,7 @@ tw_watcher_close_all(TwLoop *loop)
     for (int fd = 0; fd < loop->by_fd_cap; fd++) {
         TwWatcher *w = loop->by_fd[fd];
         if (w != NULL) {
-            watcher_leave(w);
+            watcher_unlink(w);
             w->fd = -1;
             w->got = 0;
         }
@@ -414,7 +414,7 @@ watcher_apply(TwWatcher *w)
         watcher_disarm(w);
         return;
     }
-    err = watcher_tell_poller(w, w->want);
+    err = watcher_update_poller(w, w->want);
     if (err < 0) {
         watcher_refused(w, err);
         return;
@@ -466,7 +466,7 @@ watcher_compact_due(TwLoop *loop)
 }
 
 void
-tw_watcher_take(TwLoop *loop, int n)
+tw_watcher_collect(TwLoop *loop, int n)
 {
     const TwReady *ready = loop->poller->ready;
     bool ghosts = false;

@@ -84,7 +84,7 @@ TwWatcher *tw_watcher_live(TwLoop *loop, int fd);
 /* The owner finds that the descriptor number means something else by now
    (the program closed it behind our back): it is watched no more, and
    on_ready is called with TW_EV_BAD in the next turn. */
-void tw_watcher_give_up(TwWatcher *w);
+void tw_watcher_invalidate(TwWatcher *w);
 
 /* -- for the loop -- */
 
@@ -104,7 +104,7 @@ void tw_watcher_apply_changes(TwLoop *loop);
 
 /* Fill loop->due from the first `n` of what the poller has found ready.  Runs
    no Python. */
-void tw_watcher_take(TwLoop *loop, int n);
+void tw_watcher_collect(TwLoop *loop, int n);
 
 /* Run what became due.  -1: an exception leaves the loop; the rest of the
    list stays for the next turn. */

@@ -261,7 +261,7 @@ feeder_prepare(TwFeeder *r, Py_ssize_t size)
 }
 
 char *
-tw_feeder_room(TwFeeder *r, size_t n)
+tw_feeder_reserve(TwFeeder *r, size_t n)
 {
     if (n > (size_t)(PY_SSIZE_T_MAX - r->size)) {
         PyErr_NoMemory();
@@ -436,7 +436,7 @@ tw_feeder_fed(TwFeeder *r, size_t n)
 tw_status
 tw_feeder_feed(TwFeeder *r, const char *p, size_t n)
 {
-    char *room = tw_feeder_room(r, n);
+    char *room = tw_feeder_reserve(r, n);
 
     if (room == NULL) {
         return -1;

@@ -37,7 +37,7 @@ void tw_feeder_release(TwFeeder *r);
 /* Make room for n more bytes behind what the buffer had when it was found,
    and behind the first bytes that were put there since: the room begins at
    the result.  NULL with MemoryError. */
-char *tw_feeder_room(TwFeeder *r, size_t n);
+char *tw_feeder_reserve(TwFeeder *r, size_t n);
 
 /* The first n bytes of the room are filled: keep those, wake who waits for
    them, pause the transport.  With 0 the room is given back, and nobody is

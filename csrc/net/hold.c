@@ -122,9 +122,9 @@ tw_hold_learn(TwTransport *self)
     TwHabit *habit = &self->habit;
     uint64_t now = tw_now_ns();
 
-    if (habit->stretch != loop->stretch) {
+    if (habit->callback_number != loop->callback_number) {
         hold_judge(self);
-        habit->stretch = loop->stretch;
+        habit->callback_number = loop->callback_number;
         habit->writes = 0;
         habit->since = now;
     }
@@ -148,7 +148,7 @@ tw_hold_flush(TwTransport *self)
 {
     tw_status status;
 
-    self->habit.stretch = self->loop->stretch - 1;
+    self->habit.callback_number = self->loop->callback_number - 1;
     if (TW_LIKELY(!(self->flags & TW_F_HELD))) {
         return 0;
     }

@@ -39,10 +39,10 @@ tw_hold_next(TwTransport *self)
 {
     TwHabit *habit = &self->habit;
 
-    if (TW_LIKELY(habit->stretch != self->loop->stretch
+    if (TW_LIKELY(habit->callback_number != self->loop->callback_number
                   && habit->writes <= 1 && habit->streak == 0
                   && habit->least == 0)) {
-        habit->stretch = self->loop->stretch;
+        habit->callback_number = self->loop->callback_number;
         habit->writes = 1;
         return false;
     }

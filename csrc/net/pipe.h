@@ -28,7 +28,7 @@ typedef struct {
     int watch_fd;       /* ours: the duplicate that is watched; or -1 */
     int refused;        /* asyncio's _conn_lost: the write that failed, and
                            those after the end */
-    uint32_t chunk;     /* reading: what the pipe holds; 0: not known yet */
+    uint32_t read_size; /* reading: what the pipe holds; 0: not known yet */
     uint32_t last_read; /* reading: bytes that the last read brought */
     bool eof_due;       /* reading: eof_received is to be called */
     bool ends_on_read;  /* writing: readable means that the peer has gone */

@@ -5,7 +5,7 @@
 
 #include "base/compat.h"
 #include "base/errno.h"
-#include "core/spare.h"
+#include "core/readbytes.h"
 #include "net/pipe.h"
 
 #define PIPE_FATAL_READ "Fatal read error on pipe transport"
@@ -47,14 +47,14 @@ pipe_read_started(TwTransport *base)
 
 /* How much a direct read should make room for: what the pipe can hold. */
 static Py_ssize_t
-pipe_chunk(TwPipe *self)
+pipe_read_size(TwPipe *self)
 {
-    if (self->chunk == 0) {
+    if (self->read_size == 0) {
         int size = tw_sys_pipe_size(self->base.fd);
-        self->chunk = (uint32_t)Py_MIN(size ? size : 64 * 1024,
+        self->read_size = (uint32_t)Py_MIN(size ? size : 64 * 1024,
                                        TW_READ_BUFFER_SIZE);
     }
-    return self->chunk;
+    return self->read_size;
 }
 
 static tw_uverr
@@ -69,25 +69,25 @@ pipe_read_once(int fd, void *p, size_t n)
    negative errno; without an object if it is not a count.  -1: MemoryError;
    `*n` tells whether something was read. */
 static tw_status
-pipe_read_direct(TwPipe *self, TwSpare *data, tw_uverr *n)
+pipe_read_direct(TwPipe *self, TwReadBytes *data, tw_uverr *n)
 {
     TwLoop *loop = self->base.loop;
 
-    if (tw_spare_new(loop, (size_t)pipe_chunk(self), data) < 0) {
+    if (tw_readbytes_new(loop, (size_t)pipe_read_size(self), data) < 0) {
         return -1;
     }
     *n = pipe_read_once(self->base.fd, PyBytes_AS_STRING(data->bytes),
                         (size_t)PyBytes_GET_SIZE(data->bytes));
     if (*n <= 0) {
-        tw_spare_give(loop, data);
+        tw_readbytes_release(loop, data);
         return 0;
     }
-    return tw_spare_resize(data, (size_t)*n);
+    return tw_readbytes_resize(data, (size_t)*n);
 }
 
 /* The same, by way of the loop's buffer. */
 static tw_status
-pipe_read_copied(TwPipe *self, TwSpare *data, tw_uverr *n)
+pipe_read_copied(TwPipe *self, TwReadBytes *data, tw_uverr *n)
 {
     char *buffer = tw_loop_read_buffer(self->base.loop);
 
@@ -95,8 +95,10 @@ pipe_read_copied(TwPipe *self, TwSpare *data, tw_uverr *n)
         return -1;
     }
     *n = pipe_read_once(self->base.fd, buffer, TW_READ_BUFFER_SIZE);
-    return *n <= 0 ? 0
-                   : tw_spare_copy(self->base.loop, buffer, (size_t)*n, data);
+    if (*n <= 0) {
+        return 0;
+    }
+    return tw_readbytes_copy(self->base.loop, buffer, (size_t)*n, data);
 }
 
 /* asyncio's _fatal_error for reading: a terminal that ends says EIO. */
@@ -143,7 +145,7 @@ pipe_read_end(TwPipe *self)
 }
 
 static tw_status
-pipe_deliver(TwPipe *self, TwSpare *data)
+pipe_deliver(TwPipe *self, TwReadBytes *data)
 {
     TwLoop *loop = self->base.loop;
     PyObject *done;
@@ -151,7 +153,7 @@ pipe_deliver(TwPipe *self, TwSpare *data)
     loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(data->bytes);
     done = tw_transport_call_protocol(
         &self->base, loop->state->str.data_received, data->bytes);
-    tw_spare_give(loop, data);
+    tw_readbytes_release(loop, data);
     if (done == NULL) {
         return tw_transport_report_call(&self->base, "_read_ready");
     }
@@ -164,7 +166,7 @@ pipe_read_ready(TwPipe *self)
 {
     bool direct = self->last_read >= PIPE_DIRECT_READ;
     tw_uverr n = 0;
-    TwSpare data;
+    TwReadBytes data;
     tw_status status = direct ? pipe_read_direct(self, &data, &n)
                               : pipe_read_copied(self, &data, &n);
 

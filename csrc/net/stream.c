@@ -32,7 +32,7 @@ stream_lost(TwTransport *base, PyObject *exc)
 }
 
 static int
-stream_intercept(TwTransport *base, TwTell what, PyObject *exc)
+stream_intercept(TwTransport *base, TwProtocolCall what, PyObject *exc)
 {
     TwStream *self = (TwStream *)base;
     PyObject *owner;
@@ -43,13 +43,13 @@ stream_intercept(TwTransport *base, TwTell what, PyObject *exc)
     }
     owner = Py_NewRef(self->sink_owner);
     switch (what) {
-    case TW_TELL_MADE:
+    case TW_CALL_MADE:
         status = self->sink->made(self, owner);
         break;
-    case TW_TELL_LOST:
+    case TW_CALL_LOST:
         status = self->sink->lost(self, owner, exc);
         break;
-    case TW_TELL_PAUSE:
+    case TW_CALL_PAUSE:
         status = self->sink->pause_writing(self, owner);
         break;
     default:

@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/compat.h"
-#include "core/spare.h"
+#include "core/readbytes.h"
 #include "net/feeder.h"
 #include "net/stream.h"
 
@@ -79,7 +79,7 @@ stream_read_failed(TwStream *self, tw_uverr err)
 }
 
 static tw_status
-stream_deliver(TwStream *self, TwSpare *data)
+stream_deliver(TwStream *self, TwReadBytes *data)
 {
     TwTransport *base = &self->base;
     uint64_t written = base->loop->stats.bytes_written;
@@ -87,7 +87,7 @@ stream_deliver(TwStream *self, TwSpare *data)
 
     result = tw_transport_call_protocol(
         base, base->loop->state->str.data_received, data->bytes);
-    tw_spare_give(base->loop, data);
+    tw_readbytes_release(base->loop, data);
     self->sends = base->loop->stats.bytes_written != written;
     if (TW_UNLIKELY(result == NULL)) {
         return tw_transport_fatal(
@@ -230,11 +230,11 @@ read_large(TwStream *self, char *buffer)
     TwTransport *base = &self->base;
     size_t most = stream_read_most(self);
     size_t room = read_expected(self, most), all;
-    TwSpare data;
+    TwReadBytes data;
     tw_uverr got;
 
-    if (!tw_spare_take(base->loop, self->read_hint, room, &data)
-        && tw_spare_new(base->loop, room, &data) < 0) {
+    if (!tw_readbytes_reuse(base->loop, self->read_hint, room, &data)
+        && tw_readbytes_new(base->loop, room, &data) < 0) {
         return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
     room = (size_t)PyBytes_GET_SIZE(data.bytes);
@@ -242,11 +242,11 @@ read_large(TwStream *self, char *buffer)
     got = read_split(base->fd, PyBytes_AS_STRING(data.bytes), room, buffer,
                      all);
     if (got <= 0) {
-        tw_spare_give(base->loop, &data);
+        tw_readbytes_release(base->loop, &data);
         return got == 0 ? read_eof(self) : stream_read_failed(self, got);
     }
     read_note_size(self, got, all);
-    if (tw_spare_resize(&data, (size_t)got) < 0) {
+    if (tw_readbytes_resize(&data, (size_t)got) < 0) {
         return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
     if ((size_t)got > room) {
@@ -264,14 +264,14 @@ read_large_to_reader(TwStream *self, TwFeeder *reader, char *buffer,
                      tw_uverr *got)
 {
     size_t room = read_expected(self, TW_READ_BUFFER_SIZE);
-    char *p = tw_feeder_room(reader, room);
+    char *p = tw_feeder_reserve(reader, room);
 
     if (p == NULL) {
         return -1;
     }
     *got = read_split(self->base.fd, p, room, buffer, TW_READ_BUFFER_SIZE);
     if (*got > 0 && (size_t)*got > room) {
-        p = tw_feeder_room(reader, (size_t)*got);
+        p = tw_feeder_reserve(reader, (size_t)*got);
         if (p == NULL) {
             return -1;
         }
@@ -313,7 +313,7 @@ read_once(TwStream *self)
 {
     TwTransport *base = &self->base;
     TwFeeder reader;
-    TwSpare data;
+    TwReadBytes data;
     char *buffer;
     tw_uverr got;
 
@@ -341,7 +341,7 @@ read_once(TwStream *self)
     if (self->sink != NULL) {
         return self->sink->data(self, self->sink_owner, buffer, (size_t)got);
     }
-    if (tw_spare_copy(base->loop, buffer, (size_t)got, &data) < 0) {
+    if (tw_readbytes_copy(base->loop, buffer, (size_t)got, &data) < 0) {
         return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
     return stream_deliver(self, &data);

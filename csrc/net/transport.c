@@ -84,7 +84,7 @@ tw_transport_adopt(TwTransport *self, int fd, PyObject *sock,
 
 /* server._attach(self), server._detach(self): without self before 3.13. */
 static tw_status
-transport_tell_server(TwTransport *self, PyObject *server, PyObject *name)
+transport_call_server(TwTransport *self, PyObject *server, PyObject *name)
 {
     PyObject *argv[] = {server, (PyObject *)self}, *result;
     size_t n = self->loop->state->server_takes_transport ? 2 : 1;
@@ -96,12 +96,12 @@ transport_tell_server(TwTransport *self, PyObject *server, PyObject *name)
 
 /* One connection less: a server that is closed may wait for the last. */
 static void
-transport_leave_server(TwTransport *self)
+transport_detach_server(TwTransport *self)
 {
     PyObject *server = TW_TAKE(self->server);
 
     if (server != NULL
-        && transport_tell_server(self, server, self->loop->state->str._detach)
+        && transport_call_server(self, server, self->loop->state->str._detach)
                < 0) {
         PyErr_WriteUnraisable(server);
     }
@@ -145,7 +145,7 @@ tw_transport_start(TwTransport *self)
         return -1;
     }
     if (self->server != NULL
-        && transport_tell_server(self, self->server,
+        && transport_call_server(self, self->server,
                                  self->loop->state->str._attach)
                < 0) {
         return -1;
@@ -158,7 +158,7 @@ tw_transport_start(TwTransport *self)
 
 /* protocol.<name>(arg), reported as a callback of its own. */
 static tw_status
-transport_step_call(TwTransport *self, TwTell what, PyObject *name,
+transport_step_call(TwTransport *self, TwProtocolCall what, PyObject *name,
                     PyObject *arg)
 {
     PyObject *result;
@@ -166,7 +166,7 @@ transport_step_call(TwTransport *self, TwTell what, PyObject *name,
 
     if (self->ops->intercept != NULL) {
         asked = self->ops->intercept(
-            self, what, what == TW_TELL_LOST ? arg : NULL);
+            self, what, what == TW_CALL_LOST ? arg : NULL);
     }
     if (asked <= 0) {
         return asked;
@@ -186,7 +186,7 @@ static tw_status
 transport_made(TwTransport *self)
 {
     self->flags |= TW_F_MADE;
-    return transport_step_call(self, TW_TELL_MADE,
+    return transport_step_call(self, TW_CALL_MADE,
                                self->loop->state->str.connection_made,
                                (PyObject *)self);
 }
@@ -345,13 +345,13 @@ tw_transport_call_lost(TwTransport *self)
         self->conn_lost = 1;
     }
     exc = TW_TAKE(self->lost_exc);
-    status = transport_step_call(self, TW_TELL_LOST,
+    status = transport_step_call(self, TW_CALL_LOST,
                                  self->loop->state->str.connection_lost,
                                  exc ? exc : Py_None);
     pending = status < 0 ? tw_err_take() : NULL;
     self->ops->lost(self, exc);
     tw_transport_release(self);
-    transport_leave_server(self);
+    transport_detach_server(self);
     Py_CLEAR(self->protocol);
     Py_XDECREF(exc);
     Py_DECREF(self);
@@ -408,7 +408,7 @@ tw_transport_finalize(PyObject *op)
         PyErr_WriteUnraisable(op);
     }
     tw_transport_release(self);
-    transport_leave_server(self);
+    transport_detach_server(self);
     if (exc != NULL) {
         tw_err_restore_steal(exc);
     }
@@ -455,7 +455,7 @@ tw_transport_set_protocol(TwTransport *self, PyObject *protocol)
 /* -- flow control --------------------------------------------------------- */
 
 static tw_status
-transport_tell_writing(TwTransport *self, TwTell what, PyObject *name,
+transport_call_flow(TwTransport *self, TwProtocolCall what, PyObject *name,
                        PyObject *context, const char *message)
 {
     PyObject *argv[1], *result;
@@ -506,7 +506,7 @@ tw_transport_maybe_pause(TwTransport *self)
         return 0;
     }
     self->flags |= TW_F_WRITE_PAUSED;
-    return transport_tell_writing(self, TW_TELL_PAUSE,
+    return transport_call_flow(self, TW_CALL_PAUSE,
                                   self->loop->state->str.pause_writing, NULL,
                                   "protocol.pause_writing() failed");
 }
@@ -519,7 +519,7 @@ tw_transport_maybe_resume(TwTransport *self)
         return 0;
     }
     self->flags &= ~TW_F_WRITE_PAUSED;
-    return transport_tell_writing(self, TW_TELL_RESUME,
+    return transport_call_flow(self, TW_CALL_RESUME,
                                   self->loop->state->str.resume_writing,
                                   self->context,
                                   "protocol.resume_writing() failed");

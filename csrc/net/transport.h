@@ -25,11 +25,11 @@
 
 /* What a transport tells its protocol about itself. */
 typedef enum {
-    TW_TELL_MADE,  /* connection_made(transport) */
-    TW_TELL_LOST,  /* connection_lost(exc) */
-    TW_TELL_PAUSE, /* pause_writing() */
-    TW_TELL_RESUME /* resume_writing() */
-} TwTell;
+    TW_CALL_MADE,  /* connection_made(transport) */
+    TW_CALL_LOST,  /* connection_lost(exc) */
+    TW_CALL_PAUSE, /* pause_writing() */
+    TW_CALL_RESUME /* resume_writing() */
+} TwProtocolCall;
 
 typedef struct TwOutOps TwOutOps;
 
@@ -50,7 +50,7 @@ typedef struct {
     void (*lost)(TwTransport *self, PyObject *exc);
     /* Or NULL.  Asked first: 0 = told somebody else than the protocol, 1 =
        tell the protocol, -1 = an exception leaves the loop. */
-    int (*intercept)(TwTransport *self, TwTell what, PyObject *exc);
+    int (*intercept)(TwTransport *self, TwProtocolCall what, PyObject *exc);
 } TwTransportOps;
 
 /* flags */
@@ -76,7 +76,7 @@ typedef struct {
     TwTransport *next;  /* in the loop's list of those that hold something */
     TwTransport *prev;
     uint64_t since;     /* ns: when the callback wrote first */
-    uint32_t stretch;   /* loop->stretch when it last wrote */
+    uint32_t callback_number; /* the loop's, when it last wrote */
     uint8_t writes;     /* in that callback */
     uint8_t streak;     /* callbacks in a row that wrote more than once */
     uint8_t lowest;     /* fewest writes of these */

@@ -56,7 +56,7 @@ static const TwTransportOps udp_ops = {
 };
 
 tw_status
-tw_udp_tell_error(TwUdp *self, PyObject *exc)
+tw_udp_error_received(TwUdp *self, PyObject *exc)
 {
     TwTransport *base = &self->base;
     PyObject *result;
@@ -300,7 +300,7 @@ static PyMethodDef udp_methods[] = {
     TW_TRANSPORT_METHODS,
     {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
-    {"_tell_error", tw_udp_meth_tell_error, METH_O, NULL},
+    {"_error_received", tw_udp_meth_error_received, METH_O, NULL},
     {NULL},
 };
 

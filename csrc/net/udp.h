@@ -49,7 +49,7 @@ TW_MUSTCHECK tw_status tw_udp_update_watch(TwUdp *self);
 
 /* error_received(exc), in the transport's context; what it raises is
    reported.  -1: an exception leaves the loop. */
-TW_MUSTCHECK tw_status tw_udp_tell_error(TwUdp *self, PyObject *exc);
+TW_MUSTCHECK tw_status tw_udp_error_received(TwUdp *self, PyObject *exc);
 
 /* -- net/udp_read.c ------------------------------------------------------- */
 
@@ -87,7 +87,7 @@ PyObject *tw_udp_meth_sendto(PyObject *self, PyObject *const *args,
                              Py_ssize_t nargs, PyObject *kwnames);
 
 /* call_soon's half of a held datagram's error. */
-PyObject *tw_udp_meth_tell_error(PyObject *self, PyObject *exc);
+PyObject *tw_udp_meth_error_received(PyObject *self, PyObject *exc);
 
 /* TwTransportOps: send what is held. */
 tw_status tw_udp_flush(TwTransport *self);

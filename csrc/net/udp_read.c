@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/errno.h"
-#include "core/spare.h"
+#include "core/readbytes.h"
 #include "net/udp.h"
 
 #define UDP_READ_FATAL "Fatal read error on datagram transport"
@@ -53,9 +53,9 @@ udp_deliver(TwUdp *self, PyObject *data, PyObject *addr)
 /* What was received as Python objects; -1 with an exception. */
 static tw_status
 read_make(TwUdp *self, const char *p, size_t n, const TwAddr *from,
-          TwSpare *data, PyObject **addr)
+          TwReadBytes *data, PyObject **addr)
 {
-    if (tw_spare_copy(self->base.loop, p, n, data) < 0) {
+    if (tw_readbytes_copy(self->base.loop, p, n, data) < 0) {
         return -1;
     }
     *addr = tw_peers_tuple(&self->peers, &from->u.any, from->len);
@@ -63,7 +63,7 @@ read_make(TwUdp *self, const char *p, size_t n, const TwAddr *from,
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_OSError, "address of unknown family");
         }
-        tw_spare_give(self->base.loop, data);
+        tw_readbytes_release(self->base.loop, data);
         return -1;
     }
     self->base.loop->stats.bytes_read += n;
@@ -88,7 +88,7 @@ read_python_failed(TwUdp *self)
         return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
     exc = tw_err_take();
-    status = tw_udp_tell_error(self, exc);
+    status = tw_udp_error_received(self, exc);
     Py_DECREF(exc);
     return status;
 }
@@ -135,7 +135,7 @@ udp_read_failed(TwUdp *self, int err)
     if (exc == NULL) {
         return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
-    status = tw_udp_tell_error(self, exc);
+    status = tw_udp_error_received(self, exc);
     Py_DECREF(exc);
     return status;
 }
@@ -149,7 +149,7 @@ read_one(TwUdp *self)
     char *buffer = tw_loop_read_buffer(loop);
     TwAddr from = {.len = sizeof(from.u)};
     PyObject *addr;
-    TwSpare data;
+    TwReadBytes data;
     ssize_t n;
     tw_status status;
 
@@ -165,7 +165,7 @@ read_one(TwUdp *self)
         return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
     status = udp_deliver(self, data.bytes, addr);
-    tw_spare_give(loop, &data);
+    tw_readbytes_release(loop, &data);
     Py_DECREF(addr);
     return status < 0 ? -1 : 1;
 }
@@ -200,7 +200,7 @@ read_and_judge(TwUdp *self, uint64_t since)
 
     self->more = since != 0;
     self->answered = false;
-    self->base.loop->stretch++; /* a callback of its own for net/hold.h */
+    self->base.loop->callback_number++; /* one callback for net/hold.h */
     got = read_one(self);
     if (got <= 0) {
         return got;

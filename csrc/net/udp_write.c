@@ -50,7 +50,7 @@ dgram_set_target(TwUdp *self, PyObject *addr, TwDgram *d)
 /* -- errors --------------------------------------------------------------- */
 
 PyObject *
-tw_udp_meth_tell_error(PyObject *op, PyObject *exc)
+tw_udp_meth_error_received(PyObject *op, PyObject *exc)
 {
     TwTransport *base = (TwTransport *)op;
 
@@ -69,7 +69,7 @@ static tw_status
 error_later(TwUdp *self, PyObject *exc)
 {
     PyObject *method = PyObject_GetAttrString( /* allow: our own method */
-        (PyObject *)self, "_tell_error");
+        (PyObject *)self, "_error_received");
     tw_status status = -1;
 
     if (method != NULL) {
@@ -104,10 +104,10 @@ write_failed(TwUdp *self, SentBy by)
         status = error_later(self, exc);
     }
     else if (by == BY_TURN) {
-        status = tw_udp_tell_error(self, exc);
+        status = tw_udp_error_received(self, exc);
     }
     else {
-        result = tw_udp_meth_tell_error((PyObject *)self, exc);
+        result = tw_udp_meth_error_received((PyObject *)self, exc);
         status = result ? 0 : -1;
         Py_XDECREF(result);
     }

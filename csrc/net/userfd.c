@@ -52,7 +52,7 @@ userfd_wanted(const TwUserFd *self)
 /* Stop watching.  The objects are released last: their destructors may run
    code of the program that watches the number again. */
 static tw_status
-userfd_let_go(TwUserFd *self, bool now)
+userfd_end(TwUserFd *self, bool now)
 {
     PyObject *key = TW_TAKE(self->key);
     PyObject *fileobj = TW_TAKE(self->fileobj);
@@ -77,7 +77,7 @@ userfd_want(TwUserFd *self)
     if (self->watcher == NULL) {
         return 0;
     }
-    return events == 0 ? userfd_let_go(self, false)
+    return events == 0 ? userfd_end(self, false)
                        : tw_watcher_want(self->watcher, events);
 }
 
@@ -90,7 +90,7 @@ userfd_is_registered(const TwUserFd *self)
 
 /* Empty the slot.  Returns what was in it: the caller owns it. */
 static PyObject *
-userfd_take(TwUserFdSlot *slot)
+userfd_empty_slot(TwUserFdSlot *slot)
 {
     slot->on_ready = NULL;
     return TW_TAKE(slot->target);
@@ -135,7 +135,7 @@ userfd_gone(TwUserFd *self)
         if (on_ready == NULL && refused == EBADF) {
             continue;
         }
-        target = userfd_take(&self->slots[i]);
+        target = userfd_empty_slot(&self->slots[i]);
         if (target != NULL && status == 0) {
             status = on_ready ? on_ready(target, TW_EV_BAD)
                      : refused ? userfd_report_refused(self->loop, refused)
@@ -293,8 +293,8 @@ userfd_clear(PyObject *op)
 
     Py_CLEAR(self->key);
     Py_CLEAR(self->fileobj);
-    Py_XDECREF(userfd_take(&self->slots[0]));
-    Py_XDECREF(userfd_take(&self->slots[1]));
+    Py_XDECREF(userfd_empty_slot(&self->slots[0]));
+    Py_XDECREF(userfd_empty_slot(&self->slots[1]));
     return 0;
 }
 
@@ -413,14 +413,14 @@ tw_userfd_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
     old_fileobj = userfd_is_registered(self) ? NULL : TW_TAKE(self->fileobj);
     slot = userfd_slot(self, which);
     old_ready = slot->on_ready;
-    old = userfd_take(slot);
+    old = userfd_empty_slot(slot);
     slot->target = Py_NewRef(target);
     slot->on_ready = on_ready;
     self->spare &= (uint8_t)~which;
     self->key = Py_XNewRef(key);
     status = userfd_want(self);
     if (status < 0) {
-        Py_XDECREF(userfd_take(slot));
+        Py_XDECREF(userfd_empty_slot(slot));
     }
     userfd_drop(old, old_ready);
     Py_XDECREF(old_key);
@@ -447,10 +447,10 @@ tw_userfd_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
     }
     Py_INCREF(self);
     on_ready = slot->on_ready;
-    target = userfd_take(slot);
+    target = userfd_empty_slot(slot);
     self->spare &= (uint8_t)~which;
     if (userfd_wanted(self) == 0 && self->watcher != NULL) {
-        (void)userfd_let_go(self, true);
+        (void)userfd_end(self, true);
     }
     else if (userfd_want(self) < 0) {
         PyErr_Clear();
@@ -478,7 +478,7 @@ tw_userfd_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
         self->queued = true;
     }
     self->spare |= (uint8_t)which;
-    Py_DECREF(userfd_take(slot));
+    Py_DECREF(userfd_empty_slot(slot));
 }
 
 /* -- for add_reader() and its kin ----------------------------------------- */
@@ -554,7 +554,7 @@ tw_userfd_watch_closed(TwLoop *loop, int fd, unsigned which, PyObject *handle)
     if (slot->target == NULL) {
         return userfd_forget(self, userfd_change_error(fd, true));
     }
-    old = userfd_take(slot);
+    old = userfd_empty_slot(slot);
     slot->target = Py_NewRef(handle);
     userfd_drop(old, on_ready);
     return 0;

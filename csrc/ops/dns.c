@@ -222,7 +222,7 @@ tw_dns_entry(tw_state *state, const struct addrinfo *info)
 }
 
 static PyObject *
-dns_answer(tw_state *state, DnsQuestion *q, unsigned chosen)
+dns_make_result(tw_state *state, DnsQuestion *q, unsigned chosen)
 {
     struct addrinfo info = {
         .ai_family = q->addr.u.any.sa_family,
@@ -272,7 +272,7 @@ tw_dns_loop_literal_addresses(PyObject *op, PyObject *const *args,
         < 0) {
         return NULL;
     }
-    return dns_answer(loop->state, &q, chosen);
+    return dns_make_result(loop->state, &q, chosen);
 }
 
 /* -- set-up --------------------------------------------------------------- */

@@ -246,7 +246,7 @@ thread_done_lock_held(TwLookups *pool, TwLookup *lookup)
         pool->idle++;
         pool->ringing++;
         pthread_mutex_unlock(&pool->lock);
-        tw_wakeup_ring(pool->wake_to);
+        tw_wakeup_write(pool->wake_to);
         pthread_mutex_lock(&pool->lock);
         pool->ringing--;
         pool->idle--;
@@ -335,7 +335,7 @@ tw_lookups_withdraw(TwLookups *pool, TwLookup *lookup)
 }
 
 TwLookup *
-tw_lookups_take(TwLookups *pool)
+tw_lookups_collect(TwLookups *pool)
 {
     TwLookup *first;
 
@@ -346,7 +346,7 @@ tw_lookups_take(TwLookups *pool)
 }
 
 void
-tw_lookups_leave(TwLookups *pool)
+tw_lookups_detach(TwLookups *pool)
 {
     if (pool->pid != getpid()) {
         return;

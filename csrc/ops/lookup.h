@@ -5,7 +5,7 @@
    nothing to do for a while ends.
 
    States of a lookup.  new (the caller's) -> queued -> running -> done (the
-   caller's again, by tw_lookups_take()).  A queued one can be withdrawn, a
+   caller's again, by tw_lookups_collect()).  A queued one can be withdrawn, a
    running one cannot: getaddrinfo(3) has no way to stop it.
 
    Ownership.  The pool belongs to its loop and to its threads together: the
@@ -63,9 +63,9 @@ TW_MUSTCHECK bool tw_lookups_ask(TwLookups *pool, TwLookup *lookup);
 TW_MUSTCHECK bool tw_lookups_withdraw(TwLookups *pool, TwLookup *lookup);
 
 /* All that are done, the oldest first, linked by `next`. */
-TwLookup *tw_lookups_take(TwLookups *pool);
+TwLookup *tw_lookups_collect(TwLookups *pool);
 
 /* The loop is closed: nobody writes to `wake_to` when this has returned.  Does
    not wait for a lookup.  In a forked child, where the threads are not and the
    lock may be held for ever, it does nothing. */
-void tw_lookups_leave(TwLookups *pool);
+void tw_lookups_detach(TwLookups *pool);

@@ -28,7 +28,7 @@ typedef struct {
 
 /* -- open ----------------------------------------------------------------- */
 
-static tw_status resolver_answer(TwLoop *loop);
+static tw_status resolver_deliver(TwLoop *loop);
 
 static tw_status
 resolver_open(TwResolver *self)
@@ -39,7 +39,7 @@ resolver_open(TwResolver *self)
         tw_errno_raise(err);
         return -1;
     }
-    self->loop->answer = resolver_answer;
+    self->loop->deliver_lookups = resolver_deliver;
     return 0;
 }
 
@@ -109,7 +109,7 @@ resolver_ask_steal(TwResolver *self, TwLookup *lookup)
 }
 
 PyObject *
-tw_resolver_loop_look_up_no_more(PyObject *op, PyObject *future)
+tw_resolver_loop_abandon(PyObject *op, PyObject *future)
 {
     TwLoop *loop = (TwLoop *)op;
     TwResolver *self = (TwResolver *)loop->resolver;
@@ -406,7 +406,7 @@ resolver_value(tw_state *state, const TwLookup *lookup)
 
 /* The future, if it was not cancelled, gets the value or the exception. */
 static tw_status
-resolver_tell(TwLoop *loop, const TwLookup *lookup, PyObject *future)
+resolver_settle(TwLoop *loop, const TwLookup *lookup, PyObject *future)
 {
     PyObject *value = resolver_value(loop->state, lookup), *exc;
     tw_status status;
@@ -424,7 +424,7 @@ resolver_tell(TwLoop *loop, const TwLookup *lookup, PyObject *future)
 
 /* In the turn: somebody rang. */
 static tw_status
-resolver_answer(TwLoop *loop)
+resolver_deliver(TwLoop *loop)
 {
     TwResolver *self = (TwResolver *)loop->resolver;
     TwLookup **end;
@@ -438,14 +438,14 @@ resolver_answer(TwLoop *loop)
     while (*end != NULL) {
         end = &(*end)->next;
     }
-    *end = tw_lookups_take(self->pool);
+    *end = tw_lookups_collect(self->pool);
     while (self->answers != NULL && status == 0) {
         TwLookup *lookup = self->answers;
         PyObject *future = TW_TAKE(lookup->future);
 
         self->answers = lookup->next;
         resolver_unlink(self, lookup);
-        if (resolver_tell(loop, lookup, future) < 0) {
+        if (resolver_settle(loop, lookup, future) < 0) {
             status = tw_call_report(loop, "Error on a name lookup",
                                     NULL, NULL);
         }
@@ -453,7 +453,7 @@ resolver_answer(TwLoop *loop)
         Py_DECREF(future);
     }
     if (self->answers != NULL) {
-        tw_wakeup_ring(loop->wake_to);
+        tw_wakeup_write(loop->wake_to);
     }
     Py_DECREF(self);
     return status;
@@ -510,7 +510,7 @@ resolver_dealloc(PyObject *op)
     resolver_drop_futures(self);
     resolver_drop_answers(self);
     if (pool != NULL) {
-        tw_lookups_leave(pool);
+        tw_lookups_detach(pool);
     }
     Py_CLEAR(self->loop);
     type->tp_free(op);

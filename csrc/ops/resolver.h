@@ -25,7 +25,7 @@ PyObject *tw_resolver_loop_look_up_address(PyObject *loop,
                                            PyObject *const *args,
                                            Py_ssize_t nargs);
 
-/* loop._look_up_no_more(future): nobody waits for it any longer.  METH_O. */
-PyObject *tw_resolver_loop_look_up_no_more(PyObject *loop, PyObject *future);
+/* loop._abandon_lookup(future): nobody waits for it any longer.  METH_O. */
+PyObject *tw_resolver_loop_abandon(PyObject *loop, PyObject *future);
 
 TW_MUSTCHECK tw_status tw_resolver_setup(tw_state *state, PyObject *module);

@@ -144,7 +144,7 @@ conn_connect_begin(TwSockOp *op, PyObject **result)
         return conn_connect_literal(op, &addr, result);
     }
     op->inner = tw_seam_call(op->loop->state, "sock_address", argv, 3);
-    return op->inner == NULL ? TW_TRY_ERROR : TW_TRY_INNER;
+    return op->inner == NULL ? TW_TRY_ERROR : TW_TRY_AWAIT;
 }
 
 /* A socket that was refused for want of room is writable, has no error, and

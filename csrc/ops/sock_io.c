@@ -188,7 +188,7 @@ io_get_buffer(TwSockOp *op, Py_buffer *view, Py_ssize_t least)
     }
     if (view->obj == NULL || view->len < least) {
         PyBuffer_Release(view);
-        return TW_TRY_INNER;
+        return TW_TRY_AWAIT;
     }
     return TW_TRY_DONE;
 }
@@ -198,7 +198,7 @@ io_get_buffer(TwSockOp *op, Py_buffer *view, Py_ssize_t least)
 static TwTry
 io_recv_into(TwSockOp *op, PyObject **result)
 {
-    TwTry ready = TW_TRY_INNER;
+    TwTry ready = TW_TRY_AWAIT;
     Py_buffer view;
     ssize_t got;
     int err;
@@ -206,7 +206,7 @@ io_recv_into(TwSockOp *op, PyObject **result)
     if (op->plain) {
         ready = io_get_buffer(op, &view, 1);
     }
-    if (ready == TW_TRY_INNER) {
+    if (ready == TW_TRY_AWAIT) {
         return io_method_args(op, TW_SOCK_NAME(op, recv_into), result);
     }
     if (ready == TW_TRY_AGAIN) {
@@ -343,7 +343,7 @@ io_recvfrom_into(TwSockOp *op, PyObject **result)
 {
     Py_ssize_t n = io_size(op->args[1]);
     int known = op->plain && n > 0 ? io_knows_family(op) : 0;
-    TwTry got = TW_TRY_INNER;
+    TwTry got = TW_TRY_AWAIT;
     Py_buffer view;
 
     if (known < 0) {
@@ -352,7 +352,7 @@ io_recvfrom_into(TwSockOp *op, PyObject **result)
     if (known > 0) {
         got = io_get_buffer(op, &view, n);
     }
-    if (got == TW_TRY_INNER) {
+    if (got == TW_TRY_AWAIT) {
         return io_method_args(op, TW_SOCK_NAME(op, recvfrom_into), result);
     }
     if (got == TW_TRY_DONE) {

@@ -34,7 +34,7 @@ tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
 
 /* Empty the descriptor's slot, if it still holds this operation. */
 static void
-op_leave_slot(TwSockOp *op)
+op_clear_slot(TwSockOp *op)
 {
     if (op->placed) {
         op->placed = false;
@@ -60,7 +60,7 @@ op_release(TwSockOp *op)
 void
 tw_sock_op_finish(TwSockOp *op)
 {
-    op_leave_slot(op);
+    op_clear_slot(op);
     if (op->state != TW_OP_DONE) {
         op->state = TW_OP_DONE;
         if (op->kind->fini != NULL) {
@@ -212,7 +212,7 @@ op_reject(TwSockOp *op)
 
 /* After the end of the data, or an error, the program closes the socket. */
 static void
-op_leave_after(TwSockOp *op, TwTry got)
+op_unwatch_after(TwSockOp *op, TwTry got)
 {
     if (got == TW_TRY_DONE && op->kind->again_soon && op->pos > 0
         && op->placed) {
@@ -220,7 +220,7 @@ op_leave_after(TwSockOp *op, TwTry got)
         tw_userfd_done(op->loop, op->fd, op->kind->event, (PyObject *)op);
         return;
     }
-    op_leave_slot(op);
+    op_clear_slot(op);
 }
 
 /* The socket's own method closed the coroutine that waits for it. */
@@ -248,7 +248,7 @@ op_turn(TwSockOp *op, unsigned events)
 
     if (op->state != TW_OP_WAITING || op_future_done(op) != 0) {
         tw_call_ignore_error();
-        op_leave_slot(op);
+        op_clear_slot(op);
         return 0;
     }
     got = op_try_again(op, events, &result);
@@ -264,7 +264,7 @@ op_turn(TwSockOp *op, unsigned events)
     else {
         status = op_resolve(op, result);
     }
-    op_leave_after(op, got);
+    op_unwatch_after(op, got);
     return status;
 }
 
@@ -320,7 +320,7 @@ op_after_try(TwSockOp *op, TwTry got, PyObject **result)
     case TW_TRY_DONE:
         tw_sock_op_finish(op);
         return PYGEN_RETURN;
-    case TW_TRY_INNER:
+    case TW_TRY_AWAIT:
         op->state = TW_OP_INNER;
         return op_drive_inner(op, Py_None, result);
     case TW_TRY_AGAIN:
@@ -486,7 +486,7 @@ op_set_thrown(PyObject *const *args, Py_ssize_t n)
 /* If the exception that is set is a StopIteration: clear it and return its
    value. */
 static bool
-op_take_stop(PyObject **value)
+op_stop_value(PyObject **value)
 {
     PyObject *stop;
 
@@ -521,7 +521,7 @@ op_throw_inner(TwSockOp *op, PyObject *const *args, Py_ssize_t n,
                                    (size_t)n + 1);
     Py_DECREF(argv[0]);
     if (*result == NULL) {
-        sent = op_take_stop(result) ? PYGEN_RETURN : PYGEN_ERROR;
+        sent = op_stop_value(result) ? PYGEN_RETURN : PYGEN_ERROR;
     }
     return op_after_inner(op, sent, result);
 }

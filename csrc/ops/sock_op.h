@@ -28,7 +28,7 @@ typedef enum {
     TW_TRY_ERROR = -1,
     TW_TRY_AGAIN = 0, /* would block: wait for kind->event */
     TW_TRY_DONE = 1,
-    TW_TRY_INNER = 2, /* op->inner has to run first */
+    TW_TRY_AWAIT = 2, /* op->inner has to run first */
 } TwTry;
 
 /* A try may run code of the program's, which may close the coroutine: what

@@ -28,7 +28,7 @@ tw_engine_traverse(TwEngine *engine, visitproc visit, void *arg)
 }
 
 bool
-tw_engine_take_again(const tw_state *state)
+tw_engine_is_want_read(const tw_state *state)
 {
     if (PyErr_ExceptionMatches(tw_engine_name(state, TW_TLS_WANT_READ))
         || PyErr_ExceptionMatches(tw_engine_name(state, TW_TLS_SYSCALL))) {
@@ -53,7 +53,7 @@ engine_call(TwEngine *e, PyObject *name)
     e->busy--;
     e->ops->after_method(e);
     if (result == NULL) {
-        return tw_engine_take_again(e->loop->state) ? TW_ENGINE_WANT : -1;
+        return tw_engine_is_want_read(e->loop->state) ? TW_ENGINE_WANT : -1;
     }
     Py_DECREF(result);
     return TW_ENGINE_DONE;

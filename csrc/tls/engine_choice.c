@@ -121,19 +121,19 @@ engine_wrap(TwEngineParts *parts, PyObject *sslcontext, bool server_side,
                         server_side ? Py_True : Py_False, server_hostname};
     PyObject *made = tw_call_method(parts->loop, NULL, state->str.wrap_bio,
                                     argv, 4);
-    int overridden, suited;
+    int overridden, usable;
 
     if (made == NULL) {
         return NULL;
     }
     if (!PyArg_ParseTuple(made, "OOOOpp", &parts->sslobj, &parts->inner,
                           &parts->incoming, &parts->outgoing, &overridden,
-                          &suited)) {
+                          &usable)) {
         Py_DECREF(made);
         return NULL;
     }
     parts->overridden = overridden != 0;
-    *direct = *direct && suited;
+    *direct = *direct && usable;
     return made;
 }
 

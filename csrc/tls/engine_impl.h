@@ -3,7 +3,7 @@
 
 #include "tls/capture.h"
 #include "tls/engine.h"
-#include "tls/feed.h"
+#include "tls/input.h"
 #include "tls/names.h"
 
 /* What came out of wrap_bio(), for the engines' constructors.  Borrowed. */
@@ -19,7 +19,7 @@ typedef struct {
 
 /* Does the exception only say that the peer has to send first? Then clear
    it. */
-bool tw_engine_take_again(const tw_state *state);
+bool tw_engine_is_want_read(const tw_state *state);
 
 /* -- engine_openssl.c ----------------------------------------------------- */
 

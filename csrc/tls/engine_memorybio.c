@@ -13,7 +13,7 @@
 
 typedef struct {
     TwEngine base;
-    TwFeed in;          /* ciphertext not yet written to `incoming` */
+    TwInput in;          /* ciphertext not yet written to `incoming` */
     PyObject *incoming; /* strong: MemoryBIO */
     PyObject *outgoing; /* strong: MemoryBIO */
     PyObject *feed;     /* strong: incoming.write */
@@ -48,13 +48,13 @@ memory_pending(TwMemory *m, PyObject *bio)
 static tw_status
 memory_lend(TwEngine *e, const char *p, size_t n)
 {
-    return tw_feed_lend(&((TwMemory *)e)->in, e->loop, p, n);
+    return tw_input_lend(&((TwMemory *)e)->in, e->loop, p, n);
 }
 
 static tw_status
 memory_keep(TwEngine *e)
 {
-    return tw_feed_keep(&((TwMemory *)e)->in, e->loop);
+    return tw_input_keep(&((TwMemory *)e)->in, e->loop);
 }
 
 static int
@@ -63,7 +63,7 @@ memory_refill(TwEngine *e)
     TwMemory *m = (TwMemory *)e;
     PyObject *view, *result;
     const char *p;
-    size_t n = tw_feed_peek(&m->in, &p);
+    size_t n = tw_input_peek(&m->in, &p);
 
     if (n == 0) {
         return 0;
@@ -82,7 +82,7 @@ memory_refill(TwEngine *e)
         return -1;
     }
     Py_DECREF(result);
-    tw_feed_skip(&m->in, n);
+    tw_input_skip(&m->in, n);
     m->dry = false;
     return 1;
 }
@@ -92,7 +92,7 @@ memory_in_size(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
 
-    return tw_feed_size(&m->in) + memory_pending(m, m->incoming);
+    return tw_input_size(&m->in) + memory_pending(m, m->incoming);
 }
 
 /* Bytes that `incoming` and the object still have. */
@@ -120,7 +120,7 @@ memory_bound(TwEngine *e)
         inside = memory_inside(m);
         m->dry = inside == 0;
     }
-    return inside + tw_feed_size(&m->in);
+    return inside + tw_input_size(&m->in);
 }
 
 /* Call into the cipher, in the connection's context: it can run code of the
@@ -142,7 +142,7 @@ memory_call(TwMemory *m, PyObject *method, PyObject *a, PyObject *b)
 static Py_ssize_t
 memory_failed(TwMemory *m)
 {
-    return tw_engine_take_again(m->base.loop->state) ? TW_ENGINE_WANT : -1;
+    return tw_engine_is_want_read(m->base.loop->state) ? TW_ENGINE_WANT : -1;
 }
 
 /* Convert a number of bytes, which must be at most n. */
@@ -334,7 +334,7 @@ memory_detach(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
 
-    tw_feed_drop(&m->in, e->loop);
+    tw_input_drop(&m->in, e->loop);
     Py_CLEAR(m->incoming);
     Py_CLEAR(m->outgoing);
     Py_CLEAR(m->feed);

@@ -10,7 +10,7 @@ typedef struct {
     SSL *ssl;         /* borrowed: valid while sslobj lives */
     BIO *bio;         /* strong: keeps the back pointer clearable */
     PyObject *inner;  /* strong: the _ssl._SSLSocket */
-    TwFeed in;        /* ciphertext that came */
+    TwInput in;        /* ciphertext that came */
     TwBuf out;        /* ciphertext to be sent */
     size_t held;      /* bytes of an unfinished record that OpenSSL has */
     bool starved;     /* OpenSSL asked for more than there was */
@@ -25,18 +25,18 @@ typedef struct {
 static size_t
 direct_in_size(TwEngine *e)
 {
-    return tw_feed_size(&((TwDirect *)e)->in);
+    return tw_input_size(&((TwDirect *)e)->in);
 }
 
 static size_t
 direct_copy_in(TwDirect *d, char *p, size_t n)
 {
     const char *from;
-    size_t there = tw_feed_peek(&d->in, &from);
+    size_t there = tw_input_peek(&d->in, &from);
 
     n = there < n ? there : n;
     memcpy(p, from, n);
-    tw_feed_skip(&d->in, n);
+    tw_input_skip(&d->in, n);
     return n;
 }
 
@@ -110,13 +110,13 @@ direct_lend(TwEngine *e, const char *p, size_t n)
     if (TW_UNLIKELY(tw_tls_lib.ERR_peek_error() != 0)) {
         tw_tls_lib.ERR_clear_error();
     }
-    return tw_feed_lend(&((TwDirect *)e)->in, e->loop, p, n);
+    return tw_input_lend(&((TwDirect *)e)->in, e->loop, p, n);
 }
 
 static tw_status
 direct_keep(TwEngine *e)
 {
-    return tw_feed_keep(&((TwDirect *)e)->in, e->loop);
+    return tw_input_keep(&((TwDirect *)e)->in, e->loop);
 }
 
 static size_t
@@ -148,7 +148,7 @@ direct_out_peek(TwEngine *e)
 static void
 direct_out_clear(TwEngine *e)
 {
-    tw_buf_rest(e->loop, &((TwDirect *)e)->out, true);
+    tw_buf_release(e->loop, &((TwDirect *)e)->out, true);
 }
 
 static PyObject *
@@ -182,7 +182,7 @@ direct_before_method(TwEngine *e)
 static void
 direct_after_method(TwEngine *e)
 {
-    tw_buf_rest(e->loop, &((TwDirect *)e)->out, false);
+    tw_buf_release(e->loop, &((TwDirect *)e)->out, false);
 }
 
 static int
@@ -210,7 +210,7 @@ direct_read_failed(TwDirect *d, char *p)
     result = tw_call_plain_method(state->str.read, argv, 2);
     Py_DECREF(one);
     if (result == NULL) {
-        return tw_engine_take_again(state) ? TW_ENGINE_WANT : -1;
+        return tw_engine_is_want_read(state) ? TW_ENGINE_WANT : -1;
     }
     if (PyBytes_Check(result) && PyBytes_GET_SIZE(result) == 1) {
         *p = PyBytes_AS_STRING(result)[0];
@@ -281,7 +281,7 @@ direct_write_failed(TwDirect *d, const char *p, size_t n)
     result = tw_call_plain_method(state->str.write, argv, 2);
     Py_DECREF(data);
     if (result == NULL) {
-        return tw_engine_take_again(state) ? TW_ENGINE_WANT : -1;
+        return tw_engine_is_want_read(state) ? TW_ENGINE_WANT : -1;
     }
     taken = PyLong_AsSsize_t(result);
     Py_DECREF(result);
@@ -332,8 +332,8 @@ direct_detach(TwEngine *e)
     }
     tw_tls_lib.BIO_set_data(d->bio, NULL);
     tw_tls_lib.BIO_free(d->bio);
-    tw_feed_drop(&d->in, e->loop);
-    tw_buf_rest(e->loop, &d->out, true);
+    tw_input_drop(&d->in, e->loop);
+    tw_buf_release(e->loop, &d->out, true);
     Py_CLEAR(d->inner);
 }
 

@@ -116,7 +116,7 @@ tw_filter_set_marks(TwTls *tls)
 }
 
 void
-tw_filter_tell_when_drained(TwTls *tls)
+tw_filter_request_resume(TwTls *tls)
 {
     TwStream *stream = filter_stream(tls);
 
@@ -158,7 +158,7 @@ filter_call(TwTls *tls, PyObject *name, PyObject *arg)
 
 /* The same, but an exception ends the connection. */
 static tw_status
-filter_tell(TwTls *tls, PyObject *name, PyObject *arg)
+filter_must_call(TwTls *tls, PyObject *name, PyObject *arg)
 {
     if (filter_is_gone(tls)) {
         return 0;
@@ -286,7 +286,7 @@ tw_filter_send(TwTls *tls, bool late)
     if (bytes == NULL) {
         return tw_tls_fatal(tls, TW_TLS_FATAL_SSL);
     }
-    status = filter_tell(tls, tls->base.loop->state->str.write, bytes);
+    status = filter_must_call(tls, tls->base.loop->state->str.write, bytes);
     Py_DECREF(bytes);
     return status;
 }
@@ -317,7 +317,8 @@ tw_filter_pause_reading(TwTls *tls)
     if (tls->is_stream) {
         return tw_stream_pause_reading(filter_stream(tls));
     }
-    return filter_tell(tls, tls->base.loop->state->str.pause_reading, NULL);
+    return filter_must_call(tls, tls->base.loop->state->str.pause_reading,
+                            NULL);
 }
 
 tw_status
@@ -326,7 +327,8 @@ tw_filter_resume_reading(TwTls *tls)
     if (tls->is_stream) {
         return tw_stream_resume_reading(filter_stream(tls));
     }
-    return filter_tell(tls, tls->base.loop->state->str.resume_reading, NULL);
+    return filter_must_call(tls, tls->base.loop->state->str.resume_reading,
+                            NULL);
 }
 
 tw_status

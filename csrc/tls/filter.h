@@ -37,7 +37,7 @@ void tw_filter_set_marks(TwTls *tls);
 /* Our protocol is paused until the stream below has drained. Mark the
    stream as full, so that it calls resume_writing() even if it is below its
    high mark. */
-void tw_filter_tell_when_drained(TwTls *tls);
+void tw_filter_request_resume(TwTls *tls);
 
 TW_MUSTCHECK tw_status tw_filter_pause_reading(TwTls *tls);
 TW_MUSTCHECK tw_status tw_filter_resume_reading(TwTls *tls);

@@ -27,7 +27,7 @@ error_helper(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
 
 /* The same; an exception is only reported. */
 tw_status
-tw_tls_tell(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
+tw_tls_seam(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
 {
     if (error_helper(self, name, a, b) == 0) {
         return 0;
@@ -52,7 +52,7 @@ tw_tls_log(TwTls *self, const char *text)
     if (message == NULL) {
         return -1;
     }
-    status = tw_tls_tell(self, self->base.loop->state->str.log_debug, message,
+    status = tw_tls_seam(self, self->base.loop->state->str.log_debug, message,
                        NULL);
     Py_DECREF(message);
     return status;
@@ -111,7 +111,7 @@ tw_tls_fail(TwTls *self, PyObject *exc, const char *message)
                                 : TW_TLS_UNWRAPPED,
                             exc);
     if (status == 0) {
-        status = tw_tls_tell(self, self->base.loop->state->str.report_fatal,
+        status = tw_tls_seam(self, self->base.loop->state->str.report_fatal,
                            text, exc);
     }
     Py_DECREF(text);

@@ -47,7 +47,7 @@ handshake_log_time(TwTls *self)
     if (ms == NULL) {
         return -1;
     }
-    status = tw_tls_tell(self, self->base.loop->state->str.log_handshake, ms,
+    status = tw_tls_seam(self, self->base.loop->state->str.log_handshake, ms,
                        NULL);
     Py_DECREF(ms);
     return status;
@@ -176,7 +176,7 @@ flow_shutdown(TwTls *self)
         tw_err_restore_steal(exc);
         return tw_tls_fatal(self, message);
     }
-    if (tw_filter_send(self, false) < 0 || tw_tls_tell_eof(self) < 0) {
+    if (tw_filter_send(self, false) < 0 || tw_tls_eof_received(self) < 0) {
         return -1;
     }
     /* The lower transport first sends what it has. A peer that does not

@@ -1,6 +1,6 @@
 /* Decrypt and deliver to the protocol. */
 #include "base/compat.h"
-#include "core/spare.h"
+#include "core/readbytes.h"
 #include "net/feeder.h"
 #include "tls/filter.h"
 #include "tls/names.h"
@@ -16,7 +16,7 @@
 /* -- end of file ---------------------------------------------------------- */
 
 tw_status
-tw_tls_tell_eof(TwTls *self)
+tw_tls_eof_received(TwTls *self)
 {
     tw_state *state = self->base.loop->state;
     PyObject *result;
@@ -48,7 +48,7 @@ tw_tls_tell_eof(TwTls *self)
 static tw_status
 tls_read_eof(TwTls *self)
 {
-    if (tw_tls_tell_eof(self) < 0) {
+    if (tw_tls_eof_received(self) < 0) {
         return -1;
     }
     return self->state == TW_TLS_WRAPPED ? tw_tls_close(self) : 0;
@@ -94,16 +94,16 @@ tls_read_fill(TwTls *self, char *p, size_t n, Py_ssize_t *last)
 
 /* Make `data` n bytes long. */
 static tw_status
-tls_read_make_room(TwTls *self, TwSpare *data, size_t n)
+tls_read_make_room(TwTls *self, TwReadBytes *data, size_t n)
 {
-    return data->bytes == NULL ? tw_spare_new(self->base.loop, n, data)
-                               : tw_spare_resize(data, n);
+    return data->bytes == NULL ? tw_readbytes_new(self->base.loop, n, data)
+                               : tw_readbytes_resize(data, n);
 }
 
 /* Decrypt into `data`: how many bytes; it stays NULL for none. -1 with an
    exception, and it is NULL. */
 static Py_ssize_t
-tls_read_joined(TwTls *self, TwSpare *data, Py_ssize_t *last)
+tls_read_joined(TwTls *self, TwReadBytes *data, Py_ssize_t *last)
 {
     size_t size = 0, bound = tw_engine_bound(self->engine);
 
@@ -121,7 +121,7 @@ tls_read_joined(TwTls *self, TwSpare *data, Py_ssize_t *last)
         }
         bound = tw_engine_bound(self->engine);
     }
-    if (data->bytes != NULL && tw_spare_resize(data, size) < 0) {
+    if (data->bytes != NULL && tw_readbytes_resize(data, size) < 0) {
         return -1;
     }
     return (Py_ssize_t)size;
@@ -132,7 +132,7 @@ static int
 tls_read_copied(TwTls *self)
 {
     Py_ssize_t last = TW_ENGINE_WANT;
-    TwSpare data = {0};
+    TwReadBytes data = {0};
     Py_ssize_t n = tls_read_joined(self, &data, &last);
     PyObject *result;
 
@@ -143,14 +143,14 @@ tls_read_copied(TwTls *self)
         result = tw_transport_call_protocol(
             &self->base, self->base.loop->state->str.data_received,
             data.bytes);
-        tw_spare_give(self->base.loop, &data);
+        tw_readbytes_release(self->base.loop, &data);
         if (TW_UNLIKELY(result == NULL)) {
             return tw_tls_read_failed(self);
         }
         Py_DECREF(result);
     }
     else if (data.bytes != NULL) {
-        tw_spare_give(self->base.loop, &data);
+        tw_readbytes_release(self->base.loop, &data);
     }
     if (tls_read_ended(self, last) < 0) {
         return -1;
@@ -167,7 +167,7 @@ static Py_ssize_t
 tls_read_fill_room(TwTls *self, TwFeeder *reader, size_t at, size_t n,
                    Py_ssize_t *last)
 {
-    char *p = tw_feeder_room(reader, at + n);
+    char *p = tw_feeder_reserve(reader, at + n);
     Py_buffer view;
     size_t got;
 
@@ -316,7 +316,7 @@ tls_read_buffered(TwTls *self)
 }
 
 static bool
-tls_read_may_go_on(TwTls *self)
+tls_read_may_continue(TwTls *self)
 {
     return tw_tls_is_readable(self) && !(self->base.flags & TW_F_READ_PAUSED)
            && self->base.protocol != NULL
@@ -332,7 +332,7 @@ tls_read_deliver(TwTls *self)
     TwFeeder reader;
     int more = 1;
 
-    while (more > 0 && tls_read_may_go_on(self)) {
+    while (more > 0 && tls_read_may_continue(self)) {
         more = self->base.flags & TW_F_BUFFERED ? tls_read_buffered(self)
                : tw_feeder_find(&self->base, &reader)
                    ? tls_read_to_reader(self, &reader)

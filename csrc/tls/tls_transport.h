@@ -133,7 +133,7 @@ void tw_tls_wake_waiter(TwTls *self, PyObject *exc);
 TW_MUSTCHECK tw_status tw_tls_log(TwTls *self, const char *text);
 /* tidewire._tls.<name>(loop, adapter, lower, a, b): its errors are written
    to stderr. */
-TW_MUSTCHECK tw_status tw_tls_tell(TwTls *self, PyObject *name, PyObject *a,
+TW_MUSTCHECK tw_status tw_tls_seam(TwTls *self, PyObject *name, PyObject *a,
                                    PyObject *b);
 
 /* Call tw_tls_timeout() after so many seconds; cancel that. */
@@ -149,14 +149,14 @@ TW_MUSTCHECK tw_status tw_tls_read(TwTls *self);
 /* Pause or resume the lower transport as the read limits say. */
 TW_MUSTCHECK tw_status tw_tls_control_reading(TwTls *self);
 /* protocol.eof_received(), once. */
-TW_MUSTCHECK tw_status tw_tls_tell_eof(TwTls *self);
+TW_MUSTCHECK tw_status tw_tls_eof_received(TwTls *self);
 
 /* -- tls_write.c ---------------------------------------------------------- */
 
 /* Write plaintext: `bytes` is the object that has p, or NULL for memory
    that may change. Ignored and counted when closing. */
-TW_MUSTCHECK tw_status tw_tls_put(TwTls *self, PyObject *bytes, const char *p,
-                                  size_t n);
+TW_MUSTCHECK tw_status tw_tls_write_plain(TwTls *self, PyObject *bytes,
+                                          const char *p, size_t n);
 /* Encrypt the backlog until the lower transport is full, or `all` of it. */
 TW_MUSTCHECK tw_status tw_tls_write_backlog(TwTls *self, bool all);
 /* The lower transport has room again. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/args.h"
-#include "tls/chunk.h"
+#include "tls/buf.h"
 #include "tls/filter.h"
 #include "tls/names.h"
 #include "tls/tls_transport.h"
@@ -69,7 +69,7 @@ tw_tls_control_writing(TwTls *self, bool own)
     }
     if (TW_UNLIKELY(self->base.flags & TW_F_WRITE_PAUSED)) {
         if (tls_write_is_full(self, size)) {
-            tw_filter_tell_when_drained(self);
+            tw_filter_request_resume(self);
             return 0;
         }
         self->base.flags &= ~TW_F_WRITE_PAUSED;
@@ -81,7 +81,7 @@ tw_tls_control_writing(TwTls *self, bool own)
         return 0;
     }
     self->base.flags |= TW_F_WRITE_PAUSED;
-    tw_filter_tell_when_drained(self);
+    tw_filter_request_resume(self);
     return tls_write_notify(self, self->base.loop->state->str.pause_writing,
                             own, "protocol.pause_writing() failed");
 }
@@ -105,8 +105,8 @@ tls_write_encrypt(TwTls *self, const char *p, size_t n, bool all)
 
     while (done < n && (all || !self->lower_full)) {
         size_t size = n - done;
-        if (size > TW_CHUNK_PLAIN) {
-            size = TW_CHUNK_PLAIN;
+        if (size > TW_BLOCK_PLAIN) {
+            size = TW_BLOCK_PLAIN;
         }
         Py_ssize_t got = tw_engine_write(self->engine, p + done, size);
         if (got == -1) {
@@ -203,7 +203,7 @@ tls_write_ignored(TwTls *self)
 
 /* Encrypt it, or append it to the backlog. */
 static tw_status
-tls_write_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
+tls_write_some(TwTls *self, PyObject *bytes, const char *p, size_t n)
 {
     Py_ssize_t done = 0;
 
@@ -251,7 +251,7 @@ tls_write_is_open(const TwTls *self)
 }
 
 tw_status
-tw_tls_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
+tw_tls_write_plain(TwTls *self, PyObject *bytes, const char *p, size_t n)
 {
     tw_status status;
 
@@ -259,7 +259,7 @@ tw_tls_put(TwTls *self, PyObject *bytes, const char *p, size_t n)
         return tls_write_ignored(self);
     }
     Py_INCREF(self);
-    status = tls_write_put(self, bytes, p, n);
+    status = tls_write_some(self, bytes, p, n);
     if (status == 0) {
         status = tls_write_finish(self);
     }
@@ -279,7 +279,7 @@ tls_write_buffer(TwTls *self, PyObject *data)
                    : -1;
     }
     if (view.len > 0) {
-        status = tw_tls_put(self, NULL, view.buf, (size_t)view.len);
+        status = tw_tls_write_plain(self, NULL, view.buf, (size_t)view.len);
     }
     PyBuffer_Release(&view);
     return status;
@@ -298,7 +298,7 @@ tw_tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     }
     if (TW_LIKELY(PyBytes_Check(data))) {
         if (PyBytes_GET_SIZE(data) > 0) {
-            status = tw_tls_put(self, data, PyBytes_AS_STRING(data),
+            status = tw_tls_write_plain(self, data, PyBytes_AS_STRING(data),
                                 (size_t)PyBytes_GET_SIZE(data));
         }
     }
@@ -329,7 +329,7 @@ gather_flush(TwTls *self, TwGather *gather)
     size_t size = gather->size;
 
     gather->size = 0;
-    return size == 0 ? 0 : tls_write_put(self, NULL, gather->bytes, size);
+    return size == 0 ? 0 : tls_write_some(self, NULL, gather->bytes, size);
 }
 
 static tw_status
@@ -349,7 +349,7 @@ gather_add(TwTls *self, TwGather *gather, PyObject *item)
     if (status == 0 && size > WRITE_RECORD / 2) {
         status = gather_flush(self, gather);
         if (status == 0) {
-            status = tls_write_put(self, PyBytes_Check(item) ? item : NULL,
+            status = tls_write_some(self, PyBytes_Check(item) ? item : NULL,
                                    view.buf, size);
         }
     }
@@ -405,7 +405,7 @@ tls_write_line(PyObject *item)
 
 /* The lines in a new list, so that errors come before anything is written. */
 static PyObject *
-tls_write_take_lines(PyObject *lines)
+tls_write_copy_lines(PyObject *lines)
 {
     PyObject *taken = PySequence_List(lines);
 
@@ -437,7 +437,7 @@ tw_tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         }
         Py_RETURN_NONE;
     }
-    taken = tls_write_take_lines(lines);
+    taken = tls_write_copy_lines(lines);
     if (taken == NULL) {
         return NULL;
     }

@@ -73,7 +73,7 @@ async def _result(loop, future):
     try:
         return await future
     except asyncio.CancelledError:
-        loop._look_up_no_more(future)
+        loop._abandon_lookup(future)
         raise
 
 

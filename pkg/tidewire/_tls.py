@@ -52,8 +52,8 @@ def wrap_bio(sslcontext: Any, server_side: bool, server_hostname: str | None) ->
         or getattr(kind, "write", None) is not ssl.SSLObject.write
         or not getattr(sslobj, "__dict__", {}).keys().isdisjoint(("read", "write")))
     # A message callback's exception comes out of the next method of the object.
-    suited = not overridden and sslobj.context._msg_callback is None
-    return sslobj, inner, incoming, outgoing, overridden, suited
+    usable = not overridden and sslobj.context._msg_callback is None
+    return sslobj, inner, incoming, outgoing, overridden, usable
 
 
 def probe() -> Any:

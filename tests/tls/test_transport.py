@@ -9,7 +9,7 @@ import ssl
 import pytest
 import support
 import tlskit
-from net.sparekit import Keeper
+from net.readkit import Keeper
 from support import BufferedRecorder, Recorder
 
 SIZES = [1, 2, 1000, 16383, 16384, 16385, 70000, 300000, 3 << 20]

@@ -1,17 +1,17 @@
 /* Big blocks of memory that TLS connections borrow from their loop.
 
    An idle connection has no buffer.  An operation (encrypt and send, keep
-   what a paused reader has not read) takes a chunk and returns it as soon as
+   what a paused reader has not read) takes a block and returns it as soon as
    it is empty.  The loop keeps a few, so that one connection after the other
-   uses the same warm memory.  All chunks have one size and come from the raw
+   uses the same warm memory.  All blocks have one size and come from the raw
    allocator, because OpenSSL's calls allocate some without the GIL. */
 #pragma once
 
 #include "core/loop.h"
 
 /* Eight full records with their headers and tags. */
-#define TW_CHUNK_SIZE (132 * 1024)
-#define TW_CHUNK_PLAIN (128 * 1024)
+#define TW_BLOCK_SIZE (132 * 1024)
+#define TW_BLOCK_PLAIN (128 * 1024)
 
 /* A buffer: its bytes are p[r:w]. p is NULL when it is empty, except during
    an operation. */
@@ -20,14 +20,14 @@ typedef struct {
     size_t r, w, cap;
 } TwBuf;
 
-/* A chunk; needs the GIL. NULL without an exception if there is no memory. */
-char *tw_chunk_take(TwLoop *loop);
+/* A block; needs the GIL. NULL without an exception if there is no memory. */
+char *tw_block_alloc(TwLoop *loop);
 
-/* Return a chunk to the loop; needs the GIL. */
-void tw_chunk_give(TwLoop *loop, char *chunk);
+/* Return a block to the loop; needs the GIL. */
+void tw_block_free(TwLoop *loop, char *block);
 
 /* Return the memory of a buffer that is empty, or of any buffer if `drop`. */
-void tw_buf_rest(TwLoop *loop, TwBuf *buf, bool drop);
+void tw_buf_release(TwLoop *loop, TwBuf *buf, bool drop);
 
 /* Make room for n more bytes. Without the GIL pass NULL as `loop`. False if
    there is no memory. */

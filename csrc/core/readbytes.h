@@ -12,23 +12,25 @@
 typedef struct {
     PyObject *bytes; /* strong or NULL */
     Py_ssize_t room; /* bytes that it was made for: its size or more */
-} TwSpare;
+} TwReadBytes;
 
 /* An object of n bytes to be filled, n > 0: the kept one or a new one.
    -1: MemoryError, and out->bytes is NULL. */
-TW_MUSTCHECK tw_status tw_spare_new(TwLoop *loop, size_t n, TwSpare *out);
+TW_MUSTCHECK tw_status tw_readbytes_new(TwLoop *loop, size_t n,
+                                        TwReadBytes *out);
 
 /* The same, with p[0:n] in it. */
-TW_MUSTCHECK tw_status tw_spare_copy(TwLoop *loop, const char *p, size_t n,
-                                     TwSpare *out);
+TW_MUSTCHECK tw_status tw_readbytes_copy(TwLoop *loop, const char *p,
+                                         size_t n, TwReadBytes *out);
 
 /* The kept one, as large as it is, if that is `least` to `most` bytes. */
-bool tw_spare_take(TwLoop *loop, size_t least, size_t most, TwSpare *out);
+bool tw_readbytes_reuse(TwLoop *loop, size_t least, size_t most,
+                        TwReadBytes *out);
 
 /* n bytes from now on; its first bytes stay.  -1: MemoryError, and
    out->bytes is NULL. */
-TW_MUSTCHECK tw_status tw_spare_resize(TwSpare *out, size_t n);
+TW_MUSTCHECK tw_status tw_readbytes_resize(TwReadBytes *out, size_t n);
 
 /* The program has seen it, or it was not needed: keep it unless somebody
    refers to it. */
-void tw_spare_give(TwLoop *loop, TwSpare *spare);
+void tw_readbytes_release(TwLoop *loop, TwReadBytes *data);

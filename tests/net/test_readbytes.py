@@ -1,6 +1,6 @@
 """What a program was given stays as it is while the program has it.
 
-The bytes object of a read is filled again if nobody has it any more (csrc/core/spare.h).
+The bytes object of a read is filled again if nobody has it any more (csrc/core/readbytes.h).
 """
 import asyncio
 import os
@@ -11,7 +11,7 @@ import pytest
 
 import support
 from net import pipekit
-from net.sparekit import Keeper
+from net.readkit import Keeper
 
 
 async def over_stream(kind, make):

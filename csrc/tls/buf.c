@@ -1,43 +1,43 @@
-#include "tls/chunk.h"
+#include "tls/buf.h"
 
 #include <string.h>
 
-#define CHUNKS_KEPT 4
+#define BLOCKS_KEPT 4
 
 char *
-tw_chunk_take(TwLoop *loop)
+tw_block_alloc(TwLoop *loop)
 {
-    char *chunk = loop->chunks;
+    char *block = loop->free_blocks;
 
-    if (chunk == NULL) {
-        return PyMem_RawMalloc(TW_CHUNK_SIZE);
+    if (block == NULL) {
+        return PyMem_RawMalloc(TW_BLOCK_SIZE);
     }
-    /* The first word of a free chunk is the link to the next. */
-    memcpy(&loop->chunks, chunk, sizeof(char *));
-    loop->chunk_count--;
-    return chunk;
+    /* The first word of a free block is the link to the next. */
+    memcpy(&loop->free_blocks, block, sizeof(char *));
+    loop->free_block_count--;
+    return block;
 }
 
 void
-tw_chunk_give(TwLoop *loop, char *chunk)
+tw_block_free(TwLoop *loop, char *block)
 {
-    if (loop->chunk_count >= CHUNKS_KEPT || !loop->live) {
-        PyMem_RawFree(chunk);
+    if (loop->free_block_count >= BLOCKS_KEPT || !loop->live) {
+        PyMem_RawFree(block);
         return;
     }
-    memcpy(chunk, &loop->chunks, sizeof(char *));
-    loop->chunks = chunk;
-    loop->chunk_count++;
+    memcpy(block, &loop->free_blocks, sizeof(char *));
+    loop->free_blocks = block;
+    loop->free_block_count++;
 }
 
 void
-tw_buf_rest(TwLoop *loop, TwBuf *buf, bool drop)
+tw_buf_release(TwLoop *loop, TwBuf *buf, bool drop)
 {
     if (buf->p == NULL || (buf->r < buf->w && !drop)) {
         return;
     }
-    if (buf->cap == TW_CHUNK_SIZE) {
-        tw_chunk_give(loop, buf->p);
+    if (buf->cap == TW_BLOCK_SIZE) {
+        tw_block_free(loop, buf->p);
     }
     else {
         PyMem_RawFree(buf->p);
@@ -70,12 +70,12 @@ bool
 tw_buf_reserve(TwLoop *loop, TwBuf *buf, size_t n)
 {
     if (buf->p == NULL) {
-        buf->p = loop ? tw_chunk_take(loop) : PyMem_RawMalloc(TW_CHUNK_SIZE);
+        buf->p = loop ? tw_block_alloc(loop) : PyMem_RawMalloc(TW_BLOCK_SIZE);
         if (buf->p == NULL) {
             return false;
         }
         buf->r = buf->w = 0;
-        buf->cap = TW_CHUNK_SIZE;
+        buf->cap = TW_BLOCK_SIZE;
     }
     if (buf->cap - buf->w >= n) {
         return true;
