@@ -16,7 +16,7 @@
 #include "tls/filter.h"
 #include "tls/tls_transport.h"
 
-#ifndef TW_BUILD_FLAGS /* setup.py tells */
+#ifndef TW_BUILD_FLAGS /* setup.py defines it */
 #define TW_BUILD_FLAGS "unknown"
 #endif
 

@@ -10,15 +10,19 @@
 
 /* An address as the kernel gives it. */
 typedef struct {
-    socklen_t len; /* 0: none */
+    socklen_t len; /* The Python form.  None for an empty address.  NULL
+                      *without* an exception for a family that this file does
+                      not know: the socket object can convert it. */
     union {
         struct sockaddr any;
         struct sockaddr_storage storage;
     } u;
 } TwAddr;
 
-/* The Python form.  None for an empty address; for a family that this file
-   does not know NULL *without* an exception: ask the socket object. */
+/* Fill `out` from a tuple with a literal IPv4 or IPv6 host, or from a path
+   (str or bytes) for AF_UNIX.  1: done.  0, without an exception: the object
+   has another form (a host name, another family), which the socket module
+   converts. */
 PyObject *tw_addr_to_python(const struct sockaddr *sa, socklen_t len);
 
 /* Fill `out` from a tuple with a literal IPv4 or IPv6 host, or from a path

@@ -48,7 +48,7 @@ heap_sift_down(TwHeap *heap, size_t i)
     heap->entries[i] = moving;
 }
 
-/* False: no memory, and nothing changes. */
+/* False: there is no memory, and nothing has changed. */
 static bool
 heap_set_cap(TwHeap *heap, size_t cap)
 {

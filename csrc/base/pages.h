@@ -1,8 +1,8 @@
 /* Large buffers in pages of their own, outside malloc's heap.
 
-   A buffer that is made late and lives as long as the loop would be at the top
-   of the heap, and malloc could not return to the system what is freed below
-   it. */
+   A buffer that is allocated late and lives as long as the loop would lie at
+   the top of the heap.  malloc() could then not return the memory that is
+   freed below it to the system. */
 #pragma once
 
 #include "base/common.h"

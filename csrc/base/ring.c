@@ -1,6 +1,6 @@
 #include "base/ring.h"
 
-/* Move the items to `cap` slots: enough for all.  False: no memory. */
+/* Move the items to `cap` slots, which must be enough.  False: no memory. */
 static bool
 ring_move(TwRing *ring, uint32_t cap)
 {
@@ -39,7 +39,7 @@ tw_ring_shrink(TwRing *ring)
     while (cap / 2 < ring->count) {
         cap *= 2;
     }
-    (void)ring_move(ring, cap); /* without memory for it nothing changes */
+    (void)ring_move(ring, cap); /* without memory the ring stays as it is */
 }
 
 void

@@ -245,7 +245,7 @@ tw_sys_sendfile(int sock, int file, off_t offset, size_t n)
     ssize_t got = pread(file, block, n < sizeof(block) ? n : sizeof(block),
                         offset);
 
-    /* What the socket does not take is read again. */
+    /* What the socket does not accept is read again. */
     return got <= 0 ? got
                     : send(sock, block, (size_t)got,
                            MSG_DONTWAIT | TW_MSG_NOSIGNAL);

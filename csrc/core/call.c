@@ -61,7 +61,7 @@ tw_call_leave(PyObject *entered_steal)
     }
 }
 
-/* Leave a context after a call: only a failed call set an exception. */
+/* Leave a context after a call; only a failed call has set an exception. */
 static inline void
 call_leave_after(PyObject *entered_steal, PyObject *result)
 {

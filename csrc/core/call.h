@@ -1,21 +1,21 @@
-/* The only door to user code.
+/* The only way to call user code.
 
-   Every call into a protocol, a callback or a Python method of a user goes
-   through here, so that four things hold everywhere:
-   - the context is entered and left here (a context that is already entered,
-     by a greenlet that waits inside a callback, is replaced by a copy);
-   - writes that a transport holds leave when the callback returns;
-   - KeyboardInterrupt and SystemExit come back as -1 and leave the loop;
-     everything else goes to call_exception_handler;
-   - the caller keeps `self` alive across the call, and trusts no pointer
-     into it afterwards. */
+   Every call of a protocol, a callback or a Python method of a user goes
+   through here, for four reasons:
+   - the context is entered and left here (if it is already entered, by a
+     greenlet that waits inside a callback, a copy of it is entered instead);
+   - writes that a transport holds are sent when the callback returns;
+   - KeyboardInterrupt and SystemExit return -1 and leave the loop; everything
+     else is passed to call_exception_handler();
+   - the caller keeps `self` alive across the call, and uses no pointer into it
+     afterwards without reading it again. */
 #pragma once
 
 #include "core/loop.h"
 
-/* obj.<name>(args...) in `context` (NULL: the current one).  `argv` is
-   {obj, args...}, `n` counts obj.  New reference, or NULL with the user's
-   exception set (not reported).  Sends what is held at the end. */
+/* obj.<name>(args...) in `context` (NULL: the current one).  `argv` is {obj,
+   args...}; `n` counts obj.  Returns a new reference, or NULL with the user's
+   exception set (not reported).  Sends held writes at the end. */
 PyObject *tw_call_method(TwLoop *loop, PyObject *context, PyObject *name,
                          PyObject *const *argv, size_t n);
 
@@ -24,13 +24,13 @@ PyObject *tw_call_method(TwLoop *loop, PyObject *context, PyObject *name,
 PyObject *tw_call(TwLoop *loop, PyObject *context, PyObject *callable,
                   PyObject *const *argv, size_t nargs);
 
-/* The same for a handle: as in asyncio, a context that is entered already is
-   an error of the callback. */
+/* The same for a handle: a context that is already entered is an error of the
+   callback, as in asyncio. */
 PyObject *tw_call_handle(TwLoop *loop, PyObject *context, PyObject *callable,
                          PyObject *const *argv, size_t nargs);
 
-/* Plain calls of asyncio's or the stdlib's objects: no context, and nothing
-   is held for them. */
+/* Calls of asyncio's or the stdlib's objects: they enter no context, and
+   writes are not held for them. */
 PyObject *tw_call_plain(PyObject *callable, PyObject *const *argv, size_t n);
 PyObject *tw_call_plain_method(PyObject *name, PyObject *const *argv,
                                size_t n);
@@ -39,21 +39,22 @@ PyObject *tw_call_plain_method(PyObject *name, PyObject *const *argv,
    SystemExit)? */
 bool tw_call_must_leave(void);
 
-/* Clear the current exception, if any: the caller does not need the result of
-   what raised it.  A KeyboardInterrupt is raised again soon, by the loop; a
-   SystemExit is reported. */
+/* Clear the current exception, if there is one: the caller does not need the
+   result.  A KeyboardInterrupt is raised again soon, by the loop; a SystemExit
+   is reported. */
 void tw_call_ignore_error(void);
 
-/* Pass the current exception to loop.call_exception_handler() with
-   `message` and, if not NULL, `transport` and `protocol`.  0; or -1 with an
-   exception set if that one, or the handler's, must leave the loop. */
+/* Pass the current exception to loop.call_exception_handler() with `message`
+   and, if not NULL, `transport` and `protocol`.  Returns 0, or -1 with an
+   exception set if that exception, or one that the handler raises, must leave
+   the loop. */
 TW_MUSTCHECK tw_status tw_call_report(TwLoop *loop, const char *message,
                                       PyObject *transport,
                                       PyObject *protocol);
 
-/* Send what transports hold back: at the end of a callback, and before
-   anything that could reveal it.  The current exception stays; errors go to
-   the transports. */
+/* Send the writes that transports hold: at the end of a callback, and before
+   anything that could show that they were not sent.  The current exception is
+   kept; errors are passed to the transports. */
 static inline void
 tw_call_flush(TwLoop *loop)
 {
@@ -62,12 +63,11 @@ tw_call_flush(TwLoop *loop)
     }
 }
 
-/* Report the exception of such a flush, which has no caller that could raise
+/* Report an exception of such a flush, which has no caller that could raise
    it.  A KeyboardInterrupt is raised again soon, by the loop. */
 void tw_call_flush_failed(PyObject *owner);
 
-/* Begin and end of a callback, or of a stretch of callbacks that count as
-   one. */
+/* The begin and the end of a callback, or of several that count as one. */
 static inline void
 tw_call_begin(TwLoop *loop)
 {
@@ -88,10 +88,10 @@ tw_call_end(TwLoop *loop)
 static inline bool
 tw_call_may_hold(const TwLoop *loop)
 {
-    return loop->depth > 0 && !loop->cork_off && tw_loop_is_here(loop);
+    return loop->depth > 0 && !loop->never_hold && tw_loop_is_here(loop);
 }
 
-/* Enter and leave a context around several calls of the loop itself.
-   Returns the context that was really entered (strong), or NULL+exception. */
+/* Enter and leave a context around several calls.  Returns the context that
+   was entered (strong; it may be a copy), or NULL with an exception. */
 PyObject *tw_call_enter(PyObject *context);
 void tw_call_leave(PyObject *entered_steal);

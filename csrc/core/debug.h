@@ -1,8 +1,8 @@
-/* Debug mode: how long a callback took.
+/* Debug mode: measure how long a callback takes.
 
    asyncio measures each Handle, and warns of a slow one with its repr().  Here
-   descriptors and steps have no Handle: the warning shows the Handle that
-   asyncio would have (tidewire._seam makes one for its repr()). */
+   descriptors and steps have no Handle.  The warning shows the Handle that
+   asyncio would have; tidewire._seam makes it only for its repr(). */
 #pragma once
 
 #include "core/loop.h"

@@ -29,7 +29,7 @@ future_make_keywords(TwLoop *loop)
     return 0;
 }
 
-/* nest_asyncio puts classes written in Python in the place of asyncio's. */
+/* nest_asyncio replaces asyncio's classes by classes written in Python. */
 static PyObject *
 future_new_by_asyncio(TwLoop *loop)
 {

@@ -8,11 +8,11 @@
 #define GIL_STRETCH_NS 20000u
 /* ... and behind a wait, although threads want it. */
 #define GIL_OWN_NS 10000u
-/* How long the GIL stays free, and how long the loop goes on in between: a
-   thread that does not find it free sleeps for far longer. */
+/* How long the GIL stays free, and how long the loop keeps it in between.  A
+   thread that does not find it free sleeps for much longer. */
 #define GIL_OPEN_NS 4000u
 #define GIL_SHUT_NS 1000u
-/* For how long a thread that wanted the GIL is expected to want it again. */
+/* A thread that wanted the GIL is expected to want it again for this long. */
 #define GIL_MEMORY_NS 1000000u
 /* A release takes this long if it wakes a thread ... */
 #define GIL_WAKING_NS 600u
@@ -36,8 +36,8 @@ tw_gil_stretch(const TwGil *gil, uint64_t now)
     return tw_gil_is_wanted(gil, now) ? GIL_SHUT_NS : GIL_STRETCH_NS;
 }
 
-/* Are there other threads?  Reads no other thread's state, which may be freed
-   at any time, without the GIL. */
+/* Are there other threads?  This does not read another thread's state, because
+   that may be freed at any time, without the GIL. */
 static bool
 gil_has_company(void)
 {
@@ -56,8 +56,8 @@ gil_wait_briefly(uint64_t since)
 }
 
 /* Wait until the woken thread has had time to run, on another core or on this
-   one.  A sleep would do no better: on a virtual machine the shortest takes as
-   long as this. */
+   one.  A sleep would be no better: on a virtual machine the shortest sleep
+   takes as long as this. */
 static void
 gil_wait_for_thread(uint64_t since)
 {
@@ -73,7 +73,8 @@ gil_wait_for_thread(uint64_t since)
     }
 }
 
-/* A thread woke up for the GIL: wait for it, but not every time. */
+/* A thread has woken up for the GIL: wait until it runs, but not every
+   time. */
 static void
 gil_hand_over(TwGil *gil, uint64_t now)
 {

@@ -1,16 +1,16 @@
 /* When the loop releases the GIL for other threads although it has work.
 
-   While no thread waits for the GIL, releasing it costs little, and the loop
-   does so every 20 us.  A thread that sleeps until the GIL is free must first
-   wake up, and by then the loop holds the GIL again.  So, once threads are
-   seen to want it:
+   While no thread waits for the GIL, a release costs little, and the loop does
+   it every 20 us.  A thread that waits for the GIL sleeps.  It must wake up
+   first, and by then the loop holds the GIL again.  So, once threads are known
+   to want it:
 
-   - after each wait, also one for the GIL, the loop keeps the GIL for a while
-     (another thread may keep it for 5 ms each time);
-   - then it releases the GIL for a few microseconds again and again: a thread
-     that comes by finds it free, and need not fall asleep;
-   - if a release woke a sleeping thread, the loop stays away until that thread
-     runs. */
+   - after each wait, for descriptors or for the GIL, the loop keeps the GIL
+     for a while (another thread may keep it for 5 ms each time);
+   - then it releases the GIL for a few microseconds, again and again: a thread
+     that asks in that time finds it free, and need not sleep;
+   - if a release woke a sleeping thread, the loop does not ask for the GIL
+     until that thread runs. */
 #pragma once
 
 #include "base/common.h"
@@ -20,7 +20,8 @@ typedef struct {
     uint64_t last_release;
     uint64_t last_wait;     /* for the GIL, or for descriptors */
     uint64_t last_demand;   /* when a thread was last seen to want the GIL */
-    uint64_t last_handover; /* when the loop last stayed away for a sleeper */
+    uint64_t last_handover; /* when the loop last waited for a sleeping
+                               thread */
 } TwGil;
 
 /* Have threads wanted the GIL lately, and is it their turn? */
@@ -29,8 +30,8 @@ bool tw_gil_is_wanted(const TwGil *gil, uint64_t now);
 /* For how long the loop may go on before it releases the GIL: ns. */
 uint64_t tw_gil_stretch(const TwGil *gil, uint64_t now);
 
-/* Release the GIL and acquire it, if there are other threads and it is time.
-   They may do anything meanwhile. */
+/* Release the GIL and acquire it again, if there are other threads and the
+   time has come.  They may do anything meanwhile. */
 void tw_gil_share(TwGil *gil, uint64_t now);
 
 /* The loop has waited for descriptors without the GIL. */

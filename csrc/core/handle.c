@@ -50,7 +50,7 @@ tw_handle_init_free(TwLoop *loop)
     return 0;
 }
 
-/* The list keeps its type, because handles can still be made. */
+/* The list keeps its reference to the type: handles can still be made. */
 static void
 handle_clear_list(TwFreeHandles *list)
 {
@@ -77,9 +77,9 @@ tw_handle_clear_free(TwLoop *loop)
 
 /* -- contexts -------------------------------------------------------------
 
-   Most programs set few context variables, and each call_soon() copies the
-   context.  An empty copy to which nobody else refers looks like a new one: it
-   is used again. */
+   Most programs set few context variables, but each call_soon() copies the
+   context.  An empty copy to which nobody else refers is the same as a new
+   one, so it is used again. */
 
 /* As contextvars.copy_context(). */
 static PyObject *
@@ -100,7 +100,8 @@ handle_copy_context(TwLoop *loop)
 bool
 tw_handle_reuse_context(TwLoop *loop, PyObject *context)
 {
-    /* A slot of asyncio's class: the program can assign anything. */
+    /* This is a slot of asyncio's class: the program can assign anything to
+       it. */
     if (context != NULL && PyContext_CheckExact(context)
         && Py_REFCNT(context) == 1
         && loop->free_context_count < loop->free_max
@@ -155,8 +156,8 @@ handle_init(TwHandle *self, TwLoop *loop, PyObject *callback,
     return 0;
 }
 
-/* A running loop is alive, and so is all that it holds: the collector need not
-   see the handles in its queues.  See tw_handle_release_steal(). */
+/* A running loop is alive, and so is everything that it holds: the collector
+   need not visit the handles in its queues.  See tw_handle_release_steal(). */
 static TwHandle *
 handle_finish(TwHandle *self, tw_status status)
 {
@@ -329,7 +330,7 @@ tw_handle_make_args(TwHandle *self)
 }
 
 /* The caller owns the arguments, a tuple: the callback may cancel the handle,
-   which clears its fields. */
+   which clears the handle's fields. */
 static tw_status
 handle_run_tuple(TwHandle *self)
 {
@@ -396,7 +397,8 @@ handle_report_array(TwHandle *self, PyObject *callback, PyObject **argv,
 static tw_status
 handle_run(TwHandle *self)
 {
-    /* Own them: the callback may cancel the handle.  [0] is for the call. */
+    /* Own the arguments: the callback may cancel the handle.  argv[0] is left
+       free for the call. */
     PyObject *argv[1 + TW_HANDLE_INLINE], *callback, *result;
     int n = self->nargs;
     tw_status status = 0;
@@ -479,7 +481,7 @@ tw_handle_wait_run(TwHandle *self)
     if (ran == NULL) {
         return -1;
     }
-    /* The loop's thread may have gone on meanwhile. */
+    /* The loop's thread may have finished the callback meanwhile. */
     if (ran == Py_None || !(self->flags & TW_H_RUNNING)) {
         Py_DECREF(ran);
         return 0;

@@ -1,9 +1,9 @@
-/* Handle and TimerHandle: asyncio's classes, with their work done in C.
+/* Handle and TimerHandle: asyncio's classes, implemented in C.
 
-   Both derive from asyncio's own (so isinstance and repr are asyncio's).  The
-   struct therefore begins with asyncio's slots, checked at import.  Fields of
-   ours follow: up to three arguments, flags, the time.  Each loop keeps some
-   freed handles, to use them again. */
+   Both derive from asyncio's own, so isinstance() and repr() are asyncio's.
+   The struct therefore begins with asyncio's slots, which is checked at
+   import.  Our own fields follow: up to three arguments, flags, the time.
+   Each loop keeps some freed handles and uses them again. */
 #pragma once
 
 #include "core/loop.h"
@@ -39,10 +39,11 @@ struct TwHandle {
     PyObject *args[TW_HANDLE_INLINE]; /* strong: the first `nargs` */
 };
 
-/* New handles.  `args` are borrowed; `context` NULL: a copy of the current
-   one.  NULL with an exception.  Untracked if the loop runs: the loop's
-   queues hold it, and release it with tw_handle_release_steal(); other owners
-   call PyObject_GC_Track() if it is not tracked. */
+/* New handles.  `args` are borrowed; `context` NULL means a copy of the
+   current one.  NULL with an exception.  The handle is untracked if the loop
+   runs: the loop's queues own it, and release it with
+   tw_handle_release_steal().  Other owners call PyObject_GC_Track() if it is
+   not tracked. */
 TwHandle *tw_handle_new(TwLoop *loop, PyObject *callback,
                         PyObject *const *args, Py_ssize_t nargs,
                         PyObject *context);
@@ -55,13 +56,13 @@ TwHandle *tw_handle_new_threadsafe(TwLoop *loop, PyObject *callback,
                                    PyObject *context);
 
 /* In another thread than the loop's: wait until the callback has run.  Runs
-   Python; other threads run meanwhile. */
+   Python; other threads may run meanwhile. */
 TW_MUSTCHECK tw_status tw_handle_wait_run(TwHandle *handle);
 
 /* cancel(): idempotent, releases callback and arguments. */
 void tw_handle_cancel(TwHandle *handle);
 
-/* Call it, in its context; a cancelled one does nothing.  0; or -1 with an
+/* Call it in its context; a cancelled handle does nothing.  0; or -1 with an
    exception that leaves the loop. */
 TW_MUSTCHECK tw_status tw_handle_run(TwHandle *handle);
 
@@ -69,16 +70,16 @@ TW_MUSTCHECK tw_status tw_handle_run(TwHandle *handle);
 PyObject *tw_handle_make_args(TwHandle *handle);
 
 /* Release callback and arguments; `instead` (borrowed, or NULL) becomes the
-   callback.  Runs finalizers, after the fields were cleared. */
+   callback.  Finalizers may run, after the fields were cleared. */
 void tw_handle_drop_call(TwHandle *handle, PyObject *instead);
 
-/* Keep the context of a handle that has run for another handle.  The caller
-   owns a reference (or passes NULL): true takes that over; false if the
-   context differs from a new one.  Not for a handle that the collector has
-   cleared: its context may be cleared too. */
+/* Keep the context of a handle that has run, for another handle.  The caller
+   owns a reference (or passes NULL).  True: the loop owns it now.  False: the
+   context differs from a new one.  Do not call it for a handle that the
+   collector has cleared: its context may be cleared too. */
 bool tw_handle_reuse_context(TwLoop *loop, PyObject *context);
 
-/* The turn releases a handle that has run; `status` is the result. */
+/* Release a handle that the turn has run; `status` is the result. */
 void tw_handle_retire_steal(TwHandle *handle, tw_status status);
 
 /* Show the handle to the collector from now on. */
@@ -90,8 +91,8 @@ tw_handle_track(TwHandle *handle)
     }
 }
 
-/* A queue of the loop releases it: if somebody else refers to it, it can be
-   part of a cycle from now on. */
+/* Release a handle that was in a queue of the loop.  If somebody else refers
+   to it, it can be part of a cycle from now on. */
 static inline void
 tw_handle_release_steal(TwHandle *handle)
 {
@@ -104,7 +105,7 @@ tw_handle_release_steal(TwHandle *handle)
 /* Set up a loop's free handles and contexts.  -1: MemoryError. */
 TW_MUSTCHECK tw_status tw_handle_init_free(TwLoop *loop);
 
-/* The loop has ended: free them, and keep no more. */
+/* The loop has ended: free them, and keep no more from now on. */
 void tw_handle_clear_free(TwLoop *loop);
 
 /* core/handle_type.c */

@@ -96,8 +96,8 @@ handle_get_or_none(PyObject *self, void *offset)
     return Py_NewRef(value ? value : Py_None);
 }
 
-/* In asyncio these are slots, which can be deleted too.  Here they must be
-   set: the turn calls and enters them without a check. */
+/* In asyncio these are slots, which a program can also delete.  Here they must
+   be set: the turn calls the one and enters the other without a check. */
 static int
 handle_set_callback(PyObject *op, PyObject *value, void *unused)
 {
@@ -170,7 +170,7 @@ handle_clear(PyObject *op)
     TwHandle *self = (TwHandle *)op;
 
     tw_handle_drop_call(self, NULL);
-    /* A cleared handle must not run: its loop may be garbage too. */
+    /* A cleared handle must not run: its loop may have been cleared too. */
     self->flags |= TW_H_CANCELLED;
     Py_CLEAR(self->context);
     Py_CLEAR(self->repr);
@@ -229,8 +229,8 @@ handle_dealloc(PyObject *op)
     Py_TRASHCAN_END
 }
 
-/* Is its end invisible: no other reference, no weak one, and none of the
-   fields that few handles use? */
+/* Can nobody see that it is freed?  There is no other reference, no weak one,
+   and none of the fields that few handles use is set. */
 static bool
 handle_is_alone(TwHandle *self)
 {
@@ -239,7 +239,7 @@ handle_is_alone(TwHandle *self)
            && self->traceback == NULL && !tw_has_weakrefs((PyObject *)self);
 }
 
-/* As handle_dealloc(), for a handle whose end is invisible: no chain, and no
+/* As handle_dealloc(), for such a handle: it is in no chain, and has no
    finalizer that could revive it. */
 static void
 handle_free_alone(TwHandle *self)

@@ -1,12 +1,13 @@
-/* The loop: the struct that every room sees, and what C code asks of it.
+/* The loop: the struct that every room sees, and the functions of core that
+   other rooms call.
 
-   Thread rules.  A loop belongs to the thread that runs it; the GIL protects
+   Threads.  A loop belongs to the thread that runs it; the GIL protects
    everything.  While the loop waits without the GIL, it uses only the poller
    and the wakeup descriptor.
 
    Ownership.  ready, aside, timers: strong references.  watchers (the active
-   ones): each owns its owner.  due: borrowed, a watcher that is closed removes
-   itself.  held: each is owned. */
+   ones): each owns its owner.  due: borrowed; a watcher that is closed removes
+   itself.  held: each transport is owned. */
 #pragma once
 
 #include "base/heap.h"
@@ -36,7 +37,7 @@ typedef struct {
     uint32_t transports; /* open ones */
 } TwStats;
 
-/* Successive generations whose polls found nothing: core/turn.c. */
+/* Consecutive generations whose polls found nothing: core/turn.c. */
 typedef struct {
     uint64_t length;
     uint64_t quickest; /* ns: the shortest of them */
@@ -53,7 +54,7 @@ struct TwLoop {
     PyObject_HEAD
     tw_state *state; /* borrowed: valid while the type lives */
 
-    /* What asyncio's BaseEventLoop assigns, kept once (descriptors). */
+    /* Attributes that asyncio's BaseEventLoop assigns, stored only here. */
     PyObject *thread_id;         /* strong: int or None */
     PyObject *task_factory;      /* strong or NULL (None) */
     PyObject *exception_handler; /* strong or NULL (None) */
@@ -67,11 +68,12 @@ struct TwLoop {
 
     bool live;              /* not shut yet: it may keep free memory */
     bool running;           /* inside _run_turns() */
-    bool sleeping;          /* waits without the GIL: ring to wake it */
-    bool cork_off;          /* no write is held (a switch for users) */
-    bool forked;            /* ran in the parent process: only close() */
+    bool sleeping;          /* waits without the GIL: tw_loop_wake() wakes
+                               it */
+    bool never_hold;        /* a switch for users: writes are sent at once */
+    bool forked;            /* it ran in the parent process: close() only */
     bool select_patched;    /* wait by poll_wait_patched() */
-    bool nests;             /* it may run inside its own run: core/nest.h */
+    bool nests;             /* runs inside a run are allowed: core/nest.h */
     unsigned overridden;    /* methods that the program has replaced, as of */
     unsigned overridden_version; /* this class version: core/overrides.h */
     int depth;              /* > 0: inside a callback of this loop */
@@ -85,15 +87,15 @@ struct TwLoop {
     TwFreeHandles free_handles, free_timers, free_threadsafe;
     PyObject **free_contexts; /* strong: empty contexts */
     int free_context_count;
-    int free_max;             /* most of each of them */
+    int free_max;             /* each of these lists keeps at most so many */
     size_t timers_cancelled;
 
     TwPoller *poller;       /* ours; NULL: not open, see _open() */
     TwWatcher *wakeup;      /* ours: of wake_fd, see core/wakeup.h */
-    int wake_fd;            /* readable: somebody rang */
-    int wake_to;            /* ringing writes to this one */
-    bool wake_kept;         /* the program has that number, and may use it */
-    bool wake_full;         /* it may have been full */
+    int wake_fd;            /* readable: somebody woke the loop */
+    int wake_write;         /* a write to this one wakes the loop */
+    bool wake_known;        /* the program knows the number and may use it */
+    bool wake_full;         /* the pipe may have been full */
     uint64_t noted;         /* a bit for each signal that was handled */
     tw_status (*deliver_lookups)(TwLoop *loop); /* or NULL: ops/resolver.c */
     bool wait_was_short;    /* the last wait found something at once */
@@ -111,7 +113,7 @@ struct TwLoop {
     TwTransport *held_last;
     void (*flush_held)(TwLoop *loop); /* sends them all; a child drops them */
     uint32_t callback_number; /* of the outermost callback that began last */
-    size_t sock_hint;       /* bytes that the last sock_recv() gave */
+    size_t sock_hint;       /* size of the last sock_recv() */
     char *read_buffer;      /* base/pages.h; NULL: not yet needed */
     PyObject *read_bytes;   /* strong or NULL: core/readbytes.h */
     Py_ssize_t read_bytes_room;
@@ -128,18 +130,19 @@ struct TwLoop {
 /* Close every watcher and the poller; runs no Python code of users. */
 void tw_loop_shut(TwLoop *loop);
 
-/* After fork, in the child: descriptors of its own for the loop.  One that
+/* In the child after a fork: open new descriptors for the loop.  A loop that
    had run can only be closed from now on. */
 void tw_loop_after_fork(TwLoop *loop);
 
 /* -- the turn (core/turn.h) ----------------------------------------------- */
 
 /* Would a new turn run nothing before its poll, and poll the same descriptors?
-   Then a callback that serves one may as well go on. */
+   Then a callback that serves one of them may continue instead. */
 bool tw_loop_is_quiet(TwLoop *loop);
 
-/* Free what only a burst of handles, timers or descriptors needed: when the
-   loop waits, and every POLL_TRIM_TURNS.  (core/loop_trim.c) */
+/* Free memory that only a burst of handles, timers or descriptors needed.
+   Called when the loop waits, and every POLL_TRIM_TURNS.
+   (core/loop_trim.c) */
 void tw_loop_trim(TwLoop *loop);
 
 /* -- scheduling (core/loop_sched.c) --------------------------------------- */
@@ -148,8 +151,8 @@ void tw_loop_trim(TwLoop *loop);
 TW_MUSTCHECK tw_status tw_loop_check_open(TwLoop *loop);
 
 /* A call of the loop's `method` with keywords (callback=, fd=...), or a wrong
-   call: the seam's function of that name calls again with positional
-   arguments, or raises.  A new reference. */
+   call.  The seam's function of that name calls the method again with
+   positional arguments, or raises.  A new reference. */
 PyObject *tw_loop_call_by_name(PyObject *loop, const char *method,
                                PyObject *const *args, Py_ssize_t nargs,
                                PyObject *kwnames);
@@ -160,19 +163,20 @@ TW_MUSTCHECK tw_status tw_loop_call_soon(TwLoop *loop, PyObject *callback,
                                          PyObject *const *args,
                                          Py_ssize_t nargs, PyObject *context);
 
-/* Queue `stepper` itself, like a handle that calls its step function (or in a
-   handle, if the program has replaced call_soon()).  See TwStepper below.  0
+/* Queue `stepper` itself, like a handle that calls its step function (or queue
+   a handle, if the program has replaced call_soon()).  See TwStepper below.  0
    or -1. */
 TW_MUSTCHECK tw_status tw_loop_push_step(TwLoop *loop, PyObject *stepper);
 
 /* Wake the loop if it waits (any thread, with the GIL). */
 void tw_loop_wake(TwLoop *loop);
 
-/* loop.time(): time.monotonic(), or the program's replacement of one of them
-   (which may fail: -1.0 with an exception set). */
+/* loop.time(): time.monotonic(), or the program's replacement of either, which
+   may fail: -1.0 with an exception set. */
 double tw_loop_time(TwLoop *loop);
 
-/* The loop's read buffer, made when first asked for; NULL + MemoryError. */
+/* The loop's read buffer, allocated by the first call.  NULL with
+   MemoryError. */
 char *tw_loop_read_buffer(TwLoop *loop);
 
 /* True on the thread that is running this loop. */
@@ -183,14 +187,15 @@ tw_loop_is_here(const TwLoop *loop)
 }
 
 /* The head of an object that can be in the ready queue like a handle.  The
-   loop calls `ops->step` with a strong reference held.  That returns -1
-   (exception set) only for KeyboardInterrupt and SystemExit, which leave the
-   loop. */
+   loop calls `ops->step` and holds a strong reference meanwhile.  The function
+   returns -1 (exception set) only for KeyboardInterrupt and SystemExit, which
+   leave the loop. */
 typedef struct {
     tw_status (*step)(PyObject *self);
-    /* Or NULL: runs no code of the program's.  For debug mode's reports: what
-       asyncio's Handle for this step would call, as a new tuple (object, name
-       of its method, argument...).  NULL with an exception. */
+    /* For debug mode's reports: what asyncio's Handle for this step would
+       call, as a new tuple (object, name of its method, argument...); NULL
+       with an exception.  The pointer is NULL if the step runs no code of the
+       program. */
     PyObject *(*call)(PyObject *self);
 } TwStepOps;
 

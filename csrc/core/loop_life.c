@@ -12,7 +12,7 @@
 
 /* -- open ----------------------------------------------------------------- */
 
-/* _open(poller, signals): a poller by name, or None; will signals come? */
+/* _open(poller, signals): a poller by name, or None; will signals arrive? */
 PyObject *
 tw_loop_meth_open(PyObject *self, PyObject *args)
 {
@@ -46,7 +46,7 @@ tw_loop_meth_signal_fd(PyObject *self, PyObject *unused)
     if (loop->wakeup != NULL && tw_wakeup_accept_signals(loop) < 0) {
         return NULL;
     }
-    return PyLong_FromLong(loop->wake_to);
+    return PyLong_FromLong(loop->wake_write);
 }
 
 /* _note_signal(number): its Python handler runs, see core/wakeup.c. */
@@ -107,8 +107,8 @@ loop_drop_ring(TwRing *ring)
     }
 }
 
-/* Release what is queued, one by one: that may run finalizers, which may use
-   the loop. */
+/* Release what is queued, one by one: each release may run finalizers, which
+   may use the loop. */
 static void
 loop_drop_queued(TwLoop *loop)
 {
@@ -253,7 +253,7 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     loop->state = tw_state_of_type(type);
     loop->thread_id = Py_NewRef(Py_None);
-    loop->wake_fd = loop->wake_to = -1;
+    loop->wake_fd = loop->wake_write = -1;
     loop->watchers.place = offsetof(TwWatcher, in_watchers);
     loop->due.place = offsetof(TwWatcher, in_due);
     loop->changed.place = offsetof(TwWatcher, in_changed);

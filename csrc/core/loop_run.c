@@ -1,4 +1,4 @@
-/* Methods of the loop that begin and end a run, and flags of it. */
+/* Methods that begin and end a run of the loop, and its flags. */
 #include "base/compat.h"
 #include "core/call.h"
 #include "core/loop_type.h"
@@ -59,7 +59,7 @@ run_restore_tracking(TwLoop *loop)
     Py_XDECREF(on);
 }
 
-/* Undo what run_forever() set up.  Its Python code does so again, but a signal
+/* Undo what run_forever() set up.  Its Python code does the same, but a signal
    could interrupt that. */
 static void
 run_not_running(TwLoop *loop)

@@ -22,7 +22,7 @@ tw_loop_wake(TwLoop *loop)
 {
     if (loop->sleeping) {
         loop->sleeping = false;
-        tw_wakeup_write(loop->wake_to);
+        tw_wakeup_write(loop->wake_write);
     }
 }
 
@@ -151,8 +151,8 @@ sched_check_debug(TwLoop *loop, PyObject *callback, const char *method,
 
 /* -- soon ----------------------------------------------------------------- */
 
-/* Append a new handle (stolen; or NULL) to the ready queue; a new reference to
-   it, or NULL. */
+/* Append a new handle (stolen; or NULL) to the ready queue.  Returns a new
+   reference to it, or NULL. */
 static TwHandle *
 sched_push_steal(TwLoop *loop, TwHandle *handle)
 {

@@ -1,7 +1,7 @@
 /* Free memory that only a burst of work needed. */
 #include "core/loop.h"
 
-/* The table of watchers must include the highest descriptor in use. */
+/* The table of watchers must include the highest watched descriptor. */
 static void
 trim_by_fd(TwLoop *loop)
 {

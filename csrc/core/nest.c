@@ -6,7 +6,7 @@
 #include "core/loop_type.h"
 #include "core/turn.h"
 
-/* What a nested run must leave as it was. */
+/* What a nested run must restore. */
 typedef struct {
     int depth;
     PyObject *current_handle; /* strong or NULL */
@@ -41,8 +41,8 @@ tw_nest_put_aside_steal(TwLoop *loop, TwHandle *handle)
     return 0;
 }
 
-/* They come before those that are ready.  Without memory all stay where they
-   are. */
+/* They are put before those that are ready.  Without memory all stay where
+   they are. */
 static tw_status
 nest_put_back(TwLoop *loop)
 {
@@ -117,7 +117,7 @@ nest_begin(TwLoop *loop, TwNest *nest)
     tw_call_flush(loop);
 }
 
-/* An exception that is set stays. */
+/* Keeps an exception that is set. */
 static tw_status
 nest_end(TwLoop *loop, TwNest *nest, tw_status status)
 {

@@ -67,7 +67,7 @@ tw_overrides_setattr(PyObject *self, PyObject *name, PyObject *value)
     return status;
 }
 
-/* If the program has replaced it already, the original is unknown: time() then
+/* If the program has replaced it already, the original is unknown, and time()
    always calls time.monotonic by name. */
 tw_status
 tw_overrides_setup(tw_state *state)

@@ -1,12 +1,12 @@
-/* Public methods of the loop that C code need not call by name.
+/* Public methods of the loop that C code calls without a look-up by name.
 
-   asyncio calls them by name, so that a subclass, a patched class or an
-   attribute of the instance can replace them.  Here C code first checks
-   whether that is so.  The result is kept until the class changes (its version
-   tag) or an attribute of the loop is set, so the check costs two loads.
+   asyncio calls them by name, so a subclass, a patched class or an attribute
+   of the instance can replace them.  Here C code first checks whether that is
+   so.  The result is kept until the class changes (its version tag) or an
+   attribute of the loop is set, so the check costs two loads.
 
-   `time` is also replaced when the program has replaced time.monotonic, which
-   asyncio's time() calls. */
+   `time` also counts as replaced when the program has replaced time.monotonic,
+   which asyncio's time() calls. */
 #pragma once
 
 #include "core/loop.h"
@@ -17,7 +17,7 @@
 #define TW_OWN_CREATE_FUTURE 8u
 #define TW_OWN_CREATE_TASK 16u
 
-/* Check each method: the bits of those that are replaced. */
+/* Check each method; returns the bits of those that are replaced. */
 unsigned tw_overrides_check(TwLoop *loop);
 
 static inline unsigned

@@ -1,12 +1,12 @@
 /* A poller: asks the kernel which descriptors of a loop are ready.
 
-   There are two.  poller_epoll.c is Linux's: one epoll set.  poller_uv.c
+   There are two.  poller_epoll.c is for Linux: one epoll set.  poller_uv.c
    uses libuv, where the build found it, and serves every other system.  A
-   poller runs no Python and calls nobody back: wait() fills `ready`.
+   poller runs no Python and calls no callback: wait() fills `ready`.
 
    The watchers (core/watcher.h) decide what a descriptor is watched for, and
-   remember it; a poller keeps only what the kernel needs.  It never closes a
-   descriptor that it did not open itself.
+   remember it; a poller keeps only what the kernel needs.  It closes only
+   descriptors that it opened itself.
 
    Threads.  wait() needs no GIL; while it runs on the loop's thread no other
    function of that poller may be called.  All others need the GIL. */
@@ -16,7 +16,7 @@
 
 #define TW_EV_READ 1u
 #define TW_EV_WRITE 2u
-#define TW_EV_ERROR 4u /* an error waits: do the I/O once for its errno */
+#define TW_EV_ERROR 4u /* an error is pending: I/O returns its errno */
 
 typedef struct {
     int fd;
@@ -34,14 +34,14 @@ typedef struct {
     /* Free it, and close its descriptors.  `ours`: they are still its own. */
     void (*close)(TwPoller *poller, bool ours);
 
-    /* Do its numbers still mean its own descriptors?  The program may have
-       closed them all.  `fd`: one that it watches to be read from. */
+    /* Do its numbers still refer to its own descriptors?  The program may have
+       closed them all.  `fd`: a descriptor that it watches for reading. */
     bool (*is_ours)(const TwPoller *poller, int fd);
 
-    /* Watch `fd` for `events`; 0 forgets it.  `had`: what it was watched for
-       as far as the caller knows; the program may have closed the descriptor
-       since, and opened another one under that number.  0 or a negative
-       errno; then it is not watched. */
+    /* Watch `fd` for `events`; 0 stops watching it.  `had`: what it was
+       watched for as far as the caller knows; the program may have closed the
+       descriptor since, and opened another one under that number.  0, or a
+       negative errno: it is not watched then. */
     tw_uverr (*watch)(TwPoller *poller, int fd, unsigned had,
                       unsigned events);
 
@@ -56,12 +56,12 @@ typedef struct {
     /* A descriptor that is readable when something is ready. */
     int (*fd)(const TwPoller *poller);
 
-    /* Start with an empty set: in a forked child, whose set is shared with
-       the parent, or because the set reports a descriptor that nobody can
-       remove any more (its number was closed, a duplicate is open).  The
-       caller watches its descriptors again.  `ours`: see close.  0, or a
-       negative errno: in a child nothing can be watched from then on,
-       elsewhere the old set stays. */
+    /* Start again with an empty set.  That is needed in a forked child, whose
+       set is shared with the parent, and when the set reports a descriptor
+       that cannot be removed any more (its number was closed, a duplicate is
+       open).  The caller then watches its descriptors again.  `ours`: see
+       close.  0, or a negative errno: in a child nothing can be watched from
+       then on; elsewhere the old set stays in use. */
     tw_uverr (*renew)(TwPoller *poller, bool forked, bool ours);
 } TwPollerOps;
 
@@ -78,11 +78,11 @@ extern const TwPollerOps *const tw_pollers[];
    does not have, OSError if the system refuses. */
 TwPoller *tw_poller_open(const char *name);
 
-/* Make room for the answers about `n` descriptors.  0 or -ENOMEM. */
+/* Make room for the results about `n` descriptors.  0 or -ENOMEM. */
 TW_MUSTCHECK tw_uverr tw_poller_reserve(TwPoller *poller, int n);
 
-/* Is the descriptor good, and only room for its watch lacks?  Then another
-   try later is worth it. */
+/* Was the descriptor accepted in principle, and only memory or watches were
+   lacking?  Then a later attempt may succeed. */
 bool tw_poller_is_shortage(tw_uverr err);
 
 /* libuv's version, or NULL: this build has none. */

@@ -53,8 +53,8 @@ epoll_free(TwPoller *base, bool ours)
     PyMem_RawFree(self);
 }
 
-/* Only our set knows `fd`, and only while the number is the same file.  Where
-   it is, the kernel may lack memory. */
+/* Only our set contains `fd`, and only while the number refers to the same
+   file.  If it does, the kernel may still lack memory. */
 static bool
 epoll_is_ours(const TwPoller *base, int fd)
 {
@@ -64,8 +64,8 @@ epoll_is_ours(const TwPoller *base, int fd)
     return err == 0 || tw_poller_is_shortage(err);
 }
 
-/* The caller may be wrong about `had`: the kernel forgets a descriptor that
-   is closed, and knows one that was watched under a number given up. */
+/* The caller may be wrong about `had`: the kernel forgets a descriptor that is
+   closed, and still knows one whose watcher was invalidated. */
 static tw_uverr
 epoll_watch(TwPoller *base, int fd, unsigned had, unsigned events)
 {
@@ -96,7 +96,7 @@ epoll_probe(TwPoller *base, int fd)
     return err == -EEXIST ? 0 : err;
 }
 
-/* As many answers as descriptors may be ready. */
+/* Room for one result per descriptor. */
 static int
 epoll_make_room(PollerEpoll *self)
 {
@@ -114,7 +114,7 @@ epoll_make_room(PollerEpoll *self)
     return 0;
 }
 
-/* An error or a hang-up concerns whoever waits, as in the selectors. */
+/* Both directions get an error or a hang-up, as in the selectors. */
 static unsigned
 epoll_harvest(uint32_t events)
 {
@@ -159,7 +159,7 @@ epoll_renew(TwPoller *base, bool forked, bool ours)
     int fresh;
 
     if (forked) {
-        /* No call of the child's may reach the parent's set. */
+        /* The child must not change the parent's set. */
         if (self->set >= 0 && ours) {
             close(self->set);
         }

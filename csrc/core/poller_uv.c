@@ -1,15 +1,15 @@
 /* The portable poller: libuv.
 
-   One uv_poll_t for each descriptor, and a uv_timer_t that bounds the wait;
-   uv_run() is called in wait() and when the loop ends, and nowhere else.  Its
+   There is one uv_poll_t for each descriptor, and a uv_timer_t that limits the
+   wait.  uv_run() is called only in wait() and when the loop ends.  Its
    callbacks only note what became ready.
 
    libuv ends the process when it meets an error that it does not expect.  So:
    - before it opens descriptors of its own, we make sure that there are
      enough, and that none of them becomes number 0, 1 or 2;
    - what the next uv_run() will pass to the kernel is tested right before,
-     and on Linux passed there already: what the kernel refuses, libuv never
-     sees. */
+     and on Linux already passed there: libuv never sees what the kernel
+     refuses. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -29,7 +29,7 @@
 typedef struct {
     TwPoller base;
     uv_loop_t *uv;     /* ours; NULL: none could be made in a child */
-    uv_timer_t *timer; /* the loop's: bounds the wait */
+    uv_timer_t *timer; /* the loop's: limits the wait */
     TwVec changed;     /* what the next uv_run() passes to the kernel */
     struct UvWatch **by_fd; /* ours, as is what is in it */
     int by_fd_cap;
@@ -48,7 +48,7 @@ typedef struct UvWatch {
     uint32_t in_changed;
 } UvWatch;
 
-/* -- what libuv may meet -------------------------------------------------- */
+/* -- errors that libuv must not meet -------------------------------------- */
 
 #ifdef __linux__
 static tw_uverr
@@ -58,7 +58,7 @@ uv_hand_over(const uv_loop_t *uv, int fd, unsigned events)
 
     ev.events = (events & TW_EV_READ ? EPOLLIN : 0u)
                 | (events & TW_EV_WRITE ? EPOLLOUT : 0u);
-    /* libuv adds it again, and is content that it is there. */
+    /* libuv adds it again, and accepts that it is there. */
     return epoll_ctl(uv_backend_fd(uv), EPOLL_CTL_ADD, fd, &ev) == 0
                    || errno == EEXIST
                ? 0
@@ -71,8 +71,8 @@ uv_take_back(const uv_loop_t *uv, int fd)
     epoll_ctl(uv_backend_fd(uv), EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
 }
 
-/* Is the set still there?  The program may have closed all descriptors.
-   Asked by a change that changes nothing: to look for an event would move the
+/* Is the set still there?  The program may have closed all descriptors.  It is
+   asked with a change that changes nothing: reading an event would move the
    first one to the end of the kernel's list. */
 static bool
 uv_is_whole(const uv_loop_t *uv)
@@ -108,8 +108,8 @@ uv_is_whole(const uv_loop_t *uv)
 }
 #endif
 
-/* Occupy descriptors: all below 3, and UV_DESCRIPTORS others.  How many, or a
-   negative errno. */
+/* Occupy descriptors: all below 3, and UV_DESCRIPTORS others.  Returns how
+   many, or a negative errno. */
 static int
 uv_occupy(int *fds)
 {
@@ -130,7 +130,7 @@ uv_occupy(int *fds)
     return n;
 }
 
-/* Free the others again for libuv; how many stay occupied. */
+/* Free the others again for libuv; returns how many stay occupied. */
 static int
 uv_make_way(const int *fds, int n)
 {
@@ -171,7 +171,7 @@ uv_probe_watches(const uv_loop_t *uv)
 
 /* -- libuv's loop --------------------------------------------------------- */
 
-/* An error behind uv_loop_init(): let libuv see to what it has opened. */
+/* An error after uv_loop_init(): libuv closes what it has opened. */
 static void
 uv_discard(uv_loop_t *uv)
 {
@@ -288,7 +288,7 @@ uv_note_changed(UvWatch *watch)
     }
 }
 
-/* libuv calls an error that waits EBADF, and stops the handle. */
+/* libuv reports a pending error as EBADF, and stops the handle. */
 static void
 uv_on_poll(uv_poll_t *poll, int status, int events)
 {
@@ -330,8 +330,8 @@ uv_reserve(PollerUv *self, int fd)
     return 0;
 }
 
-/* uv_poll_init() makes the descriptor non-blocking, which is not for us to
-   decide: the program may share it with others (stdin). */
+/* uv_poll_init() makes the descriptor non-blocking.  The program decides that:
+   it may share the descriptor with others (stdin). */
 static tw_uverr
 uv_make_watch(PollerUv *self, int fd)
 {
@@ -358,7 +358,7 @@ uv_make_watch(PollerUv *self, int fd)
     return 0;
 }
 
-/* Start it anew, and test that the kernel accepts it. */
+/* Start it again, and test that the kernel accepts it. */
 static tw_uverr
 uv_restart(PollerUv *self, UvWatch *watch)
 {
@@ -384,7 +384,7 @@ uv_watch(TwPoller *base, int fd, unsigned had, unsigned events)
     tw_uverr err = self->uv == NULL ? -EBADF : uv_reserve(self, fd);
 
     if (watch != NULL && (had == 0 || events == 0)) {
-        /* The number may mean another descriptor by now. */
+        /* The number may refer to another descriptor by now. */
         uv_forget(self, watch);
         watch = NULL;
     }
@@ -429,8 +429,8 @@ uv_probe(TwPoller *base, int fd)
 
 /* -- waiting -------------------------------------------------------------- */
 
-/* What the next uv_run() passes to the kernel may have been closed since, or
-   been stopped for an error. */
+/* A descriptor that the next uv_run() passes to the kernel may have been
+   closed since, or stopped for an error. */
 static void
 uv_test_changed(PollerUv *self)
 {
@@ -473,8 +473,9 @@ uv_wait(TwPoller *base, int ms)
     }
     if (ms > 0) {
         uv_update_time(self->uv);
-        /* uv_run() runs timers before it waits, too.  It repeats: when this
-           thread was away for `ms`, the wait that follows has an end. */
+        /* uv_run() also runs timers before it waits.  It repeats: if this
+           thread did not run for `ms`, the wait that follows is limited
+           too. */
         uv_timer_start(self->timer, uv_on_timer, (uint64_t)ms, 1);
     }
     uv_run(self->uv, ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);

@@ -2,7 +2,7 @@
 
 #include "base/compat.h"
 
-/* A loop that has nothing to read keeps no more. */
+/* A larger object is not kept: the loop may read nothing for a long time. */
 #define READBYTES_MOST TW_READ_BUFFER_SIZE
 
 /* The most room for n bytes: the program may keep the object. */
@@ -32,9 +32,8 @@ tw_readbytes_new(TwLoop *loop, size_t n, TwReadBytes *out)
         tw_bytes_renew(out->bytes, (Py_ssize_t)n);
         return 0;
     }
-    /* Free the old one first, so that malloc can use its memory: with two
-       large ones the heap would grow and shrink, at the price of page
-       faults. */
+    /* Free the old one first, so that malloc can use its memory.  With two
+       large ones the heap would grow and shrink, which costs page faults. */
     Py_CLEAR(loop->read_bytes);
     out->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n);
     out->room = (Py_ssize_t)n;

@@ -1,8 +1,8 @@
 /* The module's state: types, names, and objects of asyncio.
 
-   One per module object (multi-phase init); no file keeps mutable statics.
-   Every object of ours reaches it through its loop (`loop->state`, borrowed:
-   the loop's type keeps the module alive). */
+   There is one per module object (multi-phase init); no file has mutable
+   statics.  Every object of ours reaches it through its loop (`loop->state`,
+   borrowed: the loop's type keeps the module alive). */
 #pragma once
 
 #include "base/common.h"
@@ -151,7 +151,7 @@ typedef struct tw_state {
         PyTypeObject *type;           /* StreamReader */
         PyObject *data_received, *property; /* in the protocol */
         PyObject *feed_data, *wakeup;       /* in the reader */
-        unsigned protocol_version, version; /* of what `original` says */
+        unsigned protocol_version, version; /* what `original` was read from */
         bool original;
     } reader;
 } tw_state;

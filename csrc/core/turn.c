@@ -15,13 +15,13 @@
 #include "core/watcher.h"
 
 /* Reading the clock costs as much as a small callback.  While no descriptor is
-   watched it is read behind every generation that is slower than this, and
-   behind one in so many quicker ones. */
+   watched, it is read after every generation that is slower than this, and
+   after one in so many quicker ones. */
 #define TURN_QUICK_NS 2000u
 #define TURN_QUICK_READ 16
-/* So many generations whose polls found nothing make a chain. */
+/* This many generations whose polls found nothing make a chain. */
 #define TURN_CHAIN_LENGTH 64
-/* Beside a slower generation a poll costs little. */
+/* Compared with a slower generation a poll costs little. */
 #define TURN_CHAIN_NS 1000u
 /* A callback that makes a descriptor ready takes longer than this. */
 #define TURN_CALL_NS 150u
@@ -82,8 +82,9 @@ turn_has_signal_handlers(const TwLoop *loop)
            || PyDict_GET_SIZE(handlers) > 0;
 }
 
-/* Could a callback make a descriptor ready that the loop watches?  Its own,
-   which it always watches, is written to by signals and by other threads. */
+/* Could a callback make a descriptor ready that the loop watches?  The wakeup
+   descriptor, which is always watched, is written to by signals and other
+   threads. */
 static bool
 turn_has_descriptors(const TwLoop *loop)
 {
@@ -91,11 +92,11 @@ turn_has_descriptors(const TwLoop *loop)
 }
 
 /* A generation took `ns`.  Was it too quick for a system call that makes a
-   descriptor ready?  asyncio polls behind every generation, and programs (and
-   more tests) count on it: they write to a socket in any way they like, and
-   expect the data after so many sleep(0).  So a poll is left out only in a
-   long chain of generations behind which polls found nothing, and only behind
-   one that took hardly longer than the quickest of them. */
+   descriptor ready?  asyncio polls after every generation, and programs (and
+   more tests) rely on it: they write to a socket in any way they like, and
+   expect the data after so many sleep(0).  So a poll is skipped only in a long
+   chain of generations whose polls found nothing, and only after a generation
+   that took hardly longer than the quickest of them. */
 static bool
 turn_was_quick(TwChain *chain, uint64_t ns)
 {
@@ -110,8 +111,8 @@ turn_was_quick(TwChain *chain, uint64_t ns)
            && ns < chain->quickest + TURN_CALL_NS;
 }
 
-/* Run generations until there must be a poll: because nothing is ready, a
-   descriptor may be, or they have taken their time. */
+/* Run generations until a poll is needed: nothing is ready, a descriptor may
+   be ready, or the generations have taken their time. */
 static tw_status
 turn_run_generations(TwLoop *loop)
 {
@@ -159,7 +160,7 @@ turn_track_ring(const TwLoop *loop, const TwRing *ring)
 }
 
 /* Show the handles in the queues to the collector: a loop that has stopped may
-   be garbage, with all that its queues hold. */
+   be garbage, with everything that its queues hold. */
 static void
 turn_track_queued(TwLoop *loop)
 {

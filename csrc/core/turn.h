@@ -5,8 +5,8 @@
 
 #define TW_CHAIN_NONE ((TwChain){0, UINT64_MAX})
 
-/* Run turns until stop() or an exception that leaves the loop; or, if `future`
-   is not None, until it is done. */
+/* Run turns until stop() is called or an exception leaves the loop; if
+   `future` is not None, also until it is done. */
 TW_MUSTCHECK tw_status tw_turn_run(TwLoop *loop, PyObject *future);
 
 /* A poll and one generation. */
@@ -15,9 +15,9 @@ TW_MUSTCHECK tw_status tw_turn_once(TwLoop *loop);
 /* Poll, or wait for work; fill loop->due.  Other threads may run meanwhile. */
 TW_MUSTCHECK tw_status tw_turn_poll(TwLoop *loop);
 
-/* Remove cancelled timers: all of them if they are many, else those that are
-   next. */
+/* Remove cancelled timers: all of them if there are many, else those at the
+   head. */
 TW_MUSTCHECK tw_status tw_turn_drop_cancelled(TwLoop *loop);
 
-/* Move the due timers behind the ready handles.  How many, or -1. */
+/* Append the due timers to the ready queue.  How many, or -1. */
 Py_ssize_t tw_turn_collect_timers(TwLoop *loop);

@@ -10,9 +10,9 @@
 #include "core/turn.h"
 #include "core/watcher.h"
 
-/* A shorter wait was none: something was ready already. */
+/* A shorter wait did not sleep: something was ready already. */
 #define POLL_SHORT_NS 3000u
-/* A loop that never waits frees memory once in so many turns. */
+/* A loop that never waits frees memory once in this many turns. */
 #define POLL_TRIM_TURNS 1024
 /* Seconds until watchers for which the poller had no room are tried again. */
 #define POLL_RETRY 0.1
@@ -73,9 +73,9 @@ poll_ms(double bound)
     return bound < 0 ? -1 : (int)ceil(fmin(bound, 86400.0) * 1e3);
 }
 
-/* Wait with the select() by which the program has replaced Python's (gevent,
-   eventlet): its other greenlets run meanwhile.  The only result is an
-   exception, if select() raised one. */
+/* Wait with the select() that replaces Python's in this program (gevent,
+   eventlet): its other greenlets run meanwhile.  Its result is not used,
+   except for an exception. */
 static void
 poll_wait_patched(TwLoop *loop, double bound)
 {
@@ -148,10 +148,10 @@ tw_turn_poll(TwLoop *loop)
         return -1;
     }
     /* While a greenlet waits inside a callback, that callback does not end,
-       and does not send what transports hold. */
+       and so does not send held writes. */
     tw_call_flush(loop);
-    /* Before the rest, because other threads may add handles and changes.
-       Even if the loop will wait: a short wait leaves them no time. */
+    /* First of all, because other threads may add handles and changes.  Also
+       if the loop will wait: a short wait leaves them no time. */
     poll_share_gil(loop);
     tw_watcher_apply_changes(loop);
     bound = poll_bound(loop);

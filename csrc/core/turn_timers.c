@@ -8,8 +8,8 @@
 /* A timer that is due within the clock's resolution is due, as in asyncio (or
    within that of a float, see TW_TIMER_ULP). */
 #define TIMERS_RESOLUTION 1e-9
-/* As in asyncio: cancelled timers are removed when there are so many, and they
-   are half of all. */
+/* As in asyncio: cancelled timers are removed when there are this many, and
+   they are half of all. */
 #define TIMERS_CANCELLED_MIN 100
 
 static bool

@@ -11,10 +11,11 @@
 #include "core/call.h"
 #include "core/watcher.h"
 
-/* A ring writes this: valid for an eventfd, and no byte is a signal. */
+/* tw_wakeup_write() writes this: valid for an eventfd, and no byte is a
+   signal. */
 #define WAKEUP_RING 0xfefefefefefefefeu
-/* No pipe is full with fewer bytes: a page, and the end of it may be too short
-   for a ring. */
+/* A pipe is never full with fewer bytes: it has at least a page, whose end may
+   be too short for a write of ours. */
 #define WAKEUP_FULL (4096 - sizeof(uint64_t))
 
 /* -- its descriptors ------------------------------------------------------ */
@@ -67,7 +68,7 @@ wakeup_bit(int number)
     return number > 0 && number <= 64 ? (uint64_t)1 << (number - 1) : 0;
 }
 
-/* Read everything.  Handle the signals; the other bytes were rings.
+/* Read everything.  Handle the signals; other bytes only woke the loop.
    `came`: a bit for each of these signals. */
 static tw_status
 wakeup_read(TwLoop *loop, uint64_t *came)
@@ -109,10 +110,10 @@ wakeup_handle_lost(TwLoop *loop, uint64_t lost)
     return n > 0 ? wakeup_handle_signals(loop, numbers, n) : 0;
 }
 
-/* A signal whose byte finds no room is lost; but its Python handler notes it
-   (_note_signal), always later than the byte is written.  So when no handler
-   is left to run, and what they noted is read, a noted signal without a byte
-   is a lost one. */
+/* A signal whose byte finds no room in the pipe is lost.  But its Python
+   handler notes it (_note_signal), always later than the byte is written.  So
+   when no handler is left to run, and the bytes were read, a noted signal
+   without a byte is one that was lost. */
 static tw_status
 wakeup_drain(TwLoop *loop)
 {
@@ -148,7 +149,7 @@ tw_wakeup_write(int number)
 {
     static const uint64_t ring = WAKEUP_RING;
 
-    /* It fails only if it is readable anyway. */
+    /* The write fails only if the pipe is full, and so readable. */
     (void)!write(number, &ring, sizeof(ring));
 }
 
@@ -195,11 +196,11 @@ tw_wakeup_open(TwLoop *loop, bool signals)
         wakeup_close_numbers(fds);
         return -1;
     }
-    loop->wake_to = fds[1];
+    loop->wake_write = fds[1];
     return 0;
 }
 
-/* The pipe's write end gets the eventfd's number: threads that have it may be
+/* The pipe's write end gets the eventfd's number: threads that know it may be
    about to write to it. */
 tw_status
 tw_wakeup_accept_signals(TwLoop *loop)
@@ -208,7 +209,7 @@ tw_wakeup_accept_signals(TwLoop *loop)
     int fds[2];
     tw_uverr err;
 
-    if (loop->wake_fd != loop->wake_to) {
+    if (loop->wake_fd != loop->wake_write) {
         return 0;
     }
     err = wakeup_make(true, fds);
@@ -221,7 +222,7 @@ tw_wakeup_accept_signals(TwLoop *loop)
         return -1;
     }
     tw_watcher_close(old);
-    err = tw_sys_dup_onto(fds[1], loop->wake_to);
+    err = tw_sys_dup_onto(fds[1], loop->wake_write);
     close(fds[1]);
     if (err < 0) {
         tw_errno_raise(err);
@@ -239,8 +240,8 @@ wakeup_is_other_end(int one, int other)
            && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* The program has the number from set_wakeup_fd(), and may set it again: what
-   is written to it from now on, nobody reads. */
+/* The program has the number from set_wakeup_fd(), and may set it again.
+   Nobody reads what is written to it from now on. */
 static void
 wakeup_leave_null(int number)
 {
@@ -258,25 +259,25 @@ static void
 wakeup_close_own(TwLoop *loop, bool ours)
 {
     if (ours && loop->wake_fd >= 0) {
-        if (wakeup_is_other_end(loop->wake_fd, loop->wake_to)) {
-            if (loop->wake_kept) {
-                wakeup_leave_null(loop->wake_to);
+        if (wakeup_is_other_end(loop->wake_fd, loop->wake_write)) {
+            if (loop->wake_known) {
+                wakeup_leave_null(loop->wake_write);
             }
             else {
-                close(loop->wake_to);
+                close(loop->wake_write);
             }
         }
-        if (loop->wake_fd != loop->wake_to) {
+        if (loop->wake_fd != loop->wake_write) {
             close(loop->wake_fd);
         }
     }
-    loop->wake_fd = loop->wake_to = -1;
+    loop->wake_fd = loop->wake_write = -1;
 }
 
 tw_uverr
 tw_wakeup_renew(TwLoop *loop, bool ours)
 {
-    bool signals = loop->wake_fd != loop->wake_to;
+    bool signals = loop->wake_fd != loop->wake_write;
     int fds[2];
     tw_uverr err;
 
@@ -293,7 +294,7 @@ tw_wakeup_renew(TwLoop *loop, bool ours)
     }
     if (err == 0) {
         loop->wake_fd = fds[0];
-        loop->wake_to = fds[1];
+        loop->wake_write = fds[1];
     }
     return err;
 }

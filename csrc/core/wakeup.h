@@ -1,15 +1,15 @@
-/* The loop's wakeup descriptor: writing to it ends the loop's wait.
+/* The loop's wakeup descriptor: a write to it ends the loop's wait.
 
-   These write: another thread that has work for the loop (tw_loop_wake), a
-   thread that has looked a name up (ops/lookup.c), and Python's signal
-   handler, which writes the number of the signal as one byte.  A loop that was
-   made outside the main thread gets no signals, and uses an eventfd, which is
-   one descriptor; otherwise, or if the system refuses an eventfd, it is a
-   pipe.
+   Three write to it: another thread that has work for the loop (tw_loop_wake),
+   a thread that has finished a name look-up (ops/lookup.c), and Python's
+   signal handler, which writes the number of the signal as one byte.  A loop
+   that was made outside the main thread receives no signals and uses an
+   eventfd, which is one descriptor.  Otherwise, or if the system refuses an
+   eventfd, it uses a pipe.
 
-   Its number for writing stays the same while the loop is open.  If the
-   program has received that number from set_wakeup_fd(), it is not closed with
-   the loop: it becomes /dev/null. */
+   The descriptor number to write to stays the same while the loop is open.  If
+   the program has received that number from set_wakeup_fd(), it is not closed
+   with the loop: it becomes /dev/null. */
 #pragma once
 
 #include "core/loop.h"
@@ -18,14 +18,14 @@
    if the system refuses; then the loop is of no use. */
 TW_MUSTCHECK tw_status tw_wakeup_open(TwLoop *loop, bool signals);
 
-/* Signals will be written to it from now on, if that is not so yet. */
+/* From now on signals will be written to it, if that was not so already. */
 TW_MUSTCHECK tw_status tw_wakeup_accept_signals(TwLoop *loop);
 
 /* Write to it: from any thread, without the GIL. */
 void tw_wakeup_write(int number);
 
-/* In a forked child: descriptors of its own.  `ours`: the numbers still mean
-   what they meant to the parent.  0, or a negative errno: there is none. */
+/* In a forked child: open new descriptors.  `ours`: the numbers still refer to
+   the parent's.  0, or a negative errno: there is no wakeup descriptor. */
 tw_uverr tw_wakeup_renew(TwLoop *loop, bool ours);
 
 /* Close it.  `ours` as above. */

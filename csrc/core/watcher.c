@@ -7,7 +7,7 @@
 #include "core/call.h"
 #include "core/debug.h"
 
-/* -- what the poller says ------------------------------------------------- */
+/* -- results of the poller ------------------------------------------------ */
 
 tw_uverr
 tw_watcher_probe(TwLoop *loop, int fd)
@@ -17,7 +17,8 @@ tw_watcher_probe(TwLoop *loop, int fd)
     return poller == NULL ? -EBADF : poller->ops->probe(poller, fd);
 }
 
-/* The poller may be wrong about the descriptor, or we: see core/poller.h. */
+/* The poller, or this file, may be wrong about the descriptor: see
+   core/poller.h. */
 static tw_uverr
 watcher_update_poller(TwWatcher *w, unsigned events)
 {
@@ -44,7 +45,7 @@ watcher_add_due(TwWatcher *w)
     }
 }
 
-/* One that only lacks room is reported once, and tried again. */
+/* If only room is lacking it is reported once, and tried again. */
 static void
 watcher_refused(TwWatcher *w, tw_uverr err)
 {
@@ -82,7 +83,8 @@ watcher_reserve_table(TwLoop *loop, int fd)
     if (fd < loop->by_fd_cap) {
         return 0;
     }
-    /* The numbers of mocks are small; a huge one has to be true. */
+    /* Mock objects have small numbers; a huge one must be an open
+       descriptor. */
     if (fd >= WATCHER_TABLE_SMALL && fcntl(fd, F_GETFD) < 0) {
         return -errno;
     }
@@ -107,7 +109,8 @@ watcher_reserve(TwLoop *loop, int fd)
     uint32_t n = loop->watcher_count + 1;
     tw_uverr err = watcher_reserve_table(loop, fd);
 
-    /* One that ran in this turn comes back to `due` if it is given up. */
+    /* A watcher that ran in this turn returns to `due` if it is
+       invalidated. */
     if (err == 0
         && (tw_vec_reserve(&loop->due, 2 * n) < 0
             || tw_vec_reserve(&loop->watchers, n) < 0
@@ -229,11 +232,11 @@ tw_watcher_rewatch(TwLoop *loop)
     }
 }
 
-/* Events of a descriptor that nobody watches: its number was closed while it
+/* Events of a descriptor that nobody watches.  Its number was closed while it
    was watched, but another descriptor (a duplicate, a child's) keeps its file
-   open, and with it the poller's entry, which no call can name any more.  If
-   there can be no new set, the old one stays, and is asked over and over, as
-   asyncio's would be. */
+   open, and with it the poller's entry, which no call can name any more.  If a
+   new set cannot be made, the old one stays in use and reports it at every
+   poll, as asyncio's does. */
 static void
 watcher_drop_ghosts(TwLoop *loop)
 {
@@ -333,7 +336,7 @@ tw_watcher_stop_now(TwWatcher *w)
 
 /* -- close ---------------------------------------------------------------- */
 
-/* Out of everything but the owners' hands.  A gap stays in `due`, which may
+/* Remove it from every list of the loop.  It leaves a gap in `due`, which may
    be running. */
 static void
 watcher_unlink(TwWatcher *w)
@@ -366,8 +369,8 @@ tw_watcher_close(TwWatcher *w)
 void
 tw_watcher_invalidate(TwWatcher *w)
 {
-    /* The number may belong to another descriptor: the kernel took the old
-       one out of the set when it was closed. */
+    /* The number may refer to another descriptor: the kernel removed the old
+       one from the set when it was closed. */
     w->armed = 0;
     watcher_unlink(w);
     w->fd = -1;
@@ -422,9 +425,9 @@ watcher_apply(TwWatcher *w)
     w->refused = 0;
 }
 
-/* In the order in which they were wanted: what is ready already when it comes
-   to the poller is served in that order, as asyncio's.  Those that lack room
-   come back behind the others, for the next poll. */
+/* In the order in which they were wanted: descriptors that are ready when the
+   poller gets them are served in that order, as in asyncio.  Those that lack
+   room are appended again, for the next poll. */
 void
 tw_watcher_apply_changes(TwLoop *loop)
 {
@@ -446,8 +449,8 @@ tw_watcher_apply_changes(TwLoop *loop)
     changed->count = kept;
 }
 
-/* What is left of a turn that was interrupted, or that a nested run is a part
-   of, moves to the front. */
+/* Move the rest of an interrupted turn, or of a turn that a nested run is part
+   of, to the front. */
 static void
 watcher_compact_due(TwLoop *loop)
 {

@@ -7,7 +7,7 @@
 #include "base/addr.h"
 #include "base/sys.h"
 
-/* They change nothing for an address and a number. */
+/* These flags change nothing for an address and a number. */
 #define DNS_FLAGS (AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV)
 #define DNS_MAX_DIGITS 5
 
@@ -20,15 +20,15 @@ typedef struct {
     int type, proto;
 } DnsKind;
 
-/* What an address is good for, in the C library's order.  Others than glibc
-   leave out the raw one, so theirs are asked. */
+/* What an address can be used for, in the C library's order.  Other libraries
+   than glibc leave out the raw one; there the library is asked. */
 static const DnsKind dns_kinds[] = {
     {SOCK_STREAM, IPPROTO_TCP},
     {SOCK_DGRAM, IPPROTO_UDP},
     {SOCK_RAW, 0},
 };
 
-/* Those of state->dns: two families, three types. */
+/* The numbers of state->dns: two families, three types. */
 static const int dns_numbers[] = {AF_INET, AF_INET6, SOCK_STREAM, SOCK_DGRAM,
                                   SOCK_RAW};
 
@@ -110,7 +110,7 @@ tw_dns_number(PyObject *obj)
     return overflow || value < 0 || value > INT_MAX ? -1 : (int)value;
 }
 
-/* Is the question one that is answered here? */
+/* Can the question be answered here? */
 static bool
 dns_read(DnsQuestion *q, PyObject *const *args)
 {
@@ -126,7 +126,7 @@ dns_read(DnsQuestion *q, PyObject *const *args)
         || !tw_dns_literal(args[0], &q->addr)) {
         return false;
     }
-    /* The port is at one place in both. */
+    /* The port is at the same place in both. */
     ((struct sockaddr_in *)(void *)&q->addr.u)->sin_port =
         htons((uint16_t)port);
     return q->family == AF_UNSPEC || q->family == q->addr.u.any.sa_family;
@@ -141,7 +141,7 @@ dns_kind_fits(const DnsQuestion *q, const DnsKind *kind)
            && (q->proto == 0 || q->proto == kind->proto);
 }
 
-/* Which of dns_kinds: bits.  0: for the C library to say. */
+/* Which of dns_kinds, as bits.  0: ask the C library. */
 static unsigned
 dns_choose(const DnsQuestion *q)
 {
@@ -176,7 +176,7 @@ dns_member(tw_state *state, int number, const char *name, Py_ssize_t first,
     return member;
 }
 
-/* Of a family that nobody knows the socket module gives the bytes. */
+/* For an unknown family the socket module returns the bytes. */
 static PyObject *
 dns_address(const struct sockaddr *sa, socklen_t len)
 {
@@ -277,8 +277,8 @@ tw_dns_loop_literal_addresses(PyObject *op, PyObject *const *args,
 
 /* -- set-up --------------------------------------------------------------- */
 
-/* What socket.getaddrinfo() gives and raises: members of enums, in the order
-   of dns_numbers, and its own exception. */
+/* The objects that socket.getaddrinfo() returns and raises: members of enums,
+   in the order of dns_numbers, and its own exception. */
 tw_status
 tw_dns_setup(tw_state *state, PyObject *Py_UNUSED(module))
 {

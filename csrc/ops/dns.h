@@ -1,10 +1,10 @@
-/* What socket.getaddrinfo() says of a literal address, without asking it.
+/* socket.getaddrinfo() for a literal address, without a call of it.
 
-   Only where the answer is known for sure: a plain IPv4 or IPv6 address
-   without a scope, a port number, a family that is the address's own (or
-   none), the socket types and protocols of TCP and UDP, no flags but those
-   that change nothing here.  The C library has the rest: see resolver.h,
-   which reads its questions and words its answers by the functions here. */
+   Only where the result is certain: a plain IPv4 or IPv6 address without a
+   scope, a port number, the address's own family (or none), the socket types
+   and protocols of TCP and UDP, and flags that change nothing here.
+   resolver.h asks the C library for everything else; it parses the arguments
+   and makes the results with the functions of this file. */
 #pragma once
 
 #include <netdb.h>
@@ -13,8 +13,8 @@
 #include "core/loop.h"
 
 /* loop._literal_addresses(host, port, family, type, proto, flags): a list as
-   socket.getaddrinfo() makes it, or None: ask that one (also for the
-   exceptions, in debug mode, and when the loop is closed). */
+   socket.getaddrinfo() makes it.  None: call socket.getaddrinfo() (also for
+   the exceptions, in debug mode, and when the loop is closed). */
 PyObject *tw_dns_loop_literal_addresses(PyObject *loop, PyObject *const *args,
                                         Py_ssize_t nargs);
 
@@ -30,10 +30,10 @@ long tw_dns_port(PyObject *obj);
 /* Fill `addr`, but for the port, from the text of an address. */
 TW_MUSTCHECK bool tw_dns_literal(PyObject *obj, TwAddr *addr);
 
-/* The 5-tuple of an answer, a new reference, or NULL with an exception. */
+/* The 5-tuple of a result: a new reference, or NULL with an exception. */
 PyObject *tw_dns_entry(tw_state *state, const struct addrinfo *info);
 
-/* What tw_dns_setup() took from the socket module. */
+/* The objects that tw_dns_setup() imported from the socket module. */
 static inline PyObject *
 tw_dns_gaierror(tw_state *state)
 {

@@ -9,7 +9,7 @@
 
 #include "core/wakeup.h"
 
-/* As many threads as asyncio's executor would have, and for how long one
+/* As many threads as asyncio's executor would have, and how long an idle one
    waits for work. */
 #define LOOKUP_MAX_THREADS 32
 #define LOOKUP_MORE_THREADS 4
@@ -21,15 +21,15 @@ typedef struct {
 
 struct TwLookups {
     pthread_mutex_t lock;
-    pthread_cond_t work; /* work, or the loop has left */
+    pthread_cond_t work; /* there is work, or the loop has detached */
     LookupList queue;
     LookupList done;
     int queued;
-    int idle;            /* threads that look at the queue by themselves */
+    int idle;            /* threads that will look at the queue again */
     int threads, max_threads;
-    int ringing;         /* threads that are about to wake the loop */
-    int wake_to;         /* see core/wakeup.h */
-    bool left;           /* by the loop */
+    int waking;          /* threads that are about to wake the loop */
+    int wake_write;         /* see core/wakeup.h */
+    bool detached;       /* the loop has detached */
     pid_t pid;           /* of the process that has the threads */
 };
 
@@ -83,7 +83,7 @@ list_free(TwLookup *first)
     }
 }
 
-/* -- one ------------------------------------------------------------------ */
+/* -- one lookup ------------------------------------------------------------ */
 
 /* Plain malloc: the threads free them, and Python's own functions may want
    the GIL (tracemalloc). */
@@ -102,7 +102,7 @@ tw_lookup_free(TwLookup *lookup)
     free(lookup);
 }
 
-/* Here it takes its time. */
+/* This may take long. */
 static void
 lookup_run(TwLookup *lookup)
 {
@@ -149,7 +149,7 @@ lookups_init(TwLookups *pool)
 }
 
 tw_uverr
-tw_lookups_open(TwLookups **result, int wake_to)
+tw_lookups_open(TwLookups **result, int wake_write)
 {
     TwLookups *pool = calloc(1, sizeof(*pool));
     int err = pool == NULL ? ENOMEM : lookups_init(pool);
@@ -158,7 +158,7 @@ tw_lookups_open(TwLookups **result, int wake_to)
         free(pool);
         return -err;
     }
-    pool->wake_to = wake_to;
+    pool->wake_write = wake_write;
     list_init(&pool->queue);
     list_init(&pool->done);
     pool->max_threads = lookups_max_threads();
@@ -167,12 +167,12 @@ tw_lookups_open(TwLookups **result, int wake_to)
     return 0;
 }
 
-/* Unlocks.  Frees the pool if the loop has left it and the last thread has
+/* Unlocks.  Frees the pool if the loop has detached and the last thread has
    ended: nobody else can reach it then. */
 static void
 lookups_unlock(TwLookups *pool)
 {
-    bool last = pool->left && pool->threads == 0;
+    bool last = pool->detached && pool->threads == 0;
 
     pthread_mutex_unlock(&pool->lock);
     if (last) {
@@ -182,7 +182,7 @@ lookups_unlock(TwLookups *pool)
     }
 }
 
-/* Out of the queue, if it is there. */
+/* Remove it from the queue, if it is there. */
 static bool
 lookups_unqueue_lock_held(TwLookups *pool, TwLookup *lookup)
 {
@@ -197,7 +197,7 @@ lookups_unqueue_lock_held(TwLookups *pool, TwLookup *lookup)
 
 /* -- the threads ---------------------------------------------------------- */
 
-/* Called with the lock: wait for work.  False: none came in time. */
+/* Called with the lock: wait for work.  False: there was none in time. */
 static bool
 thread_wait_lock_held(TwLookups *pool)
 {
@@ -220,7 +220,7 @@ thread_next_lock_held(TwLookups *pool)
     bool longer = true;
 
     while (pool->queue.first == NULL) {
-        if (pool->left || !longer) {
+        if (pool->detached || !longer) {
             return NULL;
         }
         longer = thread_wait_lock_held(pool);
@@ -231,30 +231,30 @@ thread_next_lock_held(TwLookups *pool)
 }
 
 /* Called with the lock, which is released while the loop is woken: the loop
-   wants it at once. */
+   needs it at once. */
 static void
 thread_done_lock_held(TwLookups *pool, TwLookup *lookup)
 {
     bool first = pool->done.first == NULL;
 
-    if (pool->left) {
+    if (pool->detached) {
         tw_lookup_free(lookup);
         return;
     }
     list_push(&pool->done, lookup);
     if (first) {
         pool->idle++;
-        pool->ringing++;
+        pool->waking++;
         pthread_mutex_unlock(&pool->lock);
-        tw_wakeup_write(pool->wake_to);
+        tw_wakeup_write(pool->wake_write);
         pthread_mutex_lock(&pool->lock);
-        pool->ringing--;
+        pool->waking--;
         pool->idle--;
     }
 }
 
-/* Block the signals, which are for the program's threads, except those that
-   an error in this thread raises. */
+/* Block the signals, which are meant for the program's threads, except those
+   that an error in this thread raises. */
 static void
 thread_block_signals(void)
 {
@@ -355,9 +355,9 @@ tw_lookups_detach(TwLookups *pool)
     list_free(list_take(&pool->queue));
     list_free(list_take(&pool->done));
     pool->queued = 0;
-    pool->left = true;
+    pool->detached = true;
     pool->threads++; /* this one: the others must not free the pool */
-    while (pool->ringing > 0) { /* soon done: it only writes */
+    while (pool->waking > 0) { /* soon done: it only writes */
         pthread_mutex_unlock(&pool->lock);
         sched_yield();
         pthread_mutex_lock(&pool->lock);

@@ -21,8 +21,8 @@ typedef struct {
     PyObject_HEAD
     TwLoop *loop;       /* strong */
     TwLookups *pool;    /* ours or NULL: see lookup.h */
-    TwLookup *asked;    /* all that have a future, the oldest first... */
-    TwLookup *newest;   /* ...and the last of them */
+    TwLookup *asked;    /* all that have a future, the oldest first ... */
+    TwLookup *newest;   /* ... and the last of them */
     TwLookup *answers;  /* those that are done and not yet reported */
 } TwResolver;
 
@@ -33,7 +33,7 @@ static tw_status resolver_deliver(TwLoop *loop);
 static tw_status
 resolver_open(TwResolver *self)
 {
-    tw_uverr err = tw_lookups_open(&self->pool, self->loop->wake_to);
+    tw_uverr err = tw_lookups_open(&self->pool, self->loop->wake_write);
 
     if (err < 0) {
         tw_errno_raise(err);
@@ -71,7 +71,7 @@ resolver_of(TwLoop *loop)
     return self;
 }
 
-/* -- what is asked -------------------------------------------------------- */
+/* -- lookups that were asked ----------------------------------------------- */
 
 static void
 resolver_link(TwResolver *self, TwLookup *lookup)
@@ -115,7 +115,7 @@ tw_resolver_loop_abandon(PyObject *op, PyObject *future)
     TwResolver *self = (TwResolver *)loop->resolver;
     TwLookup *lookup = self == NULL || loop->forked ? NULL : self->asked;
 
-    /* Many are given up in the order in which they were asked. */
+    /* Many are abandoned in the order in which they were asked. */
     while (lookup != NULL && lookup->future != future) {
         lookup = lookup->newer;
     }
@@ -127,9 +127,9 @@ tw_resolver_loop_abandon(PyObject *op, PyObject *future)
     Py_RETURN_NONE;
 }
 
-/* -- getaddrinfo's question ----------------------------------------------- */
+/* -- getaddrinfo's arguments ----------------------------------------------- */
 
-/* What the idna codec lets pass unchanged: ASCII in labels of 1 to 63
+/* Text that the idna codec does not change: ASCII in labels of 1 to 63
    characters, the last of which may be empty. */
 static bool
 resolver_labels_fit(const char *text, Py_ssize_t n)
@@ -181,7 +181,7 @@ resolver_read_host(ResolverText *out, PyObject *obj)
                || resolver_labels_fit(out->text, out->n));
 }
 
-/* `digits` is room for those of a number. */
+/* `digits` has room for those of a number. */
 static bool
 resolver_read_service(ResolverText *out, PyObject *obj, char *digits,
                       size_t size)
@@ -205,7 +205,7 @@ resolver_read_hints(struct addrinfo *hints, PyObject *const *args)
            && hints->ai_protocol >= 0 && hints->ai_flags >= 0;
 }
 
-/* The lookup has room for both.  Its copy of the text, or NULL. */
+/* The lookup has room for both.  Returns its copy of the text, or NULL. */
 static const char *
 resolver_copy(char **room, const ResolverText *text)
 {
@@ -219,7 +219,7 @@ resolver_copy(char **room, const ResolverText *text)
     return copy;
 }
 
-/* 1: it is; 0: it is not one for us; -1: MemoryError. */
+/* 1: done; 0: ask the executor instead; -1: MemoryError. */
 static int
 resolver_read(TwLookup **lookup, PyObject *const *args)
 {
@@ -278,9 +278,9 @@ tw_resolver_loop_look_up_name(PyObject *op, PyObject *const *args,
     return resolver_ask_steal(self, lookup);
 }
 
-/* -- getnameinfo's question ----------------------------------------------- */
+/* -- getnameinfo's arguments ----------------------------------------------- */
 
-/* flowinfo or scope_id, which may be absent; -1: not usual. */
+/* flowinfo or scope_id, which may be absent; -1: an unusual value. */
 static int
 resolver_extra(PyObject *sockaddr, Py_ssize_t i)
 {
@@ -355,7 +355,7 @@ tw_resolver_loop_look_up_address(PyObject *op, PyObject *const *args,
     return resolver_ask_steal(self, lookup);
 }
 
-/* -- the answer ----------------------------------------------------------- */
+/* -- the result ------------------------------------------------------------ */
 
 /* Always NULL. */
 static PyObject *
@@ -404,7 +404,7 @@ resolver_value(tw_state *state, const TwLookup *lookup)
         TW_LOOKUP_SERVICE(lookup));
 }
 
-/* The future, if it was not cancelled, gets the value or the exception. */
+/* Set the value or the exception in the future, unless it was cancelled. */
 static tw_status
 resolver_settle(TwLoop *loop, const TwLookup *lookup, PyObject *future)
 {
@@ -422,7 +422,7 @@ resolver_settle(TwLoop *loop, const TwLookup *lookup, PyObject *future)
     return status;
 }
 
-/* In the turn: somebody rang. */
+/* In the turn: a thread woke the loop. */
 static tw_status
 resolver_deliver(TwLoop *loop)
 {
@@ -453,7 +453,7 @@ resolver_deliver(TwLoop *loop)
         Py_DECREF(future);
     }
     if (self->answers != NULL) {
-        tw_wakeup_write(loop->wake_to);
+        tw_wakeup_write(loop->wake_write);
     }
     Py_DECREF(self);
     return status;
@@ -474,7 +474,7 @@ resolver_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
-/* The futures are ours; the lookups are their threads' from now on. */
+/* The futures are ours; the lookups belong to their threads from now on. */
 static void
 resolver_drop_futures(TwResolver *self)
 {
@@ -498,7 +498,7 @@ resolver_drop_answers(TwResolver *self)
     }
 }
 
-/* The collector need not clear it: there is no cycle but through the loop. */
+/* The collector need not clear it: every cycle goes through the loop. */
 static void
 resolver_dealloc(PyObject *op)
 {

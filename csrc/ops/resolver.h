@@ -1,22 +1,21 @@
 /* Names and addresses that the C library has to look up, for one loop.
 
-   socket.getaddrinfo() and socket.getnameinfo() word for word, but for where
-   they wait: the questions that are usual are read here (as the socket module
-   reads them), asked by the threads of lookup.h, which need no GIL, and
-   answered in the turn, by a future.  What is not usual is for the executor,
-   as in asyncio; so is everything if the program has changed a part of that
-   way, which pkg/tidewire/_dns.py finds out.
+   The results and exceptions are those of socket.getaddrinfo() and
+   socket.getnameinfo().  Usual arguments are parsed here, as the socket module
+   parses them; the threads of lookup.h, which need no GIL, call the C library;
+   and the turn sets the result in a future.  The executor gets everything
+   else, as in asyncio.  It also gets everything if the program has replaced a
+   function that asyncio would call, which pkg/tidewire/_dns.py finds out.
 
-   Ownership.  The loop owns its resolver, made when first needed, from then
-   on together with a watcher; the resolver owns what it asks, and the
-   lookups' futures.  With the loop's end it leaves the pool to its threads:
-   a lookup that goes on is waited for by nobody. */
+   Ownership.  The loop owns its resolver, made when first needed.  The
+   resolver owns its lookups and their futures.  When the loop ends, it leaves
+   the pool to its threads: nobody waits for a lookup that still runs. */
 #pragma once
 
 #include "core/loop.h"
 
 /* loop._look_up_name(host, port, family, type, proto, flags): a future of the
-   list that socket.getaddrinfo() gives, or None: ask the executor. */
+   list that socket.getaddrinfo() returns.  None: ask the executor. */
 PyObject *tw_resolver_loop_look_up_name(PyObject *loop, PyObject *const *args,
                                         Py_ssize_t nargs);
 

@@ -1,8 +1,8 @@
 /* sendfile(2) as an awaitable socket operation.
 
-   One call per turn, as much as the socket takes; the watcher stays armed
-   from the first refusal to the end.  What is cold (asking the file, choosing
-   the exception) is Python's: tidewire._seam. */
+   One call per turn, as much as the socket accepts; the watcher stays armed
+   from the first refusal to the end.  tidewire._seam does the cold part: it
+   reads the file's attributes and chooses the exception. */
 #include "ops/sendfile.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 /* The most that one call sends, as in asyncio. */
 #define FILE_MOST (1LL << 62)
 
-/* Set the file's position once, at the end. */
+/* Set the file's position, at the end. */
 static void
 file_move(TwSockOp *op)
 {
@@ -40,7 +40,7 @@ file_done(TwSockOp *op, PyObject **result)
     return *result == NULL ? TW_TRY_ERROR : TW_TRY_DONE;
 }
 
-/* The OSError that is set becomes what asyncio raises. */
+/* Replace the current OSError by the exception that asyncio raises. */
 static TwTry
 file_failed(TwSockOp *op)
 {
@@ -84,7 +84,7 @@ file_try(TwSockOp *op, PyObject **result)
     if (block == 0) {
         return file_done(op, result);
     }
-    /* The file may have to come from a disk. */
+    /* The kernel may have to read the file from a disk. */
     Py_BEGIN_ALLOW_THREADS
     n = tw_sys_sendfile(fd, file->file, (off_t)file->offset, block);
     err = errno;
@@ -148,7 +148,7 @@ file_fini(TwSockOp *op)
     file_move(op);
 }
 
-/* A stream that closes resolves its empty waiter, which is our future. */
+/* When a stream closes it resolves its empty waiter, which is our future. */
 static void
 file_waits(TwSockOp *op)
 {

@@ -1,8 +1,8 @@
-/* loop._sock_sendfile_native(): BaseEventLoop's hook under sock_sendfile()
-   and, through tidewire._sendfile, under sendfile().
+/* loop._sock_sendfile_native(): BaseEventLoop's hook for sock_sendfile() and,
+   through tidewire._sendfile, for sendfile().
 
-   With a `transport` (a stream, whose descriptor `sock` is a duplicate of)
-   the operation ends with an error when that stream goes away. */
+   With a `transport` (a stream; `sock` is a duplicate of its descriptor) the
+   operation ends with an error when that stream is closed. */
 #pragma once
 
 #include "core/loop.h"

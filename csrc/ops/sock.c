@@ -39,7 +39,7 @@ SOCK_METHOD(_sock_connect_at_once, tw_sock_conn_connect_at_once, 2, "sock",
             "address")
 SOCK_METHOD(sock_accept, tw_sock_conn_accept, 1, "sock")
 
-/* What they share. */
+/* What their docstrings share. */
 #define SOCK_DOC_ERRORS                                                       \
     "A coroutine.  OSError if the operation fails; TypeError for an\n"        \
     "SSLSocket; ValueError for a blocking socket in debug mode.\n"            \

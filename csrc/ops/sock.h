@@ -1,5 +1,5 @@
-/* The loop's methods that return an awaitable socket operation: nothing but
-   their arguments; see ops/sock_op.h for what they return. */
+/* The loop's methods that return an awaitable socket operation.  They only
+   bind the arguments; see ops/sock_op.h for the result. */
 #pragma once
 
 #include "base/args.h"

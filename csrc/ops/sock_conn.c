@@ -12,8 +12,8 @@
 #include "core/watcher.h"
 #include "net/sock_object.h"
 
-/* A plain socket in non-blocking mode?  Other ones may block, which is their
-   method's business.  1, 0, or -1 with an exception. */
+/* Is it a plain socket in non-blocking mode?  Any other object may block; its
+   own method is called.  1, 0, or -1 with an exception. */
 static int
 conn_is_ours(TwSockOp *op)
 {
@@ -49,7 +49,7 @@ conn_is_literal(TwSockOp *op, TwAddr *addr)
     if (family == AF_INET6
         && (!PyTuple_Check(op->args[0])
             || PyTuple_GET_SIZE(op->args[0]) != 4)) {
-        return 0; /* it gets its four items, as asyncio's errors show them */
+        return 0; /* it needs four items, as in asyncio's errors */
     }
     return (family == AF_UNIX || type == SOCK_STREAM || type == SOCK_DGRAM)
            && tw_addr_from_python(family, op->args[0], addr) == 1;
@@ -68,7 +68,7 @@ conn_errno(int err, PyObject **result)
     return tw_sock_io_errno(err);
 }
 
-/* asyncio's words for a connect() that was begun and failed. */
+/* asyncio's message for a connect() that was begun and failed. */
 static TwTry
 conn_failed(TwSockOp *op, int err)
 {
@@ -89,8 +89,8 @@ conn_failed(TwSockOp *op, int err)
     return TW_TRY_ERROR;
 }
 
-/* Has the connection that connect() began been made already?  One that has
-   failed has not: its error stays in the socket, for conn_connect_again(). */
+/* Is the connection that connect() began made already?  A failed one is not:
+   its error stays in the socket, for conn_connect_again(). */
 static bool
 conn_is_made(int fd)
 {
@@ -147,8 +147,8 @@ conn_connect_begin(TwSockOp *op, PyObject **result)
     return op->inner == NULL ? TW_TRY_ERROR : TW_TRY_AWAIT;
 }
 
-/* A socket that was refused for want of room is writable, has no error, and
-   is not connected. */
+/* A socket that was refused for lack of room is writable, has no error, and is
+   not connected. */
 static bool
 conn_has_peer(int fd)
 {
@@ -185,11 +185,11 @@ const TwSockKind tw_sock_conn_connect = {
     .inner_done = conn_connect_resolved,
 };
 
-/* For create_connection().  On the loopback a connection is already made when
-   connect() says that it is in progress: asking costs less than waiting.  The
-   result is True then, as nothing has suspended, and None otherwise.  A
-   refusal waits for the loop as in asyncio, or a program that tries again at
-   once would stop all other tasks. */
+/* For create_connection().  On the loopback interface a connection is already
+   made when connect() says that it is in progress: asking costs less than
+   waiting.  The result is then True, because nothing was suspended, and
+   otherwise None.  A refusal waits for the loop, as in asyncio; otherwise a
+   program that tries again at once would stop all other tasks. */
 const TwSockKind tw_sock_conn_connect_at_once = {
     .name = "sock_connect",
     .event = TW_EV_WRITE,

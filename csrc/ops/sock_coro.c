@@ -1,4 +1,4 @@
-/* The Python face of an awaitable socket operation: a coroutine. */
+/* The Python type of an awaitable socket operation: a coroutine. */
 #include "ops/sock_coro.h"
 
 #include <structmember.h>
@@ -139,7 +139,7 @@ sock_coro_dealloc(PyObject *self)
 
     if (op->state == TW_OP_NEW
         && PyObject_CallFinalizerFromDealloc(self) < 0) { /* allow */
-        return; /* the warning's handler kept it */
+        return; /* the warning's handler keeps it */
     }
     PyObject_GC_UnTrack(self);
     if (op->weakrefs != NULL) {

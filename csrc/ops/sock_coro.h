@@ -1,5 +1,5 @@
 /* The type of the awaitable socket operations: send(), throw(), close(),
-   await, and what coroutines show of themselves (there is no frame). */
+   await, and the attributes of coroutines (there is no frame). */
 #pragma once
 
 #include "ops/sock_op.h"

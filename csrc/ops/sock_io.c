@@ -42,7 +42,7 @@ tw_sock_io_method(PyObject *name, PyObject *const *argv, size_t n,
     return *result == NULL ? io_would_block() : TW_TRY_DONE;
 }
 
-/* The object's method with one or two arguments of the operation. */
+/* Call the object's method with one or two arguments of the operation. */
 static TwTry
 io_method_args(TwSockOp *op, PyObject *name, PyObject **result)
 {
@@ -82,7 +82,7 @@ tw_sock_io_attr(TwSockOp *op, PyObject *name)
     return (int)number;
 }
 
-/* A positive int, or 0 for anything that the method should judge. */
+/* A positive int.  0 for anything else, which the method checks. */
 static Py_ssize_t
 io_size(PyObject *obj)
 {
@@ -124,8 +124,8 @@ io_recv_fresh(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
     return io_done(bytes, result);
 }
 
-/* Into the loop's buffer, and from there into an object that fits: for a
-   small message in answer to sock_recv(sock, 65536). */
+/* Read into the loop's buffer, and copy into an object that fits: for a small
+   message in answer to sock_recv(sock, 65536). */
 static TwTry
 io_recv_copied(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
 {
@@ -154,7 +154,7 @@ io_recv(TwSockOp *op, PyObject **result)
         return io_method_args(op, TW_SOCK_NAME(op, recv), result);
     }
     fd = tw_sock_op_fileno(op);
-    /* Where reads fill the size asked for, copying would cost more. */
+    /* Where reads fill the requested size, copying would cost more. */
     if (n <= SOCK_SMALL || n > TW_READ_BUFFER_SIZE
         || op->loop->sock_hint >= (size_t)n / 2) {
         return io_recv_fresh(op, fd, n, result);
@@ -173,7 +173,7 @@ const TwSockKind tw_sock_io_recv = {
 /* -- sock_recv_into ------------------------------------------------------- */
 
 /* Get the argument's buffer, if it has at least `least` bytes.  DONE: `view`
-   is to be released; INNER: the object's method judges better; AGAIN: the
+   must be released; AWAIT: the object's method handles it; AGAIN: the
    argument's own code has closed the coroutine. */
 static TwTry
 io_get_buffer(TwSockOp *op, Py_buffer *view, Py_ssize_t least)
@@ -239,7 +239,7 @@ tw_sock_io_knows(int family)
     return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
 }
 
-/* Known before the datagram is read.  -1 with an exception. */
+/* Asked before the datagram is read.  -1 with an exception. */
 static int
 io_knows_family(TwSockOp *op)
 {
@@ -381,8 +381,8 @@ const TwSockKind tw_sock_io_recvfrom_into = {
 
 /* -- sock_sendall --------------------------------------------------------- */
 
-/* What is left to send, for the object's method, which may keep it: a view
-   that holds the argument, or a copy if the argument does not count bytes. */
+/* The rest to send, for the object's method, which may keep it: a view that
+   holds the argument, or a copy if the argument does not count bytes. */
 static PyObject *
 io_send_rest(TwSockOp *op)
 {
@@ -406,8 +406,8 @@ io_send_rest(TwSockOp *op)
     return rest;
 }
 
-/* sock.send() of what is left, by the object's own method: bytes sent, or
-   -1 with an exception. */
+/* sock.send() of the rest, by the object's own method: bytes sent, or -1 with
+   an exception. */
 static Py_ssize_t
 io_send_method(TwSockOp *op)
 {
@@ -480,8 +480,8 @@ const TwSockKind tw_sock_io_sendall = {
 
 /* -- sock_sendto ---------------------------------------------------------- */
 
-/* 1: `addr` is filled; 0: the object's method must do it; -1.  The audit
-   hooks are the program's code. */
+/* 1: `addr` is filled; 0: the object's method must do it; -1.  Audit hooks run
+   code of the program. */
 static int
 io_sendto_address(TwSockOp *op, TwAddr *addr)
 {

@@ -1,9 +1,9 @@
 /* The system calls of the awaitable socket operations.
 
-   For a plain, program-made socket.socket they are made here, on its
-   descriptor, and never block (MSG_DONTWAIT).  Anything else that looks like
-   a socket, and every argument that is not of the ordinary form, goes to the
-   object's own method, whose exceptions are then exactly Python's. */
+   For a plain socket.socket they are made here, on its descriptor, and never
+   block (MSG_DONTWAIT).  Any other object, and every argument that does not
+   have the ordinary form, is passed to the object's own method, so that
+   exceptions are exactly Python's. */
 #pragma once
 
 #include "ops/sock_op.h"
@@ -26,9 +26,9 @@ TwTry tw_sock_io_method(PyObject *name, PyObject *const *argv, size_t n,
 /* The errno of a failed call as a TwTry: again, or OSError. */
 TwTry tw_sock_io_errno(int err);
 
-/* An int attribute of the socket's C base class (family, type, proto):
-   without the enum that socket.socket puts around it.  -1 + exception. */
+/* An int attribute of the socket's C base class (family, type, proto), without
+   the enum that socket.socket wraps it in.  -1 with an exception. */
 int tw_sock_io_attr(TwSockOp *op, PyObject *name);
 
-/* Can tw_addr_to_python speak for this family? */
+/* Can tw_addr_to_python() convert addresses of this family? */
 bool tw_sock_io_knows(int family);

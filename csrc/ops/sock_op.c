@@ -72,7 +72,7 @@ tw_sock_op_finish(TwSockOp *op)
     }
 }
 
-/* The same; an exception that is set stays set. */
+/* The same, but keeps an exception that is set. */
 static void
 op_fail(TwSockOp *op)
 {
@@ -166,7 +166,7 @@ op_try_again(TwSockOp *op, unsigned events, PyObject **result)
     bool lost = op_lost_descriptor(op, events);
 
     if (op->state != TW_OP_WAITING) {
-        return TW_TRY_AGAIN; /* the socket's fileno() gave it up */
+        return TW_TRY_AGAIN; /* the socket's fileno() closed the coroutine */
     }
     if (lost) {
         errno = EBADF;
@@ -176,7 +176,7 @@ op_try_again(TwSockOp *op, unsigned events, PyObject **result)
     return op->kind->again(op, result);
 }
 
-/* The try succeeded: set the future's result, too.  It was not done. */
+/* The try succeeded: also set the result of the future, which was not done. */
 static tw_status
 op_resolve(TwSockOp *op, PyObject *value_steal)
 {
@@ -237,8 +237,8 @@ op_given_up(TwTry got, PyObject *result_steal)
     return 0;
 }
 
-/* Nothing is read or written for a future that was cancelled before: its data
-   belong to the next operation. */
+/* Nothing is read or written for a future that was cancelled before: the data
+   belongs to the next operation. */
 static tw_status
 op_turn(TwSockOp *op, unsigned events)
 {
@@ -274,7 +274,7 @@ static tw_status
 op_on_ready(PyObject *self, unsigned events)
 {
     TwSockOp *op = (TwSockOp *)self;
-    bool nested = op->in_turn; /* the loop runs in a call of the try's */
+    bool nested = op->in_turn; /* the loop runs inside a call of a try */
     tw_status status;
 
     op->in_turn = true;
@@ -338,7 +338,7 @@ op_after_try(TwSockOp *op, TwTry got, PyObject **result)
     return PYGEN_ERROR;
 }
 
-/* The inner coroutine answered: it yielded, returned or raised. */
+/* The inner coroutine yielded, returned or raised. */
 static PySendResult
 op_after_inner(TwSockOp *op, PySendResult sent, PyObject **result)
 {
@@ -450,7 +450,7 @@ tw_sock_op_send(PyObject *self, PyObject *arg, PyObject **result)
     return sent;
 }
 
-/* -- giving up ------------------------------------------------------------ */
+/* -- throw() and close() --------------------------------------------------- */
 
 /* Set the exception that throw(type[, value[, traceback]]) means. */
 static void
@@ -505,7 +505,7 @@ op_stop_value(PyObject **value)
     return true;
 }
 
-/* Pass it to the inner coroutine, whose StopIteration carries the value. */
+/* Pass it to the inner coroutine, whose StopIteration has the value. */
 static PySendResult
 op_throw_inner(TwSockOp *op, PyObject *const *args, Py_ssize_t n,
                PyObject **result)

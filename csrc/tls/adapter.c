@@ -9,7 +9,7 @@
 typedef struct {
     PyObject_HEAD
     TwTls *tls;       /* strong */
-    PyObject *buffer; /* strong or NULL: bytearray that get_buffer() gave */
+    PyObject *buffer; /* strong or NULL: the bytearray of get_buffer() */
 } TwAdapter;
 
 static PyObject *
@@ -53,7 +53,7 @@ adapter_meth_buffer_updated(PyObject *op, PyObject *count)
         return NULL;
     }
     buffer = TW_TAKE(self->buffer);
-    /* Exported, so that whoever still has it cannot resize it. */
+    /* Exported, so that nobody else can resize it. */
     status = PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE);
     if (status == 0) {
         status = tw_tls_data(self->tls, view.buf, (size_t)n);

@@ -1,10 +1,10 @@
-/* Big blocks of memory that TLS connections borrow from their loop.
+/* Buffers of TLS connections, in large blocks that the loop keeps.
 
-   An idle connection has no buffer.  An operation (encrypt and send, keep
-   what a paused reader has not read) takes a block and returns it as soon as
-   it is empty.  The loop keeps a few, so that one connection after the other
-   uses the same warm memory.  All blocks have one size and come from the raw
-   allocator, because OpenSSL's calls allocate some without the GIL. */
+   An idle connection has no buffer.  An operation (encrypt and send, keep what
+   a paused reader has not read) allocates a block and frees it as soon as it
+   is empty.  The loop keeps a few free ones, so that one connection after the
+   other uses the same warm memory.  All blocks have one size and come from the
+   raw allocator, because OpenSSL's calls allocate some without the GIL. */
 #pragma once
 
 #include "core/loop.h"
@@ -20,16 +20,16 @@ typedef struct {
     size_t r, w, cap;
 } TwBuf;
 
-/* A block; needs the GIL. NULL without an exception if there is no memory. */
+/* A block; needs the GIL.  NULL without an exception if there is no memory. */
 char *tw_block_alloc(TwLoop *loop);
 
-/* Return a block to the loop; needs the GIL. */
+/* Give a block back to the loop; needs the GIL. */
 void tw_block_free(TwLoop *loop, char *block);
 
-/* Return the memory of a buffer that is empty, or of any buffer if `drop`. */
+/* Free the memory of a buffer that is empty, or of any buffer if `drop`. */
 void tw_buf_release(TwLoop *loop, TwBuf *buf, bool drop);
 
-/* Make room for n more bytes. Without the GIL pass NULL as `loop`. False if
+/* Make room for n more bytes.  Without the GIL pass NULL as `loop`.  False if
    there is no memory. */
 TW_MUSTCHECK bool tw_buf_reserve(TwLoop *loop, TwBuf *buf, size_t n);
 

@@ -1,6 +1,6 @@
 /* The SSL objects that OpenSSL makes on this thread during a call.
 
-   wrap_bio() makes one (a subclass may make more); we need its address. The
+   wrap_bio() makes one (a subclass may make more); we need its address.  The
    hook in libssl.c adds each new one to the innermost open capture and
    removes those that are freed meanwhile. */
 #pragma once
@@ -16,14 +16,14 @@ typedef struct TwCapture {
 void tw_capture_begin(TwCapture *capture);
 void tw_capture_end(TwCapture *capture);
 
-/* -- the library, as the engine's chooser sees it ------------------------- */
+/* -- the library, as engine_choice.c sees it ------------------------------- */
 
 /* The verdict of this process: 1 usable; 0 not usable, with the reason (a
    string that stays valid); -1 not examined yet. */
 int tw_libssl_verdict(const char **reason);
 
 /* Find and identify the ssl module's libssl: 1; 0 with the reason; -1 with
-   an exception. Use it only after tw_libssl_judge(). */
+   an exception.  Use it only after tw_libssl_judge(). */
 int tw_libssl_find(PyObject *helpers, const char **reason);
 
 /* Store the probe's result for this process; returns the verdict. */

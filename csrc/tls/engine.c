@@ -1,4 +1,4 @@
-/* What both engines share: their end, and the methods of the SSLObject. */
+/* What both engines share: how they end, and the methods of the SSLObject. */
 #include "tls/engine.h"
 
 #include "tls/engine_impl.h"

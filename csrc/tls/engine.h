@@ -7,19 +7,19 @@
      direct      SSL_read_ex and SSL_write_ex on the object's own SSL*, over
                  a BIO that reads and writes our memory (engine_openssl.c);
      memorybio   the object's read() and write() over ssl.MemoryBIO
-                 (engine_memorybio.c): where the libssl of the ssl module
+                 (engine_memorybio.c).  Used where the ssl module's libssl
                  cannot be reached or is not known, for contexts with a
                  message callback, for subclasses that override read().
    engine_choice.c decides between them for each connection.
 
-   Ownership.  The transport owns its engine; it is made and freed with the
+   Ownership.  The transport owns its engine, which is made and freed with the
    GIL.  The engine owns the SSLObject, which may live longer: it then has
    nothing to read, and what it writes is dropped.
 
-   Results of what drives the cipher: a count or TW_ENGINE_DONE;
-   TW_ENGINE_WANT: the peer has to send first; -1 with the ssl module's
+   Results of functions that drive the cipher: a count or TW_ENGINE_DONE;
+   TW_ENGINE_WANT if the peer has to send first; -1 with the ssl module's
    exception.  All of these can run Python (SNI, message and PSK callbacks;
-   subclasses): expect that the transport is closed afterwards. */
+   subclasses): the transport may be closed afterwards. */
 #pragma once
 
 #include "core/call.h"
@@ -37,10 +37,11 @@ typedef struct {
     size_t (*bound)(TwEngine *e);
     Py_ssize_t (*read)(TwEngine *e, char *p, size_t n);
     Py_ssize_t (*write)(TwEngine *e, const char *p, size_t n);
-    /* Around a method of the SSLObject, which drops the GIL. */
+    /* Around a method of the SSLObject, which releases the GIL. */
     tw_status (*before_method)(TwEngine *e);
     void (*after_method)(TwEngine *e);
-    /* Pass the next piece to a cipher that wants more.  1; 0: no more; -1. */
+    /* Pass the next piece to a cipher that wants more.  1; 0: there is no
+       more; -1. */
     int (*refill)(TwEngine *e);
     size_t (*out_size)(TwEngine *e);
     const char *(*out_peek)(TwEngine *e);
@@ -57,14 +58,14 @@ struct TwEngine {
     TwLoop *loop;      /* borrowed: the transport's */
     PyObject *context; /* borrowed: the transport's */
     PyObject *sslobj;  /* strong: ssl.SSLObject */
-    unsigned busy;     /* calls into the cipher under way */
+    unsigned busy;     /* calls into the cipher that have not returned */
 };
 
 /* -- engine_choice.c ------------------------------------------------------ */
 
-/* An engine for a new connection.  `context` (contextvars) is the one to run
-   callbacks in: borrowed, the owner of the engine keeps it.  NULL with an
-   exception, wrap_bio()'s too. */
+/* An engine for a new connection.  `context` (contextvars) is the one in which
+   callbacks run: borrowed, the owner of the engine keeps it.  NULL with an
+   exception, which may be wrap_bio()'s. */
 TwEngine *tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
                         PyObject *server_hostname, PyObject *context);
 
@@ -78,7 +79,7 @@ int tw_engine_traverse(TwEngine *engine, visitproc visit, void *arg);
 int tw_engine_handshake(TwEngine *engine);
 int tw_engine_unwrap(TwEngine *engine);
 
-/* -- what both engines answer --------------------------------------------- */
+/* -- common answers -------------------------------------------------------- */
 
 /* The ssl.SSLObject, borrowed: valid while the engine lives. */
 static inline PyObject *
@@ -87,16 +88,16 @@ tw_engine_object(const TwEngine *e)
     return e->sslobj;
 }
 
-/* A call into the cipher is under way (a callback of it asks). */
+/* Has a call into the cipher not returned yet?  (A callback of it asks.) */
 static inline bool
 tw_engine_is_busy(const TwEngine *e)
 {
     return e->busy > 0;
 }
 
-/* -- ciphertext that came ------------------------------------------------- */
+/* -- received ciphertext --------------------------------------------------- */
 
-/* Lend n bytes at p, behind those that wait; they are copied only if others
+/* Lend n bytes at p, after those that wait; they are copied only if others
    wait.  The loan ends with tw_engine_keep().  -1 with MemoryError. */
 TW_MUSTCHECK static inline tw_status
 tw_engine_lend(TwEngine *e, const char *p, size_t n)
@@ -111,16 +112,16 @@ tw_engine_keep(TwEngine *e)
     return e->ops->keep(e);
 }
 
-/* Bytes that came and were not consumed. */
+/* Bytes that were received and not consumed. */
 static inline size_t
 tw_engine_in_size(TwEngine *e)
 {
     return e->ops->in_size(e);
 }
 
-/* How much read() may return without more ciphertext: 0 if nothing.  Mostly
-   too much (a record may be incomplete or hold no data), seldom too little
-   (a record that came in pieces). */
+/* How much read() may return without more ciphertext: 0 if nothing.  Usually
+   too much (a record may be incomplete or hold no data), seldom too little (a
+   record that was received in pieces). */
 static inline size_t
 tw_engine_bound(TwEngine *e)
 {
@@ -129,15 +130,15 @@ tw_engine_bound(TwEngine *e)
 
 /* -- the cipher ----------------------------------------------------------- */
 
-/* Plaintext into memory of n > 0 bytes: how many; 0 for close_notify. */
+/* Decrypt into memory of n > 0 bytes: how many; 0 for close_notify. */
 static inline Py_ssize_t
 tw_engine_read(TwEngine *e, char *p, size_t n)
 {
     return e->ops->read(e, p, n);
 }
 
-/* Encrypt n > 0 bytes: how many were taken.  After TW_ENGINE_WANT the same
-   bytes must come again (more may follow them). */
+/* Encrypt n > 0 bytes: how many were encrypted.  After TW_ENGINE_WANT the same
+   bytes must be passed again (more may follow them). */
 static inline Py_ssize_t
 tw_engine_write(TwEngine *e, const char *p, size_t n)
 {
@@ -152,15 +153,15 @@ tw_engine_out_size(TwEngine *e)
     return e->ops->out_size(e);
 }
 
-/* Its memory, valid until the engine's next operation; or NULL if there is
-   none that can be used: then take it as bytes. */
+/* Its memory, valid until the engine's next operation; or NULL: use
+   tw_engine_out_take(). */
 static inline const char *
 tw_engine_out_peek(TwEngine *e)
 {
     return e->ops->out_peek(e);
 }
 
-/* It was sent. */
+/* All of it was sent. */
 static inline void
 tw_engine_out_clear(TwEngine *e)
 {

@@ -6,7 +6,7 @@
 #include "tls/input.h"
 #include "tls/names.h"
 
-/* What came out of wrap_bio(), for the engines' constructors.  Borrowed. */
+/* The results of wrap_bio(), for the engines' constructors.  Borrowed. */
 typedef struct {
     TwLoop *loop;
     PyObject *context;
@@ -17,8 +17,8 @@ typedef struct {
     bool overridden;    /* a subclass has its own read() or write() */
 } TwEngineParts;
 
-/* Does the exception only say that the peer has to send first? Then clear
-   it. */
+/* Does the current exception only say that the peer has to send first?  Then
+   clear it. */
 bool tw_engine_is_want_read(const tw_state *state);
 
 /* -- engine_openssl.c ----------------------------------------------------- */

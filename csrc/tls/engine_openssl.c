@@ -10,7 +10,7 @@ typedef struct {
     SSL *ssl;         /* borrowed: valid while sslobj lives */
     BIO *bio;         /* strong: keeps the back pointer clearable */
     PyObject *inner;  /* strong: the _ssl._SSLSocket */
-    TwInput in;        /* ciphertext that came */
+    TwInput in;        /* received ciphertext */
     TwBuf out;        /* ciphertext to be sent */
     size_t held;      /* bytes of an unfinished record that OpenSSL has */
     bool starved;     /* OpenSSL asked for more than there was */
@@ -18,9 +18,9 @@ typedef struct {
 } TwDirect;
 
 /* -- the BIO: OpenSSL reads and writes our memory ------------------------- */
-/* These run with or without the GIL: no Python here, raw allocators only.
-   If the data is NULL the SSLObject has outlived its engine: it reads
-   nothing, and what it writes is dropped. */
+/* These run with or without the GIL: no Python here, raw allocators only.  If
+   the data is NULL the SSLObject has outlived its engine: it reads nothing,
+   and what it writes is dropped. */
 
 static size_t
 direct_in_size(TwEngine *e)
@@ -106,7 +106,8 @@ tw_openssl_on_free(void *data)
 static tw_status
 direct_lend(TwEngine *e, const char *p, size_t n)
 {
-    /* Old errors of others would be taken for errors of this connection. */
+    /* Old errors of other code would be taken for errors of this
+       connection. */
     if (TW_UNLIKELY(tw_tls_lib.ERR_peek_error() != 0)) {
         tw_tls_lib.ERR_clear_error();
     }
@@ -170,8 +171,8 @@ direct_before_method(TwEngine *e)
 {
     TwDirect *d = (TwDirect *)e;
 
-    /* Take the chunk here, with the GIL: without one the handshake would
-       allocate a block of that size each time. */
+    /* Allocate the block here, with the GIL: otherwise the handshake would
+       allocate one of that size each time. */
     if (!tw_buf_reserve(e->loop, &d->out, 0)) {
         PyErr_NoMemory();
         return -1;
@@ -193,7 +194,7 @@ direct_refill(TwEngine *e)
 
 /* -- the cipher ----------------------------------------------------------- */
 
-/* SSL_read_ex failed. The error is still in OpenSSL's state and queue: when
+/* SSL_read_ex failed.  The error is still in OpenSSL's state and queue: when
    the ssl module reads, it fails in the same way and makes the exception. */
 static Py_ssize_t
 direct_read_failed(TwDirect *d, char *p)
@@ -220,7 +221,7 @@ direct_read_failed(TwDirect *d, char *p)
     return got;
 }
 
-/* Does the operation only wait for the peer? This does not look at the
+/* Does the operation only wait for the peer?  This does not look at the
    error queue, which may have old errors of others. */
 static inline bool
 direct_wants(TwDirect *d)

@@ -96,7 +96,7 @@ static const TwSink filter_sink = {
     .resume_writing = sink_on_resume,
 };
 
-/* -- getting in and out --------------------------------------------------- */
+/* -- inserting and removing it --------------------------------------------- */
 
 void
 tw_filter_set_marks(TwTls *tls)
@@ -169,8 +169,8 @@ filter_must_call(TwTls *tls, PyObject *name, PyObject *arg)
     return 0;
 }
 
-/* False for a second lower transport, for one of another loop, and for a
-   TLS transport that has none itself, so that no rings can be built. */
+/* False for a second lower transport, for one of another loop, and for a TLS
+   transport that has none itself: no cycles can be built. */
 static bool
 filter_can_be_over(const TwTls *tls, PyObject *lower)
 {
@@ -235,7 +235,7 @@ tw_filter_cut(TwTls *tls)
     Py_CLEAR(tls->adapter);
 }
 
-/* -- down ----------------------------------------------------------------- */
+/* -- calls of the lower transport ------------------------------------------ */
 
 static tw_status
 filter_send_stream(TwTls *tls, size_t n, bool late)

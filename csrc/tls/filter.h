@@ -1,15 +1,15 @@
 /* The transport below a TLS transport: a stream of ours, or any other.
 
-   A stream of ours (TwStream) has the TLS transport as its sink: bytes and
-   events pass from C to C.  Any other (another TLS transport; one of the
-   program's, in start_tls) gets the adapter as its protocol.  These functions
+   A stream of ours (TwStream) has the TLS transport as its sink: C calls C
+   with bytes and events.  Any other (another TLS transport; one of the
+   program's, in start_tls) has the adapter as its protocol.  These functions
    hide the difference; they do nothing when the lower transport is lost. */
 #pragma once
 
 #include "net/stream.h"
 #include "tls/tls_transport.h"
 
-/* Make the stream for a connected socket; it begins in its turn. */
+/* Make the stream for a connected socket; it starts in a later turn. */
 TW_MUSTCHECK tw_status tw_filter_open(TwTls *tls, int fd, PyObject *sock,
                                       PyObject *extra, PyObject *server);
 
@@ -20,12 +20,12 @@ TW_MUSTCHECK tw_status tw_filter_slip_in(TwTls *tls, PyObject *lower);
 /* The connection is lost: cut the reference cycle. */
 void tw_filter_cut(TwTls *tls);
 
-/* Write the engine's ciphertext to the lower transport. `late`: a write
+/* Write the engine's ciphertext to the lower transport.  `late`: a write
    of the program, which the stream may hold for the next one. */
 TW_MUSTCHECK tw_status tw_filter_send(TwTls *tls, bool late);
 
-/* Send what only waits until a callback returns. Called before anything by
-   which the program could notice that it waits. */
+/* Send what is only held until a callback returns.  Called before anything
+   that would show the program that it was not sent. */
 TW_MUSTCHECK tw_status tw_filter_flush(TwTls *tls);
 
 /* Bytes of ciphertext that wait in the stream below. */
@@ -34,7 +34,7 @@ size_t tw_filter_waiting(TwTls *tls);
 /* Derive the stream's marks from ours. */
 void tw_filter_set_marks(TwTls *tls);
 
-/* Our protocol is paused until the stream below has drained. Mark the
+/* Our protocol is paused until the stream below has drained.  Mark the
    stream as full, so that it calls resume_writing() even if it is below its
    high mark. */
 void tw_filter_request_resume(TwTls *tls);

@@ -1,8 +1,7 @@
-/* Ciphertext that came and was not consumed: first kept bytes, then lent ones.
+/* Received ciphertext that was not consumed: first kept bytes, then lent ones.
 
-   The lower transport lends its memory for the length of a call.  What is left
-   at the end of the call is copied into a chunk, which returns to the loop as
-   soon as it is empty. */
+   The lower transport lends its memory during a call.  The rest is copied at
+   the end of the call, into a block that is freed as soon as it is empty. */
 #pragma once
 
 #include "tls/buf.h"
@@ -25,7 +24,7 @@ TW_MUSTCHECK tw_status tw_input_lend(TwInput *in, TwLoop *loop,
 /* End the loan: copy what is left. -1 with MemoryError. */
 TW_MUSTCHECK tw_status tw_input_keep(TwInput *in, TwLoop *loop);
 
-/* The oldest bytes in one piece: how many. Needs no GIL. */
+/* The oldest bytes in one piece: returns how many.  Needs no GIL. */
 size_t tw_input_peek(const TwInput *in, const char **p);
 /* Remove n consumed bytes, at most what tw_input_peek() returned. */
 void tw_input_skip(TwInput *in, size_t n);

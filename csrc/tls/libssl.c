@@ -57,7 +57,7 @@ tw_capture_end(TwCapture *capture)
     libssl_capture = capture->outer;
 }
 
-/* The address of a C function of the ssl module. It lies in the file that
+/* The address of a C function of the ssl module.  It lies in the file that
    contains the module: _ssl.so or the interpreter. */
 static void *
 libssl_address(PyObject *f)

@@ -4,14 +4,14 @@
    Before anything else is called, its version text is compared with the one
    that the ssl module shows, and forks of OpenSSL are refused: they have
    functions of the same names with other arguments.  Then a probe proves that
-   it is the library: an object that the ssl module makes must be announced to
-   the hook that we registered there, carry the ssl module's back pointer, and
-   have the method table of that very library.  So nothing here depends on the
-   layout of CPython's structs, and another libssl in the process is not taken
-   for it.
+   it is the same library: for an object that the ssl module makes, the hook
+   that we registered there must be called, and the object must have the ssl
+   module's back pointer and the method table of that very library.  So nothing
+   here depends on the layout of CPython's structs, and another libssl in the
+   process is not mistaken for it.
 
    tw_tls_lib has what exists once per process: the functions, our index of
-   ex_data, our BIO method. They are never unregistered. Only libssl.c and
+   ex_data, our BIO method.  They are never unregistered.  Only libssl.c and
    engine_openssl.c use OpenSSL. */
 #pragma once
 
@@ -53,7 +53,7 @@
     X(BIO_clear_flags)
 
 typedef struct {
-    int verdict; /* 0 not looked at, 1 found, 2 usable, -1 not usable */
+    int verdict; /* 0 not examined, 1 found, 2 usable, -1 not usable */
     const char *reason;
     char path[4096]; /* of libssl */
     char refusal[200];

@@ -179,7 +179,7 @@ flow_shutdown(TwTls *self)
     if (tw_filter_send(self, false) < 0 || tw_tls_eof_received(self) < 0) {
         return -1;
     }
-    /* The lower transport first sends what it has. A peer that does not
+    /* The lower transport first sends what it has.  A peer that does not
        read can delay that for ever, so the timeout runs until it is lost. */
     if (self->timer == NULL && !tw_tls_is_lost(self)
         && tw_tls_start_timer(self, self->shutdown_timeout) < 0) {
@@ -281,7 +281,7 @@ tw_tls_abort(TwTls *self, PyObject *exc)
     return status;
 }
 
-/* -- what the lower transport tells --------------------------------------- */
+/* -- events of the lower transport ----------------------------------------- */
 
 static tw_status
 flow_advance(TwTls *self)

@@ -1,4 +1,4 @@
-/* How TLS transports are made: what tidewire._tls calls. */
+/* How TLS transports are made: the functions that tidewire._tls calls. */
 #include "tls/filter.h"
 #include "tls/tls_transport.h"
 
@@ -27,7 +27,7 @@ tls_after_lost(TwTransport *base, PyObject *exc)
 {
 }
 
-/* resume_reading() continues here in a later turn. Handshake and loss of
+/* resume_reading() continues here in a later turn.  Handshake and loss of
    the lower transport call connection_made() and connection_lost()
    themselves. */
 static tw_status
@@ -140,7 +140,7 @@ tls_over(PyObject *module, PyObject *args)
 
 /* -- for tidewire._tls ---------------------------------------------------- */
 
-/* Go between `lower` and its protocol. */
+/* Insert it between `lower` and its protocol. */
 PyObject *
 tw_tls_meth_slip_in(PyObject *op, PyObject *lower)
 {

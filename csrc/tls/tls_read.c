@@ -6,12 +6,12 @@
 #include "tls/names.h"
 #include "tls/tls_transport.h"
 
-/* The most plaintext in one object: seven full records. malloc() would map
-   bigger blocks anew each time, with a page fault for each 4 KiB. */
+/* The most plaintext in one object: seven full records.  malloc() would map
+   larger blocks anew each time, with a page fault for each 4 KiB. */
 #define READ_MOST (112 * 1024)
 
-/* In this file `last` is what the engine's read() returned last: bytes, 0 for
-   close_notify, TW_ENGINE_WANT, or -1: then the exception is in read_error. */
+/* In this file `last` is the engine's last result: bytes, 0 for close_notify,
+   TW_ENGINE_WANT, or -1 and then the exception is in read_error. */
 
 /* -- end of file ---------------------------------------------------------- */
 
@@ -44,7 +44,8 @@ tw_tls_eof_received(TwTls *self)
     return 0;
 }
 
-/* close_notify came: call eof_received() and shut down, as asyncio. */
+/* close_notify was received: call eof_received() and shut down, as asyncio
+   does. */
 static tw_status
 tls_read_eof(TwTls *self)
 {
@@ -54,7 +55,7 @@ tls_read_eof(TwTls *self)
     return self->state == TW_TLS_WRAPPED ? tw_tls_close(self) : 0;
 }
 
-/* Handle what the engine returned last, after the data was delivered. */
+/* Handle the engine's last result, after the data was delivered. */
 static tw_status
 tls_read_ended(TwTls *self, Py_ssize_t last)
 {
@@ -90,7 +91,7 @@ tls_read_fill(TwTls *self, char *p, size_t n, Py_ssize_t *last)
     return off;
 }
 
-/* -- Protocol: one bytes object for all that is there --------------------- */
+/* -- Protocol: one bytes object for all data ------------------------------ */
 
 /* Make `data` n bytes long. */
 static tw_status
@@ -160,9 +161,9 @@ tls_read_copied(TwTls *self)
 
 /* -- asyncio's StreamReader: into its buffer ------------------------------ */
 
-/* tls_read_fill() for n bytes at offset `at` of the reader's room. The
-   buffer is exported meanwhile: a callback of the ssl module, or another
-   thread while the engine has dropped the GIL, must not resize it. */
+/* tls_read_fill() for n bytes at offset `at` of the reader's room.  The buffer
+   is exported meanwhile: a callback of the ssl module, or another thread while
+   the engine has released the GIL, must not resize it. */
 static Py_ssize_t
 tls_read_fill_room(TwTls *self, TwFeeder *reader, size_t at, size_t n,
                    Py_ssize_t *last)
@@ -254,7 +255,7 @@ tls_read_get_buffer(TwTls *self, Py_buffer *view)
     return status;
 }
 
-/* Call buffer_updated() of `giver`, whose buffer it is. As in asyncio, if
+/* Call buffer_updated() of `giver`, whose buffer it is.  As in asyncio, if
    get_buffer() has set another BufferedProtocol, that one is called. */
 static tw_status
 tls_read_updated(TwTls *self, PyObject *giver, size_t n)

@@ -1,4 +1,5 @@
-/* The type of TLS transports: closing, reading on and off, attributes. */
+/* The type of TLS transports: closing, pausing and resuming reads,
+   attributes. */
 #include "tls/tls_transport.h"
 
 #include "base/compat.h"
@@ -57,7 +58,7 @@ tls_meth_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     return tw_transport_meth_set_protocol(op, args, nargs, kwnames);
 }
 
-/* -- reading on and off --------------------------------------------------- */
+/* -- pausing and resuming reads -------------------------------------------- */
 
 static PyObject *
 tls_meth_is_reading(PyObject *op, PyObject *unused)

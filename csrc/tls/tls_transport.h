@@ -5,18 +5,18 @@
    ignored, waiting data is still moved in both directions; SHUTDOWN: our
    close_notify is sent, the peer's is not here yet.
 
-   Who calls whom. The lower transport (filter.h) calls tls_flow.c with
+   Who calls whom.  The lower transport (filter.h) calls tls_flow.c with
    ciphertext and events; tls_flow.c changes the state; tls_read.c calls the
-   protocol with plaintext; the program calls tls_write.c. Any call to the
+   protocol with plaintext; the program calls tls_write.c.  Any call to the
    protocol or into the engine may close or abort the transport: check the
    state again after it.
 
-   Ownership. The transport owns its engine, the lower transport and the SSL
-   context. The lower transport owns it as its sink or protocol; this cycle
-   is cut when the connection is lost. Plaintext waits in `backlog`, by
+   Ownership.  The transport owns its engine, the lower transport and the SSL
+   context.  The lower transport owns it as its sink or protocol; this cycle
+   is cut when the connection is lost.  Plaintext waits in `backlog`, by
    reference, while it cannot be encrypted (handshake, renegotiation) or
-   while the lower transport is full. Ciphertext waits in the lower
-   transport. Both count as write buffer.
+   while the lower transport is full.  Ciphertext waits in the lower
+   transport.  Both count as write buffer.
 
    Flags. TW_F_CLOSING: close() or abort() was called, or the connection is
    lost. TW_F_EOF_GOT: the lower transport's end of file. TW_F_READ_PAUSED
@@ -68,23 +68,23 @@ typedef struct TwTls {
     size_t read_low;       /* this the lower transport is paused */
     double started;        /* when the handshake began (debug mode) */
     uint8_t state;         /* TwTlsState */
-    uint8_t app;           /* TwAppState */
+    uint8_t app;           /* the last callback that was called: TwAppState */
     unsigned is_stream : 1;     /* lower is a TwStream, we are its sink */
     unsigned is_done : 1;       /* the handshake was completed */
     unsigned lower_paused : 1;  /* we paused the lower transport */
     unsigned lower_full : 1;    /* the lower transport paused our writing */
     unsigned resuming : 1;      /* resume_reading() is in the ready queue */
     unsigned in_read : 1;       /* the read loop is on the stack */
-    unsigned flush_late : 1;    /* flow_flush() was put off until the loop
+    unsigned flush_late : 1;    /* flow_flush() was deferred until that loop
                                    ends */
     unsigned in_write : 1;      /* the write loop is on the stack */
 } TwTls;
 
 /* -- tls_flow.c ----------------------------------------------------------- */
 
-/* The lower connection is there: begin the handshake. */
+/* The lower connection is made: begin the handshake. */
 TW_MUSTCHECK tw_status tw_tls_made(TwTls *self);
-/* Ciphertext came; p is valid during the call only. */
+/* Ciphertext was received; p is valid during the call only. */
 TW_MUSTCHECK tw_status tw_tls_data(TwTls *self, const char *p, size_t n);
 /* The peer ended its side.  1: keep the lower transport open; 0: close it;
    -1 as a tw_status. */
@@ -98,8 +98,8 @@ TW_MUSTCHECK tw_status tw_tls_close(TwTls *self);
 TW_MUSTCHECK tw_status tw_tls_abort(TwTls *self, PyObject *exc);
 /* resume_reading() continues here in a later turn. */
 TW_MUSTCHECK tw_status tw_tls_resumed(TwTls *self);
-/* Deliver what can be read, send what that produced, and continue a
-   shutdown that was put off. */
+/* Deliver what can be read, send what that produced, and continue a shutdown
+   that was deferred. */
 TW_MUSTCHECK tw_status tw_tls_pump(TwTls *self);
 
 /* -- tls_error.c ---------------------------------------------------------- */
@@ -109,8 +109,8 @@ TW_MUSTCHECK tw_status tw_tls_pump(TwTls *self);
 #define TW_TLS_FATAL_CALLBACK                                                 \
     "Fatal error: protocol.buffer_updated() call failed."
 
-/* Send what was written, go to `state`, and close the lower transport with
-   exc (borrowed, NULL or None for none). */
+/* Send what was written, set the state, and close the lower transport with exc
+   (borrowed, NULL or None for none). */
 TW_MUSTCHECK tw_status tw_tls_cut_off(TwTls *self, TwTlsState state,
                                       PyObject *exc);
 /* asyncio's _fatal_error() for the exception that is set: closes the lower
@@ -139,7 +139,7 @@ TW_MUSTCHECK tw_status tw_tls_seam(TwTls *self, PyObject *name, PyObject *a,
 /* Call tw_tls_timeout() after so many seconds; cancel that. */
 TW_MUSTCHECK tw_status tw_tls_start_timer(TwTls *self, PyObject *seconds);
 void tw_tls_stop_timer(TwTls *self);
-/* The timeout of the present state is over. */
+/* The timeout of the current state has expired. */
 TW_MUSTCHECK tw_status tw_tls_timeout(TwTls *self);
 
 /* -- tls_read.c ----------------------------------------------------------- */
@@ -154,7 +154,7 @@ TW_MUSTCHECK tw_status tw_tls_eof_received(TwTls *self);
 /* -- tls_write.c ---------------------------------------------------------- */
 
 /* Write plaintext: `bytes` is the object that has p, or NULL for memory
-   that may change. Ignored and counted when closing. */
+   that may change.  Ignored and counted when closing. */
 TW_MUSTCHECK tw_status tw_tls_write_plain(TwTls *self, PyObject *bytes,
                                           const char *p, size_t n);
 /* Encrypt the backlog until the lower transport is full, or `all` of it. */
@@ -194,8 +194,9 @@ PyObject *tw_tls_meth_get_extra_info(PyObject *self, PyObject *const *args,
 
 /* -- tls_make.c ----------------------------------------------------------- */
 
-/* For start_tls(): go above `lower` (ValueError if it cannot be the lower
-   transport); add ciphertext that was read before; start the handshake. */
+/* For start_tls(): insert it above `lower` (ValueError if that cannot be the
+   lower transport); add ciphertext that was read before; start the
+   handshake. */
 PyObject *tw_tls_meth_slip_in(PyObject *self, PyObject *lower);
 PyObject *tw_tls_meth_feed(PyObject *self, PyObject *data);
 PyObject *tw_tls_meth_begin(PyObject *self, PyObject *unused);
@@ -214,7 +215,7 @@ tw_tls_result(tw_status status)
     return status < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* Is the lower connection lost?  Its transport stays for extra info. */
+/* Is the lower connection lost?  Its transport is kept for extra info. */
 static inline bool
 tw_tls_is_lost(const TwTls *self)
 {

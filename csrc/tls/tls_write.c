@@ -11,7 +11,7 @@
 #include "tls/names.h"
 #include "tls/tls_transport.h"
 
-/* More ciphertext than this is sent in the middle of an operation. */
+/* More ciphertext than this is sent during an operation. */
 #define WRITE_SEND_SIZE (64 * 1024)
 /* writelines() joins small pieces into records of this size. */
 #define WRITE_RECORD (16 * 1024)
@@ -124,7 +124,7 @@ tls_write_encrypt(TwTls *self, const char *p, size_t n, bool all)
     return (Py_ssize_t)done;
 }
 
-/* May plaintext be encrypted now? Not after an error of reading: it would
+/* May plaintext be encrypted now?  Not after an error of reading: it would
    fail with another error, and that would be reported. */
 static inline bool
 tls_write_is_free(const TwTls *self)

@@ -67,7 +67,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._open(poller or _settings.choice('TIDEWIRE_POLLER'), _is_main_thread())
         self._unix_server_sockets = {}
         self._made_executor = None
-        self._cork_off = not _settings.is_on('TIDEWIRE_CORK')
+        self._never_hold = not _settings.is_on('TIDEWIRE_CORK')
         self._nests = False
         if _seam.is_nest_patched():
             self._allow_nesting()
