@@ -83,7 +83,7 @@ list_free(TwLookup *first)
     }
 }
 
-/* -- one lookup ------------------------------------------------------------ */
+/* -- one lookup ----------------------------------------------------------- */
 
 /* Plain malloc: the threads free them, and Python's own functions may want
    the GIL (tracemalloc). */

@@ -71,7 +71,7 @@ resolver_of(TwLoop *loop)
     return self;
 }
 
-/* -- lookups that were asked ----------------------------------------------- */
+/* -- lookups that were asked ---------------------------------------------- */
 
 static void
 resolver_link(TwResolver *self, TwLookup *lookup)
@@ -127,7 +127,7 @@ tw_resolver_loop_abandon(PyObject *op, PyObject *future)
     Py_RETURN_NONE;
 }
 
-/* -- getaddrinfo's arguments ----------------------------------------------- */
+/* -- getaddrinfo's arguments ---------------------------------------------- */
 
 /* Text that the idna codec does not change: ASCII in labels of 1 to 63
    characters, the last of which may be empty. */
@@ -278,7 +278,7 @@ tw_resolver_loop_look_up_name(PyObject *op, PyObject *const *args,
     return resolver_ask_steal(self, lookup);
 }
 
-/* -- getnameinfo's arguments ----------------------------------------------- */
+/* -- getnameinfo's arguments ---------------------------------------------- */
 
 /* flowinfo or scope_id, which may be absent; -1: an unusual value. */
 static int
@@ -355,7 +355,7 @@ tw_resolver_loop_look_up_address(PyObject *op, PyObject *const *args,
     return resolver_ask_steal(self, lookup);
 }
 
-/* -- the result ------------------------------------------------------------ */
+/* -- the result ----------------------------------------------------------- */
 
 /* Always NULL. */
 static PyObject *

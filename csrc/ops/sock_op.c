@@ -450,7 +450,7 @@ tw_sock_op_send(PyObject *self, PyObject *arg, PyObject **result)
     return sent;
 }
 
-/* -- throw() and close() --------------------------------------------------- */
+/* -- throw() and close() -------------------------------------------------- */
 
 /* Set the exception that throw(type[, value[, traceback]]) means. */
 static void

@@ -16,7 +16,7 @@ typedef struct TwCapture {
 void tw_capture_begin(TwCapture *capture);
 void tw_capture_end(TwCapture *capture);
 
-/* -- the library, as engine_choice.c sees it ------------------------------- */
+/* -- the library, as engine_choice.c sees it ------------------------------ */
 
 /* The verdict of this process: 1 usable; 0 not usable, with the reason (a
    string that stays valid); -1 not examined yet. */

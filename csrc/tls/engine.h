@@ -79,7 +79,7 @@ int tw_engine_traverse(TwEngine *engine, visitproc visit, void *arg);
 int tw_engine_handshake(TwEngine *engine);
 int tw_engine_unwrap(TwEngine *engine);
 
-/* -- common answers -------------------------------------------------------- */
+/* -- common answers ------------------------------------------------------- */
 
 /* The ssl.SSLObject, borrowed: valid while the engine lives. */
 static inline PyObject *
@@ -95,7 +95,7 @@ tw_engine_is_busy(const TwEngine *e)
     return e->busy > 0;
 }
 
-/* -- received ciphertext --------------------------------------------------- */
+/* -- received ciphertext -------------------------------------------------- */
 
 /* Lend n bytes at p, after those that wait; they are copied only if others
    wait.  The loan ends with tw_engine_keep().  -1 with MemoryError. */

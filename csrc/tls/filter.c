@@ -96,7 +96,7 @@ static const TwSink filter_sink = {
     .resume_writing = sink_on_resume,
 };
 
-/* -- inserting and removing it --------------------------------------------- */
+/* -- inserting and removing it -------------------------------------------- */
 
 void
 tw_filter_set_marks(TwTls *tls)
@@ -235,7 +235,7 @@ tw_filter_cut(TwTls *tls)
     Py_CLEAR(tls->adapter);
 }
 
-/* -- calls of the lower transport ------------------------------------------ */
+/* -- calls of the lower transport ----------------------------------------- */
 
 static tw_status
 filter_send_stream(TwTls *tls, size_t n, bool late)

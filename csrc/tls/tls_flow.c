@@ -281,7 +281,7 @@ tw_tls_abort(TwTls *self, PyObject *exc)
     return status;
 }
 
-/* -- events of the lower transport ----------------------------------------- */
+/* -- events of the lower transport ---------------------------------------- */
 
 static tw_status
 flow_advance(TwTls *self)

@@ -58,7 +58,7 @@ tls_meth_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     return tw_transport_meth_set_protocol(op, args, nargs, kwnames);
 }
 
-/* -- pausing and resuming reads -------------------------------------------- */
+/* -- pausing and resuming reads ------------------------------------------- */
 
 static PyObject *
 tls_meth_is_reading(PyObject *op, PyObject *unused)
