@@ -1,5 +1,6 @@
 #include "core/debug.h"
 
+#include "core/source.h"
 #include "core/watcher.h"
 
 #define DEBUG_ARGS_MAX 2

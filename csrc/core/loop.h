@@ -164,8 +164,8 @@ TW_MUSTCHECK tw_status tw_loop_call_soon(TwLoop *loop, PyObject *callback,
                                          Py_ssize_t nargs, PyObject *context);
 
 /* Queue `stepper` itself, like a handle that calls its step function (or queue
-   a handle, if the program has replaced call_soon()).  See TwStepper below.  0
-   or -1. */
+   a handle, if the program has replaced call_soon()).  See core/source.h.  0 or
+   -1. */
 TW_MUSTCHECK tw_status tw_loop_push_step(TwLoop *loop, PyObject *stepper);
 
 /* Wake the loop if it waits (any thread, with the GIL). */
@@ -185,26 +185,3 @@ tw_loop_is_here(const TwLoop *loop)
 {
     return loop->running && loop->owner == PyThread_get_thread_ident();
 }
-
-/* The head of an object that can be in the ready queue like a handle.  The
-   loop calls `ops->step` and holds a strong reference meanwhile.  The function
-   returns -1 (exception set) only for KeyboardInterrupt and SystemExit, which
-   leave the loop. */
-typedef struct {
-    tw_status (*step)(PyObject *self);
-    /* For debug mode's reports: what asyncio's Handle for this step would
-       call, as a new tuple (object, name of its method, argument...); NULL
-       with an exception.  The pointer is NULL if the step runs no code of the
-       program. */
-    PyObject *(*call)(PyObject *self);
-} TwStepOps;
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *slots[5]; /* asyncio's own slots, see net/transport.h */
-    const TwStepOps *ops;
-} TwStepper;
-
-#define TW_CHECK_STEPPER(type)                                                \
-    _Static_assert(offsetof(type, ops) == offsetof(TwStepper, ops),           \
-                   #type " does not begin as a TwStepper")

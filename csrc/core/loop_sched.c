@@ -5,6 +5,7 @@
 #include "core/handle.h"
 #include "core/loop_type.h"
 #include "core/overrides.h"
+#include "core/source.h"
 #include "core/wakeup.h"
 
 tw_status

@@ -12,6 +12,7 @@
 #include "core/debug.h"
 #include "core/handle.h"
 #include "core/nest.h"
+#include "core/source.h"
 #include "core/watcher.h"
 
 /* Reading the clock costs as much as a small callback.  While no descriptor is

@@ -11,26 +11,25 @@
 #include "net/sock_object.h"
 #include "net/stream.h"
 
-/* Begins as a TwStepper: a plain connection is accepted in the turn after the
-   one that saw it, when asyncio's task makes its transport. */
+/* A source: a plain connection is accepted in the turn after the one that saw
+   it, when asyncio's task makes its transport. */
 typedef struct {
     PyObject_HEAD
-    PyObject *unused[5];
-    const TwStepOps *ops;
-    TwLoop *loop;        /* strong */
-    TwWatcher *watcher;  /* ours until stopped */
     PyObject *factory;   /* strong: protocol_factory */
     PyObject *sock;      /* strong: the listening socket, Server's */
-    PyObject *ssl;       /* strong or NULL */
+    TwLoop *loop;
     PyObject *server;    /* strong */
-    PyObject *ssl_times; /* strong: (handshake, shutdown) timeouts */
     PyObject *context;   /* strong: copied for each connection */
+    const TwStepOps *ops;
+    TwWatcher *watcher;  /* until stopped */
+    PyObject *ssl;       /* strong or NULL */
+    PyObject *ssl_times; /* strong: (handshake, shutdown) timeouts */
     uint64_t turn;       /* of the last step */
     int64_t batch;       /* connections per turn */
     bool queued;         /* stands in the ready queue */
 } TwAccept;
 
-TW_CHECK_STEPPER(TwAccept);
+TW_CHECK_SOURCE(TwAccept);
 
 /* -- one connection ------------------------------------------------------- */
 
@@ -276,7 +275,7 @@ accept_on_ready(PyObject *op, unsigned events)
 
     if (events & TW_EV_BAD) {
         tw_errno_raise(tw_watcher_error(self->watcher));
-        tw_watcher_close(TW_TAKE(self->watcher));
+        tw_source_unwatch(&self->watcher);
         return tw_call_report(self->loop, "socket.accept() failed", NULL,
                               NULL);
     }
@@ -354,7 +353,7 @@ accept_begin(TwAccept *self)
     }
     err = tw_watcher_arm(self->watcher);
     if (err < 0) {
-        tw_watcher_close(TW_TAKE(self->watcher));
+        tw_source_unwatch(&self->watcher);
         tw_errno_raise(err);
         return -1;
     }
@@ -425,7 +424,7 @@ tw_accept_loop_stop_serving(PyObject *op, PyObject *sock)
 
     if (self != NULL) {
         Py_INCREF(self);
-        tw_watcher_close(TW_TAKE(self->watcher));
+        tw_source_unwatch(&self->watcher);
         Py_DECREF(self);
     }
     return tw_call_plain_method(loop->state->str.close, argv, 1);
@@ -451,15 +450,9 @@ accept_traverse(PyObject *op, visitproc visit, void *arg)
 {
     TwAccept *self = (TwAccept *)op;
 
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(self->loop);
-    Py_VISIT(self->factory);
-    Py_VISIT(self->sock);
     Py_VISIT(self->ssl);
-    Py_VISIT(self->server);
     Py_VISIT(self->ssl_times);
-    Py_VISIT(self->context);
-    return 0;
+    return tw_stepper_traverse(op, visit, arg);
 }
 
 static int
@@ -467,29 +460,9 @@ accept_clear(PyObject *op)
 {
     TwAccept *self = (TwAccept *)op;
 
-    Py_CLEAR(self->factory);
-    Py_CLEAR(self->sock);
     Py_CLEAR(self->ssl);
-    Py_CLEAR(self->server);
     Py_CLEAR(self->ssl_times);
-    Py_CLEAR(self->context);
-    return 0;
-}
-
-static void
-accept_dealloc(PyObject *op)
-{
-    TwAccept *self = (TwAccept *)op;
-    PyTypeObject *type = Py_TYPE(op);
-
-    PyObject_GC_UnTrack(op);
-    if (self->watcher != NULL) {
-        tw_watcher_close(TW_TAKE(self->watcher));
-    }
-    accept_clear(op);
-    Py_CLEAR(self->loop);
-    type->tp_free(op);
-    Py_DECREF(type);
+    return tw_stepper_clear(op);
 }
 
 static PyMethodDef accept_methods[] = {
@@ -498,7 +471,7 @@ static PyMethodDef accept_methods[] = {
 };
 
 static PyType_Slot accept_slots[] = {
-    {Py_tp_dealloc, accept_dealloc},
+    {Py_tp_dealloc, tw_source_dealloc},
     {Py_tp_traverse, accept_traverse},
     {Py_tp_clear, accept_clear},
     {Py_tp_methods, accept_methods},

@@ -199,7 +199,7 @@ feeder_is_usual(tw_state *state, TwFeeder *r)
 }
 
 bool
-tw_feeder_find(TwTransport *self, TwFeeder *r)
+tw_feeder_find(TwBaseTransport *self, TwFeeder *r)
 {
     tw_state *state = self->loop->state;
     PyObject *protocol = self->protocol;

@@ -20,7 +20,7 @@
 #include "net/transport.h"
 
 typedef struct {
-    TwTransport *transport; /* borrowed: the caller's */
+    TwBaseTransport *transport; /* borrowed: the caller's */
     PyObject *reader;       /* strong */
     PyObject *buffer;       /* strong: its bytearray */
     Py_ssize_t size;        /* of the buffer, before */
@@ -30,7 +30,7 @@ typedef struct {
 /* Does the transport have such a reader now, and may it be fed?  If so,
    fills `r`, and tw_feeder_release must follow.  Never fails, and leaves the
    exception state alone. */
-bool tw_feeder_find(TwTransport *self, TwFeeder *r);
+bool tw_feeder_find(TwBaseTransport *self, TwFeeder *r);
 
 void tw_feeder_release(TwFeeder *r);
 

@@ -105,11 +105,12 @@ pipe_adopt(TwPipe *self, int fd, PyObject *pipe, TwOnReady on_ready)
     int watched = fd;
 
     if (pipe_fd_is_watched(self->base.loop, fd)) {
-        watched = self->watch_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        watched = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (watched < 0) {
             tw_errno_raise(-errno);
             return -1;
         }
+        self->watch_fd = watched;
     }
     if (tw_transport_adopt(&self->base, watched, pipe, on_ready) < 0) {
         return -1;
@@ -155,18 +156,6 @@ pipe_prepare(TwLoop *loop, PyObject *pipe, bool writing, mode_t *mode)
     return fd;
 }
 
-static TwPipe *
-pipe_alloc(PyTypeObject *type)
-{
-    TwPipe *self = (TwPipe *)type->tp_alloc(type, 0);
-
-    if (self != NULL) {
-        self->base.fd = -1;
-        self->watch_fd = -1;
-    }
-    return self;
-}
-
 static PyObject *
 pipe_new(TwLoop *loop, PyTypeObject *type, const TwPipeKind *kind,
          PyObject *const *argv)
@@ -176,13 +165,13 @@ pipe_new(TwLoop *loop, PyTypeObject *type, const TwPipeKind *kind,
     mode_t mode = 0;
     int fd = pipe_prepare(loop, pipe, kind->writing, &mode);
 
-    self = fd < 0 ? NULL : pipe_alloc(type);
-    if (self == NULL) {
+    if (fd < 0) {
         return NULL;
     }
-    if (tw_transport_init(&self->base, loop, kind->ops, protocol, NULL, NULL,
-                          argv[2]) < 0) {
-        goto error;
+    self = (TwPipe *)tw_transport_new(type, loop, kind->ops, protocol, NULL,
+                                      NULL, argv[2]);
+    if (self == NULL) {
+        return NULL;
     }
     Py_XSETREF(self->base.extra, pipe_extra(extra, pipe));
     if (self->base.extra == NULL
@@ -277,28 +266,18 @@ tw_pipe_state(const TwPipe *self)
 void
 tw_pipe_release(TwPipe *self)
 {
-    TwWatcher *w = TW_TAKE(self->base.watcher);
-
-    if (w != NULL) {
-        tw_watcher_close(w);
-    }
-    if (self->watch_fd >= 0) {
+    tw_source_unwatch(&self->base.watcher);
+    if (self->watch_fd > 0) {
         close(self->watch_fd);
-        self->watch_fd = -1;
+        self->watch_fd = 0;
     }
-}
-
-int
-tw_pipe_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    return tw_transport_traverse((TwTransport *)self, visit, arg);
 }
 
 int
 tw_pipe_clear(PyObject *self)
 {
     tw_bufq_clear(&((TwPipe *)self)->queue);
-    return tw_transport_clear((TwTransport *)self);
+    return tw_transport_clear(self);
 }
 
 void
@@ -306,7 +285,6 @@ tw_pipe_dealloc(PyObject *op)
 {
     if (tw_transport_dealloc_begin(op)) {
         tw_pipe_release((TwPipe *)op);
-        tw_pipe_clear(op);
         tw_transport_dealloc_end(op);
     }
 }
@@ -344,7 +322,7 @@ pipe_get_conn_lost(PyObject *op, void *Py_UNUSED(closure))
         TW_TRANSPORT_PROTOCOL_ATTR, TW_TRANSPORT_CLOSING_ATTR
 
 PyGetSetDef tw_pipe_read_getset[] = {
-    TW_PLAIN_SLOTS(TW_SLOT_LOOP),
+    TW_PLAIN_SLOTS(TW_SLOT_EXTRA, TW_SLOT_LOOP),
     PIPE_COMMON_GETSET,
     TW_TRANSPORT_FLAG_ATTR("_paused", TW_F_READ_PAUSED),
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
@@ -352,7 +330,7 @@ PyGetSetDef tw_pipe_read_getset[] = {
 };
 
 PyGetSetDef tw_pipe_write_getset[] = {
-    TW_FLOW_SLOTS(TW_SLOT_LOOP),
+    TW_FLOW_SLOTS(TW_SLOT_EXTRA, TW_SLOT_LOOP),
     PIPE_COMMON_GETSET,
     {"_conn_lost", pipe_get_conn_lost},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},

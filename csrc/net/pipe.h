@@ -25,7 +25,7 @@ typedef struct {
     TwBufq queue;       /* writing: as in TwOut, see net/out.h */
     bool messages;      /* writing: the same */
     int fileno;         /* the descriptor's number, kept after the end */
-    int watch_fd;       /* ours: the duplicate that is watched; or -1 */
+    int watch_fd;       /* ours: the duplicate that is watched; or 0 */
     int refused;        /* asyncio's _conn_lost: the write that failed, and
                            those after the end */
     uint32_t read_size; /* reading: what the pipe holds; 0: not known yet */
@@ -69,7 +69,6 @@ const char *tw_pipe_name(const TwPipe *self);
 const char *tw_pipe_state(const TwPipe *self);
 
 /* Slots, methods and attributes of both types. */
-int tw_pipe_traverse(PyObject *self, visitproc visit, void *arg);
 int tw_pipe_clear(PyObject *self);
 void tw_pipe_dealloc(PyObject *self);
 extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];

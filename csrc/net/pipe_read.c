@@ -152,7 +152,7 @@ pipe_deliver(TwPipe *self, TwReadBytes *data)
 
     loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(data->bytes);
     done = tw_transport_call_protocol(
-        &self->base, loop->state->str.data_received, data->bytes);
+        TW_BASE(self), loop->state->str.data_received, data->bytes);
     tw_readbytes_release(loop, data);
     if (done == NULL) {
         return tw_transport_report_call(&self->base, "_read_ready");
@@ -233,9 +233,9 @@ pipe_read_step(PyObject *op)
         return tw_transport_step(op);
     }
     self->eof_due = false;
-    done = tw_transport_call_protocol(base, name, NULL);
+    done = tw_transport_call_protocol(TW_BASE(base), name, NULL);
     if (done == NULL) {
-        return tw_transport_report_step(base, name, NULL);
+        return tw_transport_report_step(TW_BASE(base), name, NULL);
     }
     Py_DECREF(done);
     return 0;
@@ -384,7 +384,7 @@ static PyType_Slot read_pipe_slots[] = {
     {Py_tp_doc, (void *)doc_read_pipe},
     {Py_tp_dealloc, tw_pipe_dealloc},
     {Py_tp_finalize, tw_transport_finalize},
-    {Py_tp_traverse, tw_pipe_traverse},
+    {Py_tp_traverse, tw_transport_traverse},
     {Py_tp_clear, tw_pipe_clear},
     {Py_tp_repr, read_pipe_repr},
     {Py_tp_methods, read_pipe_methods},

@@ -96,7 +96,8 @@ pipe_write(TwPipe *self, PyObject *data, const Py_buffer *view)
         return 0;
     }
     if (self->base.conn_lost || pipe_is_shut(self)) {
-        return tw_transport_warn_lost(&self->base, self->refused++, PIPE_LOST);
+        return tw_transport_warn_lost(self->base.loop, self->refused++,
+                                      PIPE_LOST);
     }
     if (PyBytes_CheckExact(data)) {
         return tw_out_write((TwOut *)self, data);
@@ -287,7 +288,7 @@ static PyType_Slot write_pipe_slots[] = {
     {Py_tp_doc, (void *)doc_write_pipe},
     {Py_tp_dealloc, tw_pipe_dealloc},
     {Py_tp_finalize, tw_transport_finalize},
-    {Py_tp_traverse, tw_pipe_traverse},
+    {Py_tp_traverse, tw_transport_traverse},
     {Py_tp_clear, tw_pipe_clear},
     {Py_tp_repr, write_pipe_repr},
     {Py_tp_methods, write_pipe_methods},

@@ -3,6 +3,23 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "core/call.h"
+#include "core/source.h"
+#include "core/watcher.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *callback; /* strong */
+    PyObject *context;  /* strong: the one of the call that spawned */
+    TwLoop *loop;
+    PyObject *none[2];  /* the head has room for four */
+    const TwStepOps *ops; /* NULL: it has no step */
+    TwWatcher *watcher; /* NULL once the child has ended */
+    pid_t pid;
+    int pidfd;          /* ours; -1 once closed */
+} TwChild;
+
+TW_CHECK_SOURCE(TwChild);
 
 /* -- open ----------------------------------------------------------------- */
 
@@ -41,11 +58,7 @@ child_new_steal(TwLoop *loop, pid_t pid, int pidfd, PyObject *callback)
 static void
 child_release(TwChild *self)
 {
-    TwWatcher *w = TW_TAKE(self->watcher);
-
-    if (w != NULL) {
-        tw_watcher_close(w);
-    }
+    tw_source_unwatch(&self->watcher);
     if (self->pidfd >= 0) {
         close(self->pidfd);
         self->pidfd = -1;
@@ -127,46 +140,18 @@ child_on_ready(PyObject *op, unsigned Py_UNUSED(events))
 
 /* -- type ----------------------------------------------------------------- */
 
-static int
-child_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    TwChild *self = (TwChild *)op;
-
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->loop);
-    Py_VISIT(self->callback);
-    Py_VISIT(self->context);
-    return 0;
-}
-
-static int
-child_clear(PyObject *op)
-{
-    TwChild *self = (TwChild *)op;
-
-    Py_CLEAR(self->callback);
-    Py_CLEAR(self->context);
-    return 0;
-}
-
 static void
 child_dealloc(PyObject *op)
 {
-    TwChild *self = (TwChild *)op;
-    PyTypeObject *type = Py_TYPE(op);
-
     PyObject_GC_UnTrack(op);
-    child_release(self);
-    child_clear(op);
-    Py_CLEAR(self->loop);
-    type->tp_free(op);
-    Py_DECREF(type);
+    child_release((TwChild *)op);
+    tw_source_dealloc(op);
 }
 
 static PyType_Slot child_slots[] = {
     {Py_tp_dealloc, child_dealloc},
-    {Py_tp_traverse, child_traverse},
-    {Py_tp_clear, child_clear},
+    {Py_tp_traverse, tw_stepper_traverse},
+    {Py_tp_clear, tw_stepper_clear},
     {0, NULL},
 };
 

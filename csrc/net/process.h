@@ -10,18 +10,7 @@
    has ended or the loop is closed. */
 #pragma once
 
-#include "core/call.h"
-#include "core/watcher.h"
-
-typedef struct {
-    PyObject_HEAD
-    TwLoop *loop;       /* strong */
-    TwWatcher *watcher; /* ours; NULL once the child has ended */
-    PyObject *callback; /* strong */
-    PyObject *context;  /* strong: the one of the call that spawned */
-    pid_t pid;
-    int pidfd;          /* ours; -1 once closed */
-} TwChild;
+#include "core/loop.h"
 
 /* loop._watch_child(pid, callback): callback(code) will be called, from the
    loop, when the child has ended; code is None if somebody else waited for

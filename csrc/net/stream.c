@@ -102,13 +102,11 @@ stream_make(TwLoop *loop, int fd, PyObject *sock, const TwSink *sink,
             PyObject *sink_owner, PyObject *protocol, PyObject *waiter,
             PyObject *extra, PyObject *server, const TwAddr *peer)
 {
-    PyTypeObject *type = loop->state->stream_type;
-    TwStream *self = (TwStream *)type->tp_alloc(type, 0);
+    TwStream *self = (TwStream *)tw_transport_new(
+        loop->state->stream_type, loop, &stream_ops, protocol, server, extra,
+        waiter);
 
     if (self == NULL
-        || tw_transport_init(&self->base, loop, &stream_ops, protocol, server,
-                             extra, waiter)
-               < 0
         || tw_transport_adopt(&self->base, fd, sock, tw_stream_on_ready)
                < 0) {
         if (sock == NULL) {
@@ -303,7 +301,7 @@ stream_meth_set_protocol(PyObject *self, PyObject *const *args,
         return NULL;
     }
     tw_stream_set_sink((TwStream *)self, NULL, NULL);
-    tw_transport_set_protocol((TwTransport *)self, protocol);
+    tw_transport_set_protocol(TW_BASE(self), protocol);
     Py_RETURN_NONE;
 }
 
@@ -316,7 +314,7 @@ stream_traverse(PyObject *op, visitproc visit, void *arg)
 
     Py_VISIT(self->sink_owner);
     Py_VISIT(self->empty_waiter);
-    return tw_transport_traverse(&self->base, visit, arg);
+    return tw_transport_traverse(op, visit, arg);
 }
 
 static int
@@ -327,14 +325,13 @@ stream_clear(PyObject *op)
     self->sink = NULL;
     Py_CLEAR(self->sink_owner);
     Py_CLEAR(self->empty_waiter);
-    return tw_transport_clear(&self->base);
+    return tw_transport_clear(op);
 }
 
 static void
 stream_dealloc(PyObject *op)
 {
     if (tw_transport_dealloc_begin(op)) {
-        stream_clear(op);
         tw_bufq_clear(&((TwStream *)op)->queue);
         tw_transport_dealloc_end(op);
     }

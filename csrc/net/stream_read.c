@@ -53,7 +53,7 @@ read_eof(TwStream *self)
         return self->sink->eof(self, self->sink_owner);
     }
     result = tw_transport_call_protocol(
-        base, base->loop->state->str.eof_received, NULL);
+        TW_BASE(base), base->loop->state->str.eof_received, NULL);
     keep_open = result ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open < 0) {
@@ -86,7 +86,7 @@ stream_deliver(TwStream *self, TwReadBytes *data)
     PyObject *result;
 
     result = tw_transport_call_protocol(
-        base, base->loop->state->str.data_received, data->bytes);
+        TW_BASE(base), base->loop->state->str.data_received, data->bytes);
     tw_readbytes_release(base->loop, data);
     self->sends = base->loop->stats.bytes_written != written;
     if (TW_UNLIKELY(result == NULL)) {
@@ -109,7 +109,7 @@ read_get_buffer(TwStream *self, Py_buffer *view, const char **message)
 
     *message = "Fatal error: protocol.get_buffer() call failed.";
     buffer = hint ? tw_transport_call_protocol(
-                 base, base->loop->state->str.get_buffer, hint)
+                 TW_BASE(base), base->loop->state->str.get_buffer, hint)
                   : NULL;
     Py_XDECREF(hint);
     if (buffer == NULL) {
@@ -157,7 +157,7 @@ read_into_protocol(TwStream *self)
     self->filled = filled;
     count = PyLong_FromSsize_t(got);
     result = count ? tw_transport_call_protocol(
-                 base, base->loop->state->str.buffer_updated, count)
+                 TW_BASE(base), base->loop->state->str.buffer_updated, count)
                    : NULL;
     Py_XDECREF(count);
     if (result == NULL) {
@@ -327,7 +327,7 @@ read_once(TwStream *self)
     if (buffer == NULL) {
         return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
-    if (self->sink == NULL && tw_feeder_find(base, &reader)) {
+    if (self->sink == NULL && tw_feeder_find(TW_BASE(base), &reader)) {
         return read_to_reader(self, &reader, buffer);
     }
     if (self->sink == NULL && read_in_place(self)) {

@@ -85,7 +85,7 @@ write_check(TwStream *self, const char *method)
 static tw_status
 write_to_lost(TwStream *self)
 {
-    return tw_transport_warn_lost(&self->base, self->base.conn_lost++,
+    return tw_transport_warn_lost(self->base.loop, self->base.conn_lost++,
                                   TW_TRANSPORT_LOST);
 }
 

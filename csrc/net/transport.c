@@ -21,16 +21,13 @@ none_is_null(PyObject *obj)
 }
 
 tw_status
-tw_transport_init(TwTransport *self, TwLoop *loop, const TwTransportOps *ops,
-                  PyObject *protocol, PyObject *server, PyObject *extra,
-                  PyObject *waiter)
+tw_transport_init(TwBaseTransport *self, TwLoop *loop, const TwStepOps *ops,
+                  PyObject *protocol, PyObject *extra, PyObject *waiter)
 {
     self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
     self->ops = ops;
-    self->fd = self->fd_shown = -1;
     self->high = TRANSPORT_HIGH_WATER;
     self->low = TRANSPORT_LOW_WATER;
-    self->server = none_is_null(server);
     self->waiter = none_is_null(waiter);
     if (extra != NULL && extra != Py_None) {
         self->extra = PyDict_New();
@@ -46,6 +43,26 @@ tw_transport_init(TwTransport *self, TwLoop *loop, const TwTransportOps *ops,
         tw_transport_set_protocol(self, protocol);
     }
     return 0;
+}
+
+TwTransport *
+tw_transport_new(PyTypeObject *type, TwLoop *loop, const TwTransportOps *ops,
+                 PyObject *protocol, PyObject *server, PyObject *extra,
+                 PyObject *waiter)
+{
+    TwTransport *self = (TwTransport *)type->tp_alloc(type, 0);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->fd = self->fd_shown = -1;
+    self->server = none_is_null(server);
+    if (tw_transport_init(TW_BASE(self), loop, &ops->step, protocol, extra,
+                          waiter)
+        < 0) {
+        Py_CLEAR(self);
+    }
+    return self;
 }
 
 /* Has the program closed our socket object? */
@@ -174,9 +191,9 @@ transport_step_call(TwTransport *self, TwProtocolCall what, PyObject *name,
     if (self->protocol == NULL) {
         return 0;
     }
-    result = tw_transport_call_protocol(self, name, arg);
+    result = tw_transport_call_protocol(TW_BASE(self), name, arg);
     if (result == NULL) {
-        return tw_transport_report_step(self, name, arg);
+        return tw_transport_report_step(TW_BASE(self), name, arg);
     }
     Py_DECREF(result);
     return 0;
@@ -364,7 +381,6 @@ tw_transport_call_lost(TwTransport *self)
 void
 tw_transport_release(TwTransport *self)
 {
-    TwWatcher *watcher = TW_TAKE(self->watcher);
     PyObject *exc;
     int fd = self->fd;
 
@@ -374,9 +390,7 @@ tw_transport_release(TwTransport *self)
     exc = tw_err_take(); /* of the transport that could not be made */
     self->fd = -1;
     self->loop->stats.transports--;
-    if (watcher != NULL) {
-        tw_watcher_close(watcher);
-    }
+    tw_source_unwatch(&self->watcher);
     if (self->sock != NULL) {
         PyObject *argv[] = {self->sock};
         PyObject *result =
@@ -395,6 +409,19 @@ tw_transport_release(TwTransport *self)
 }
 
 void
+tw_transport_warn_unclosed(PyObject *op)
+{
+    PyObject *exc = tw_err_take();
+
+    if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
+}
+
+void
 tw_transport_finalize(PyObject *op)
 {
     TwTransport *self = (TwTransport *)op;
@@ -403,10 +430,8 @@ tw_transport_finalize(PyObject *op)
     if (self->fd < 0 || self->loop == NULL) {
         return;
     }
+    tw_transport_warn_unclosed(op);
     exc = tw_err_take();
-    if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
-        PyErr_WriteUnraisable(op);
-    }
     tw_transport_release(self);
     transport_detach_server(self);
     if (exc != NULL) {
@@ -417,7 +442,8 @@ tw_transport_finalize(PyObject *op)
 /* -- protocol callbacks --------------------------------------------------- */
 
 PyObject *
-tw_transport_call_protocol(TwTransport *self, PyObject *name, PyObject *arg)
+tw_transport_call_protocol(TwBaseTransport *self, PyObject *name,
+                           PyObject *arg)
 {
     /* Pinned: the callback may swap the protocol, or close the transport. */
     PyObject *argv[] = {Py_XNewRef(self->protocol), arg};
@@ -434,7 +460,7 @@ tw_transport_call_protocol(TwTransport *self, PyObject *name, PyObject *arg)
 }
 
 void
-tw_transport_set_protocol(TwTransport *self, PyObject *protocol)
+tw_transport_set_protocol(TwBaseTransport *self, PyObject *protocol)
 {
     int buffered =
         PyObject_IsInstance(protocol, self->loop->state->buffered_protocol);
@@ -480,7 +506,7 @@ transport_call_flow(TwTransport *self, TwProtocolCall what, PyObject *name,
 }
 
 tw_status
-tw_transport_warn_lost(TwTransport *self, int count, const char *text)
+tw_transport_warn_lost(TwLoop *loop, int count, const char *text)
 {
     PyObject *argv[2], *done = NULL;
 
@@ -490,7 +516,7 @@ tw_transport_warn_lost(TwTransport *self, int count, const char *text)
     argv[0] = PyUnicode_FromString("warning");
     argv[1] = PyUnicode_FromString(text);
     if (argv[0] != NULL && argv[1] != NULL) {
-        done = tw_seam_call(self->loop->state, "log", argv, 2);
+        done = tw_seam_call(loop->state, "log", argv, 2);
     }
     Py_XDECREF(argv[0]);
     Py_XDECREF(argv[1]);

@@ -12,15 +12,19 @@
    watcher wants something, or while it stands in the ready queue, or while
    somebody else holds it; dropped open it warns (ResourceWarning).
 
-   The head of the struct is asyncio's: the slots of BaseTransport and
-   _FlowControlMixin, checked at import.  Names that C keeps better are
-   getters of the same name (`_high_water`, `_protocol_paused`...). */
+   Two structs.  TwBaseTransport is what every transport has, that of TLS too:
+   a protocol, marks, extra info.  TwTransport begins in the same way, and has
+   a descriptor.  A function takes the one that it needs: TW_BASE().
+
+   Both begin as a TwStepper, whose head lies where asyncio's BaseTransport and
+   _FlowControlMixin have their slots (checked at import).  Each type shadows
+   the slots' names with getters: `_high_water`, `_protocol_paused`... */
 #pragma once
 
 #include "base/addr.h"
 #include "base/args.h"
 #include "core/call.h"
-#include "core/loop.h"
+#include "core/source.h"
 #include "core/watcher.h"
 
 /* What a transport tells its protocol about itself. */
@@ -84,45 +88,64 @@ typedef struct {
     bool slow;          /* that callback takes long over its writes */
 } TwHabit;
 
-struct TwTransport {
-    PyObject_HEAD
-    PyObject *extra;        /* slot _extra: strong dict or NULL (not made) */
-    PyObject *slot_high;    /* slot _high_water: unused, see high */
-    TwLoop *loop;           /* slot _loop: strong, until dealloc */
-    PyObject *slot_low;     /* slot _low_water: unused, see low */
-    PyObject *slot_paused;  /* slot _protocol_paused: unused, see flags */
-    const TwTransportOps *ops;
-    PyObject *dict;         /* strong or NULL: instances can be patched */
-    PyObject *weakrefs;
-    PyObject *protocol;     /* strong; NULL once closed */
-    PyObject *context;      /* strong: our own copy */
-    PyObject *server;       /* strong or NULL */
-    PyObject *sock;         /* strong or NULL: socket or file object */
-    PyObject *waiter;       /* strong or NULL: future of the connecting call */
-    PyObject *lost_exc;     /* strong or NULL: what connection_lost gets */
-    TwWatcher *watcher;     /* ours until closed */
-    unsigned char *addrs;   /* ours: sockname and peername, see .c; or NULL */
-    size_t high;            /* bytes: pause_writing above this */
-    size_t low;             /* bytes: resume_writing at or below this */
-    size_t reader_peak;     /* bytes: most that its StreamReader's buffer had
-                               since it was empty */
-    TwHabit habit;
-    int fd;                 /* -1 once closed */
-    int fd_shown;           /* asyncio's _sock_fd: stays after close */
-    int conn_lost;          /* asyncio's _conn_lost: counts lost writes */
+/* How both structs begin.  In front of `ops`: asyncio's slots, by name. */
+#define TW_TRANSPORT_HEAD(ops_type)                                           \
+    PyObject_HEAD                                                             \
+    PyObject *extra;     /* _extra: strong dict or NULL (not made) */         \
+    PyObject *waiter;    /* _high_water: strong or NULL: future of the        \
+                            connecting call */                                \
+    TwLoop *loop;        /* _loop: strong, until dealloc */                   \
+    PyObject *context;   /* _low_water: strong: our own copy */               \
+    PyObject *protocol;  /* _protocol_paused: strong; NULL once closed */     \
+    const ops_type *ops; /* begins as TwStepOps */                            \
+    PyObject *dict;      /* strong or NULL: instances can be patched */       \
+    PyObject *weakrefs;                                                       \
+    size_t high;         /* bytes: pause_writing above this */                \
+    size_t low;          /* bytes: resume_writing at or below this */         \
+    size_t reader_peak;  /* bytes: most that its StreamReader's buffer had    \
+                            since it was empty */                             \
+    int conn_lost;       /* asyncio's _conn_lost: counts lost writes */       \
     unsigned flags;
+
+typedef struct {
+    TW_TRANSPORT_HEAD(TwStepOps)
+} TwBaseTransport;
+
+struct TwTransport {
+    TW_TRANSPORT_HEAD(TwTransportOps)
+    TwWatcher *watcher;   /* ours until closed */
+    PyObject *server;     /* strong or NULL */
+    PyObject *sock;       /* strong or NULL: socket or file object */
+    PyObject *lost_exc;   /* strong or NULL: what connection_lost gets */
+    unsigned char *addrs; /* ours: sockname and peername, see .c; or NULL */
+    TwHabit habit;
+    int fd;               /* -1 once closed */
+    int fd_shown;         /* asyncio's _sock_fd: stays after close */
 };
+
+TW_CHECK_STEPPER(TwBaseTransport);
+_Static_assert(offsetof(TwTransport, flags) == offsetof(TwBaseTransport, flags)
+                   && offsetof(TwTransportOps, step) == 0,
+               "a TwTransport begins as a TwBaseTransport");
+
+#define TW_BASE(transport) ((TwBaseTransport *)(transport))
 
 /* -- life ----------------------------------------------------------------- */
 
-/* Initialise the common part of a fresh object (zeroed, from tp_alloc):
-   references, context copy, limits, flags of the protocol.  `server`,
-   `extra` (a dict, merged) and `waiter` may be NULL or None.  Does not touch
-   the descriptor.  -1 with an exception. */
-TW_MUSTCHECK tw_status tw_transport_init(TwTransport *self, TwLoop *loop,
-                                         const TwTransportOps *ops,
-                                         PyObject *protocol, PyObject *server,
-                                         PyObject *extra, PyObject *waiter);
+/* Initialise the head of a fresh object (zeroed, from tp_alloc): references,
+   context copy, limits, flags of the protocol.  `extra` (a dict, merged) and
+   `waiter` may be NULL or None.  -1 with an exception. */
+TW_MUSTCHECK tw_status tw_transport_init(TwBaseTransport *self, TwLoop *loop,
+                                         const TwStepOps *ops,
+                                         PyObject *protocol, PyObject *extra,
+                                         PyObject *waiter);
+
+/* Allocate a transport with a descriptor, and initialise it; a new reference
+   or NULL.  `server` may be NULL or None, too. */
+TwTransport *tw_transport_new(PyTypeObject *type, TwLoop *loop,
+                              const TwTransportOps *ops, PyObject *protocol,
+                              PyObject *server, PyObject *extra,
+                              PyObject *waiter);
 
 /* Open the watcher on `fd`.  On success the descriptor is the transport's
    (`sock`, borrowed here and kept strong, or NULL: ours to close). */
@@ -164,7 +187,7 @@ TW_MUSTCHECK tw_status tw_transport_fatal_errno(TwTransport *self,
 
 /* protocol.<name>(arg), or () if it is NULL, raised what is set, where asyncio
    calls it by a handle of its own: its report.  0, or -1 to leave. */
-TW_MUSTCHECK tw_status tw_transport_report_step(TwTransport *self,
+TW_MUSTCHECK tw_status tw_transport_report_step(TwBaseTransport *self,
                                                 PyObject *name, PyObject *arg);
 
 /* A method of the protocol raised what is set, within what is our own method
@@ -196,10 +219,10 @@ tw_transport_is_open(const TwTransport *self)
 
 /* protocol.<name>(arg) in the transport's context; arg NULL: no argument.
    New reference, or NULL with the user's exception set. */
-PyObject *tw_transport_call_protocol(TwTransport *self, PyObject *name,
+PyObject *tw_transport_call_protocol(TwBaseTransport *self, PyObject *name,
                                      PyObject *arg);
 
-void tw_transport_set_protocol(TwTransport *self, PyObject *protocol);
+void tw_transport_set_protocol(TwBaseTransport *self, PyObject *protocol);
 
 /* -- flow control --------------------------------------------------------- */
 
@@ -212,7 +235,7 @@ TW_MUSTCHECK tw_status tw_transport_maybe_resume(TwTransport *self);
 /* Something was written to a lost connection, as `count` times before: from
    the sixth time on log the warning `text`.  -1: the logging raised. */
 #define TW_TRANSPORT_LOST "socket.send() raised exception."
-TW_MUSTCHECK tw_status tw_transport_warn_lost(TwTransport *self, int count,
+TW_MUSTCHECK tw_status tw_transport_warn_lost(TwLoop *loop, int count,
                                               const char *text);
 
 /* asyncio's add_flowcontrol_defaults() for high and low as they were given
@@ -231,8 +254,11 @@ TW_MUSTCHECK tw_status tw_transport_keep_addrs(TwTransport *self,
 PyObject *tw_transport_addr(TwTransport *self, bool peer);
 
 /* What stands in the extra dict: a new reference; NULL without an exception
-   if nothing does. */
-PyObject *tw_transport_extra_known(TwTransport *self, PyObject *name);
+   if nothing does.  And put something there: a new reference to the value, or
+   NULL. */
+PyObject *tw_transport_extra_known(TwBaseTransport *self, PyObject *name);
+PyObject *tw_transport_extra_keep_steal(TwBaseTransport *self, PyObject *name,
+                                        PyObject *value);
 
 /* "socket", "sockname", "peername", else the extra dict; borrowed default. */
 PyObject *tw_transport_extra_info(TwTransport *self, PyObject *name,
@@ -244,14 +270,21 @@ PyObject *tw_transport_socket(TwTransport *self);
 
 /* -- types (transport_type.c) --------------------------------------------- */
 
-/* For tp_traverse and tp_clear of the types. */
-int tw_transport_traverse(TwTransport *self, visitproc visit, void *arg);
-int tw_transport_clear(TwTransport *self);
-/* tp_finalize: warns if it is still open, then closes the descriptor. */
+/* For tp_traverse and tp_clear of the types: of what begins as a
+   TwBaseTransport, and of what is a TwTransport. */
+int tw_transport_base_traverse(PyObject *self, visitproc visit, void *arg);
+int tw_transport_base_clear(PyObject *self);
+int tw_transport_traverse(PyObject *self, visitproc visit, void *arg);
+int tw_transport_clear(PyObject *self);
+/* For tp_finalize: warn that it is still open. */
+void tw_transport_warn_unclosed(PyObject *self);
+/* tp_finalize of a TwTransport: warns, then closes the descriptor. */
 void tw_transport_finalize(PyObject *self);
-/* tp_dealloc is begin, the type's own fields, end.  False: it was revived,
-   and stays. */
+/* tp_dealloc of a TwTransport, but for what tp_clear of its type does not
+   release; the same of a TwBaseTransport.  False: it was revived, and
+   stays. */
 TW_MUSTCHECK bool tw_transport_dealloc_begin(PyObject *self);
+TW_MUSTCHECK bool tw_transport_base_dealloc_begin(PyObject *self);
 void tw_transport_dealloc_end(PyObject *self);
 /* tp_repr, as asyncio's. */
 PyObject *tw_transport_repr(PyObject *self);
@@ -310,7 +343,8 @@ extern const char tw_transport_doc_set_write_buffer_limits[];
    table, with TW_FLOW_SLOTS if it has flow control, else TW_PLAIN_SLOTS.
    asyncio's own descriptors would read and write our fields as objects. */
 typedef enum {
-    TW_SLOT_EXTRA,     /* a dict */
+    TW_SLOT_EXTRA,     /* a dict; complete */
+    TW_SLOT_EXTRA_KEPT, /* a dict; what was put there */
     TW_SLOT_LOOP,      /* None once closed, as a socket's; fixed */
     TW_SLOT_LOOP_KEPT, /* the loop, closed or not; fixed */
     TW_SLOT_HIGH,
@@ -323,10 +357,11 @@ int tw_transport_set_slot(PyObject *self, PyObject *value, void *slot);
 #define TW_SLOT(name, slot)                                                   \
     {name, tw_transport_get_slot, tw_transport_set_slot, NULL,                \
      (void *)(uintptr_t)(slot)}
-#define TW_PLAIN_SLOTS(loop_slot)                                             \
-    TW_SLOT("_extra", TW_SLOT_EXTRA), TW_SLOT("_loop", loop_slot)
-#define TW_FLOW_SLOTS(loop_slot)                                              \
-    TW_PLAIN_SLOTS(loop_slot), TW_SLOT("_high_water", TW_SLOT_HIGH),          \
+#define TW_PLAIN_SLOTS(extra_slot, loop_slot)                                 \
+    TW_SLOT("_extra", extra_slot), TW_SLOT("_loop", loop_slot)
+#define TW_FLOW_SLOTS(extra_slot, loop_slot)                                  \
+    TW_PLAIN_SLOTS(extra_slot, loop_slot),                                    \
+        TW_SLOT("_high_water", TW_SLOT_HIGH),                                 \
         TW_SLOT("_low_water", TW_SLOT_LOW),                                   \
         TW_SLOT("_protocol_paused", TW_SLOT_PAUSED)
 
@@ -345,7 +380,9 @@ int tw_transport_assign_closing(PyObject *self, PyObject *value,
     {"_closing", tw_transport_get_flag, tw_transport_assign_closing, NULL,    \
      (void *)(uintptr_t)TW_F_CLOSING}
 
-/* The whole extra dict, as asyncio's _extra.  A new reference or NULL. */
+/* The extra dict as it is; and complete, as asyncio's _extra.  A new reference
+   or NULL. */
+PyObject *tw_transport_extra(TwBaseTransport *self);
 PyObject *tw_transport_whole_extra(TwTransport *self);
 
 /* _loop, _protocol, _sock, _closing, _extra, __dict__...: of datagrams; and of

@@ -14,8 +14,7 @@ transport_get_object(PyObject *self, void *offset)
 PyObject *
 tw_transport_get_flag(PyObject *op, void *flag)
 {
-    return PyBool_FromLong(((TwTransport *)op)->flags
-                           & (unsigned)(uintptr_t)flag);
+    return PyBool_FromLong(TW_BASE(op)->flags & (unsigned)(uintptr_t)flag);
 }
 
 static int
@@ -28,7 +27,7 @@ transport_missing(void)
 PyObject *
 tw_transport_get_protocol(PyObject *op, void *unused)
 {
-    PyObject *protocol = ((TwTransport *)op)->protocol;
+    PyObject *protocol = TW_BASE(op)->protocol;
 
     return Py_NewRef(protocol ? protocol : Py_None);
 }
@@ -37,7 +36,7 @@ tw_transport_get_protocol(PyObject *op, void *unused)
 int
 tw_transport_assign_protocol(PyObject *op, PyObject *value, void *unused)
 {
-    TwTransport *self = (TwTransport *)op;
+    TwBaseTransport *self = TW_BASE(op);
 
     if (value == NULL) {
         return transport_missing();
@@ -120,11 +119,13 @@ transport_get_int(PyObject *self, void *offset)
 PyObject *
 tw_transport_get_slot(PyObject *op, void *slot)
 {
-    TwTransport *self = (TwTransport *)op;
+    TwBaseTransport *self = TW_BASE(op);
 
     switch ((TwTransportSlot)(uintptr_t)slot) {
     case TW_SLOT_EXTRA:
-        return tw_transport_whole_extra(self);
+        return tw_transport_whole_extra((TwTransport *)op);
+    case TW_SLOT_EXTRA_KEPT:
+        return tw_transport_extra(self);
     case TW_SLOT_LOOP:
         if (self->flags & TW_F_LOST) {
             Py_RETURN_NONE;
@@ -156,7 +157,7 @@ transport_set_mark(size_t *mark, PyObject *value)
 }
 
 static int
-transport_set_paused(TwTransport *self, PyObject *value)
+transport_set_paused(TwBaseTransport *self, PyObject *value)
 {
     int paused = PyObject_IsTrue(value);
 
@@ -172,10 +173,11 @@ transport_set_paused(TwTransport *self, PyObject *value)
 int
 tw_transport_set_slot(PyObject *op, PyObject *value, void *slot)
 {
-    TwTransport *self = (TwTransport *)op;
+    TwBaseTransport *self = TW_BASE(op);
     TwTransportSlot which = (TwTransportSlot)(uintptr_t)slot;
+    bool extra = which == TW_SLOT_EXTRA || which == TW_SLOT_EXTRA_KEPT;
 
-    if (which == TW_SLOT_EXTRA && value != NULL && PyDict_Check(value)) {
+    if (extra && value != NULL && PyDict_Check(value)) {
         Py_XSETREF(self->extra, Py_NewRef(value));
         return 0;
     }
@@ -193,16 +195,15 @@ tw_transport_set_slot(PyObject *op, PyObject *value, void *slot)
     }
     PyErr_SetString(PyExc_AttributeError,
                     value == NULL ? "a transport needs this attribute"
-                    : which == TW_SLOT_EXTRA
-                        ? "_extra of a transport is a dict"
-                        : "a transport cannot change its loop");
+                    : extra       ? "_extra of a transport is a dict"
+                                  : "a transport cannot change its loop");
     return -1;
 }
 
 #define TRANSPORT_AT(field) ((void *)offsetof(TwTransport, field))
 
 #define TRANSPORT_GETSET                                                      \
-    TW_FLOW_SLOTS(TW_SLOT_LOOP), TW_TRANSPORT_PROTOCOL_ATTR,                  \
+    TW_FLOW_SLOTS(TW_SLOT_EXTRA, TW_SLOT_LOOP), TW_TRANSPORT_PROTOCOL_ATTR,   \
         TW_TRANSPORT_CLOSING_ATTR,                                            \
         {"_protocol_connected", transport_get_true, NULL, NULL, NULL},        \
         {"_server", transport_get_object, NULL, NULL, TRANSPORT_AT(server)},  \

@@ -63,7 +63,7 @@ transport_info_make(TwTransport *self, PyObject *name)
 }
 
 PyObject *
-tw_transport_extra_known(TwTransport *self, PyObject *name)
+tw_transport_extra_known(TwBaseTransport *self, PyObject *name)
 {
     PyObject *dict = Py_XNewRef(self->extra), *value = NULL;
 
@@ -78,9 +78,31 @@ tw_transport_extra_known(TwTransport *self, PyObject *name)
 }
 
 PyObject *
+tw_transport_extra(TwBaseTransport *self)
+{
+    if (self->extra == NULL) {
+        self->extra = PyDict_New();
+    }
+    return Py_XNewRef(self->extra);
+}
+
+PyObject *
+tw_transport_extra_keep_steal(TwBaseTransport *self, PyObject *name,
+                              PyObject *value)
+{
+    PyObject *extra = tw_transport_extra(self);
+
+    if (extra == NULL || PyDict_SetItem(extra, name, value) < 0) {
+        Py_CLEAR(value);
+    }
+    Py_XDECREF(extra);
+    return value;
+}
+
+PyObject *
 tw_transport_extra_info(TwTransport *self, PyObject *name, PyObject *dflt)
 {
-    PyObject *value = tw_transport_extra_known(self, name);
+    PyObject *value = tw_transport_extra_known(TW_BASE(self), name);
 
     if (value != NULL || PyErr_Occurred()) {
         return value;
@@ -89,14 +111,7 @@ tw_transport_extra_info(TwTransport *self, PyObject *name, PyObject *dflt)
     if (value == NULL) {
         return PyErr_Occurred() ? NULL : Py_NewRef(dflt);
     }
-    if (self->extra == NULL) {
-        self->extra = PyDict_New();
-    }
-    if (self->extra == NULL || PyDict_SetItem(self->extra, name, value) < 0) {
-        Py_DECREF(value);
-        return NULL;
-    }
-    return value;
+    return tw_transport_extra_keep_steal(TW_BASE(self), name, value);
 }
 
 /* `_extra`, complete. */
@@ -115,10 +130,7 @@ tw_transport_whole_extra(TwTransport *self)
             return NULL;
         }
     }
-    if (self->extra == NULL) {
-        self->extra = PyDict_New();
-    }
-    return Py_XNewRef(self->extra);
+    return tw_transport_extra(TW_BASE(self));
 }
 
 const char tw_transport_doc_get_extra_info[] = PyDoc_STR(

@@ -25,7 +25,7 @@ const char tw_transport_doc_get_write_buffer_limits[] = PyDoc_STR(
 PyObject *
 tw_transport_meth_get_write_buffer_limits(PyObject *op, PyObject *unused)
 {
-    TwTransport *self = (TwTransport *)op;
+    TwBaseTransport *self = TW_BASE(op);
 
     return Py_BuildValue("(nn)", (Py_ssize_t)self->low,
                          (Py_ssize_t)self->high);

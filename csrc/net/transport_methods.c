@@ -97,6 +97,6 @@ tw_transport_meth_set_protocol(PyObject *self, PyObject *const *args,
     if (protocol == NULL || tw_hold_flush((TwTransport *)self) < 0) {
         return NULL;
     }
-    tw_transport_set_protocol((TwTransport *)self, protocol);
+    tw_transport_set_protocol(TW_BASE(self), protocol);
     Py_RETURN_NONE;
 }

@@ -6,7 +6,7 @@
 
 /* What the seam's report of an exception gave: 0, or -1 to leave. */
 static tw_status
-transport_reported_steal(TwTransport *self, PyObject *result)
+transport_reported_steal(PyObject *self, PyObject *result)
 {
     if (result != NULL) {
         Py_DECREF(result);
@@ -15,7 +15,7 @@ transport_reported_steal(TwTransport *self, PyObject *result)
     if (tw_call_must_leave()) {
         return -1;
     }
-    PyErr_WriteUnraisable((PyObject *)self);
+    PyErr_WriteUnraisable(self);
     return 0;
 }
 
@@ -39,11 +39,11 @@ tw_transport_report_call(TwTransport *self, const char *name)
         Py_DECREF(text);
     }
     Py_DECREF(exc);
-    return transport_reported_steal(self, result);
+    return transport_reported_steal((PyObject *)self, result);
 }
 
 tw_status
-tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
+tw_transport_report_step(TwBaseTransport *self, PyObject *name, PyObject *arg)
 {
     bool lost = name == self->loop->state->str.connection_lost;
     PyObject *exc, *args, *result = NULL;
@@ -66,7 +66,7 @@ tw_transport_report_step(TwTransport *self, PyObject *name, PyObject *arg)
         Py_DECREF(args);
     }
     Py_DECREF(exc);
-    return transport_reported_steal(self, result);
+    return transport_reported_steal((PyObject *)self, result);
 }
 
 tw_status

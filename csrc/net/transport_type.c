@@ -7,51 +7,62 @@
 /* -- the collector -------------------------------------------------------- */
 
 int
-tw_transport_traverse(TwTransport *self, visitproc visit, void *arg)
+tw_transport_base_traverse(PyObject *op, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->extra);
-    Py_VISIT(self->loop);
-    Py_VISIT(self->dict);
-    Py_VISIT(self->protocol);
-    Py_VISIT(self->context);
-    Py_VISIT(self->server);
-    Py_VISIT(self->sock);
-    Py_VISIT(self->waiter);
-    Py_VISIT(self->lost_exc);
-    return 0;
+    Py_VISIT(TW_BASE(op)->dict);
+    return tw_stepper_traverse(op, visit, arg);
 }
 
 int
-tw_transport_clear(TwTransport *self)
+tw_transport_base_clear(PyObject *op)
 {
-    Py_CLEAR(self->extra);
-    Py_CLEAR(self->dict);
-    Py_CLEAR(self->protocol);
-    Py_CLEAR(self->context);
-    Py_CLEAR(self->server);
-    Py_CLEAR(self->waiter);
-    Py_CLEAR(self->lost_exc);
-    return 0;
+    Py_CLEAR(TW_BASE(op)->dict);
+    return tw_stepper_clear(op);
 }
 
-/* The finalizer may have revived it: then nothing more is to be done. */
-bool
-tw_transport_dealloc_begin(PyObject *op)
+int
+tw_transport_traverse(PyObject *op, visitproc visit, void *arg)
 {
     TwTransport *self = (TwTransport *)op;
 
+    Py_VISIT(self->server);
+    Py_VISIT(self->sock);
+    Py_VISIT(self->lost_exc);
+    return tw_transport_base_traverse(op, visit, arg);
+}
+
+int
+tw_transport_clear(PyObject *op)
+{
+    TwTransport *self = (TwTransport *)op;
+
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->lost_exc);
+    return tw_transport_base_clear(op);
+}
+
+bool
+tw_transport_base_dealloc_begin(PyObject *op)
+{
     /* allow: the finalizer is ours */
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return false;
     }
     PyObject_GC_UnTrack(op);
-    if (self->weakrefs != NULL) {
+    if (TW_BASE(op)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
-    if (self->fd >= 0) {
-        tw_transport_release(self);
+    return true;
+}
+
+bool
+tw_transport_dealloc_begin(PyObject *op)
+{
+    if (!tw_transport_base_dealloc_begin(op)) {
+        return false;
     }
+    tw_transport_release((TwTransport *)op);
+    Py_TYPE(op)->tp_clear(op);
     return true;
 }
 
@@ -59,13 +70,10 @@ void
 tw_transport_dealloc_end(PyObject *op)
 {
     TwTransport *self = (TwTransport *)op;
-    PyTypeObject *type = Py_TYPE(op);
 
     Py_CLEAR(self->sock);
     PyMem_Free(self->addrs);
-    Py_CLEAR(self->loop);
-    type->tp_free(op);
-    Py_DECREF(type);
+    tw_stepper_free(op);
 }
 
 PyObject *
@@ -93,26 +101,24 @@ tw_transport_repr(PyObject *op)
 /* -- types ---------------------------------------------------------------- */
 
 PyMemberDef tw_transport_members[] = {
-    {"__dictoffset__", T_PYSSIZET, offsetof(TwTransport, dict), READONLY,
+    {"__dictoffset__", T_PYSSIZET, offsetof(TwBaseTransport, dict), READONLY,
      NULL},
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(TwTransport, weakrefs),
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(TwBaseTransport, weakrefs),
      READONLY, NULL},
     {NULL},
 };
 
-TW_CHECK_STEPPER(TwTransport);
-
 static const TwSlotCheck flow_layout[] = {
-    {"_extra", offsetof(TwTransport, extra)},
-    {"_high_water", offsetof(TwTransport, slot_high)},
-    {"_loop", offsetof(TwTransport, loop)},
-    {"_low_water", offsetof(TwTransport, slot_low)},
-    {"_protocol_paused", offsetof(TwTransport, slot_paused)},
+    {"_extra", offsetof(TwBaseTransport, extra)},
+    {"_high_water", offsetof(TwBaseTransport, waiter)},
+    {"_loop", offsetof(TwBaseTransport, loop)},
+    {"_low_water", offsetof(TwBaseTransport, context)},
+    {"_protocol_paused", offsetof(TwBaseTransport, protocol)},
     {NULL, 0},
 };
 
 static const TwSlotCheck plain_layout[] = {
-    {"_extra", offsetof(TwTransport, extra)},
+    {"_extra", offsetof(TwBaseTransport, extra)},
     {NULL, 0},
 };
 
@@ -129,7 +135,7 @@ transport_bases(const char *name, bool flow_control)
     }
     if (!flow_control) {
         if (tw_layout_check((PyTypeObject *)base, plain_layout,
-                                  offsetof(TwTransport, ops))
+                                  offsetof(TwBaseTransport, ops))
             == 0) {
             bases = PyTuple_Pack(1, base);
         }
@@ -139,7 +145,7 @@ transport_bases(const char *name, bool flow_control)
     mixin = tw_state_import("asyncio.transports", "_FlowControlMixin");
     if (mixin != NULL
         && tw_layout_check((PyTypeObject *)mixin, flow_layout,
-                                 offsetof(TwTransport, ops))
+                                 offsetof(TwBaseTransport, ops))
                == 0) {
         bases = PyTuple_Pack(2, mixin, base);
     }

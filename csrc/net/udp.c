@@ -65,7 +65,7 @@ tw_udp_error_received(TwUdp *self, PyObject *exc)
         return 0;
     }
     result = tw_transport_call_protocol(
-        base, base->loop->state->str.error_received, exc);
+        TW_BASE(base), base->loop->state->str.error_received, exc);
     if (result == NULL) {
         return tw_transport_report_call(base, "_read_ready");
     }
@@ -130,13 +130,11 @@ static PyObject *
 udp_make(TwLoop *loop, int fd, PyObject *sock, PyObject *protocol,
          PyObject *address, PyObject *waiter, PyObject *extra)
 {
-    PyTypeObject *type = loop->state->udp_type;
-    TwUdp *self = (TwUdp *)type->tp_alloc(type, 0);
+    TwUdp *self = (TwUdp *)tw_transport_new(loop->state->udp_type, loop,
+                                            &udp_ops, protocol, NULL, extra,
+                                            waiter);
 
     if (self == NULL
-        || tw_transport_init(&self->base, loop, &udp_ops, protocol, NULL,
-                             extra, waiter)
-               < 0
         || tw_transport_adopt(&self->base, fd, sock, udp_on_ready) < 0) {
         Py_XDECREF(self);
         return NULL;
@@ -253,7 +251,7 @@ udp_traverse(PyObject *op, visitproc visit, void *arg)
         return stop;
     }
     Py_VISIT(self->address);
-    return tw_transport_traverse(&self->base, visit, arg);
+    return tw_transport_traverse(op, visit, arg);
 }
 
 static int
@@ -263,14 +261,13 @@ udp_clear(PyObject *op)
 
     Py_CLEAR(self->address);
     tw_peers_clear(&self->peers);
-    return tw_transport_clear(&self->base);
+    return tw_transport_clear(op);
 }
 
 static void
 udp_dealloc(PyObject *op)
 {
     if (tw_transport_dealloc_begin(op)) {
-        udp_clear(op);
         tw_dgramq_clear(&((TwUdp *)op)->out);
         tw_transport_dealloc_end(op);
     }
@@ -310,14 +307,6 @@ static PyGetSetDef udp_getset[] = {
     {"_buffer_size", udp_get_buffer_size, NULL, NULL, NULL},
 };
 
-static PyMemberDef udp_members[] = {
-    {"__dictoffset__", T_PYSSIZET, offsetof(TwTransport, dict), READONLY,
-     NULL},
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(TwTransport, weakrefs),
-     READONLY, NULL},
-    {NULL},
-};
-
 PyDoc_STRVAR(udp_doc,
 "A datagram endpoint: asyncio.DatagramTransport in C.\n\n"
 "Made by create_datagram_endpoint(), never by hand.\n"
@@ -332,7 +321,7 @@ static PyType_Slot udp_slots[] = {
     {Py_tp_repr, tw_transport_repr},
     {Py_tp_methods, udp_methods},
     {Py_tp_getset, tw_transport_getset},
-    {Py_tp_members, udp_members},
+    {Py_tp_members, tw_transport_members},
     {0, NULL},
 };
 

@@ -391,7 +391,7 @@ write_to(TwUdp *self, PyObject *data, PyObject *addr, PyObject *peer)
     }
     if (TW_UNLIKELY(self->base.fd < 0
                     || (self->base.conn_lost > 0 && peer != NULL))) {
-        return tw_transport_warn_lost(&self->base, self->base.conn_lost++,
+        return tw_transport_warn_lost(self->base.loop, self->base.conn_lost++,
                                       TW_TRANSPORT_LOST);
     }
     return write_datagram(self, data, addr);

@@ -10,34 +10,31 @@
 #include "core/nest.h"
 #include "net/transport.h"
 
-typedef struct {
-    PyObject *target;   /* strong or NULL: a Handle if on_ready is NULL */
-    TwOnReady on_ready;
-} TwUserFdSlot;
-
-/* Begins as a TwStepper: it stands in the ready queue while `spare`. */
+/* A source: it stands in the ready queue while `spare`. */
 typedef struct {
     PyObject_HEAD
-    PyObject *unused[5];
+    PyObject *key;        /* strong or NULL: who armed the watcher */
+    PyObject *fileobj;    /* strong or NULL: what add_reader() was given */
+    TwLoop *loop;
+    PyObject *targets[2]; /* reader, writer: strong or NULL; a Handle if
+                             there is no on_ready */
     const TwStepOps *ops;
-    TwLoop *loop;       /* strong, until dealloc */
-    TwWatcher *watcher; /* ours, or NULL: the number was given up */
-    PyObject *key;      /* strong or NULL: who armed the watcher */
-    PyObject *fileobj;  /* strong or NULL: what add_reader() was first given */
-    TwUserFdSlot slots[2]; /* reader, writer */
+    TwWatcher *watcher;   /* NULL: the number was given up */
+    TwOnReady on_ready[2];
     int fd;
-    uint8_t spare;      /* events that are armed for an empty slot */
-    bool queued;        /* stands in the ready queue */
+    uint8_t spare;        /* events that are armed for an empty slot */
+    bool queued;          /* stands in the ready queue */
 } TwUserFd;
 
-TW_CHECK_STEPPER(TwUserFd);
+TW_CHECK_SOURCE(TwUserFd);
 
 static const unsigned userfd_bits[2] = {TW_EV_READ, TW_EV_WRITE};
 
-static TwUserFdSlot *
-userfd_slot(TwUserFd *self, unsigned which)
+/* The slot of `which`. */
+static inline int
+userfd_slot(unsigned which)
 {
-    return &self->slots[which == TW_EV_WRITE];
+    return which == TW_EV_WRITE;
 }
 
 /* -- what is wanted ------------------------------------------------------- */
@@ -45,8 +42,8 @@ userfd_slot(TwUserFd *self, unsigned which)
 static unsigned
 userfd_wanted(const TwUserFd *self)
 {
-    return (self->slots[0].target ? TW_EV_READ : 0u)
-           | (self->slots[1].target ? TW_EV_WRITE : 0u) | self->spare;
+    return (self->targets[0] ? TW_EV_READ : 0u)
+           | (self->targets[1] ? TW_EV_WRITE : 0u) | self->spare;
 }
 
 /* Stop watching.  The objects are released last: their destructors may run
@@ -85,15 +82,15 @@ userfd_want(TwUserFd *self)
 static bool
 userfd_is_registered(const TwUserFd *self)
 {
-    return self->slots[0].target != NULL || self->slots[1].target != NULL;
+    return self->targets[0] != NULL || self->targets[1] != NULL;
 }
 
 /* Empty the slot.  Returns what was in it: the caller owns it. */
 static PyObject *
-userfd_empty_slot(TwUserFdSlot *slot)
+userfd_empty_slot(TwUserFd *self, int slot)
 {
-    slot->on_ready = NULL;
-    return TW_TAKE(slot->target);
+    self->on_ready[slot] = NULL;
+    return TW_TAKE(self->targets[slot]);
 }
 
 /* asyncio cancels a Handle that it evicts. */
@@ -130,12 +127,12 @@ userfd_gone(TwUserFd *self)
 
     self->spare = 0;
     for (int i = 0; i < 2; i++) {
-        TwOnReady on_ready = self->slots[i].on_ready;
+        TwOnReady on_ready = self->on_ready[i];
         PyObject *target;
         if (on_ready == NULL && refused == EBADF) {
             continue;
         }
-        target = userfd_empty_slot(&self->slots[i]);
+        target = userfd_empty_slot(self, i);
         if (target != NULL && status == 0) {
             status = on_ready ? on_ready(target, TW_EV_BAD)
                      : refused ? userfd_report_refused(self->loop, refused)
@@ -167,8 +164,7 @@ userfd_run_handle(TwUserFd *self, int i, TwHandle *handle)
 static tw_status
 userfd_run_slot(TwUserFd *self, int i, unsigned events)
 {
-    TwUserFdSlot *slot = &self->slots[i];
-    PyObject *target = slot->target;
+    PyObject *target = self->targets[i];
     tw_status status;
 
     if (target == NULL) {
@@ -179,9 +175,9 @@ userfd_run_slot(TwUserFd *self, int i, unsigned events)
         return 0;
     }
     Py_INCREF(target);
-    status = slot->on_ready == NULL
+    status = self->on_ready[i] == NULL
                  ? userfd_run_handle(self, i, (TwHandle *)target)
-                 : slot->on_ready(target, events);
+                 : self->on_ready[i](target, events);
     Py_DECREF(target);
     return status;
 }
@@ -272,48 +268,6 @@ userfd_find(TwLoop *loop, int fd)
     return (TwUserFd *)w->owner;
 }
 
-static int
-userfd_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    TwUserFd *self = (TwUserFd *)op;
-
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(self->loop);
-    Py_VISIT(self->key);
-    Py_VISIT(self->fileobj);
-    Py_VISIT(self->slots[0].target);
-    Py_VISIT(self->slots[1].target);
-    return 0;
-}
-
-static int
-userfd_clear(PyObject *op)
-{
-    TwUserFd *self = (TwUserFd *)op;
-
-    Py_CLEAR(self->key);
-    Py_CLEAR(self->fileobj);
-    Py_XDECREF(userfd_empty_slot(&self->slots[0]));
-    Py_XDECREF(userfd_empty_slot(&self->slots[1]));
-    return 0;
-}
-
-static void
-userfd_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    TwUserFd *self = (TwUserFd *)op;
-
-    PyObject_GC_UnTrack(op);
-    if (self->watcher != NULL) {
-        tw_watcher_close(TW_TAKE(self->watcher));
-    }
-    userfd_clear(op);
-    Py_CLEAR(self->loop);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
 /* -- for other rooms ------------------------------------------------------ */
 
 tw_status
@@ -396,8 +350,8 @@ tw_status
 tw_userfd_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
               PyObject *target, TwOnReady on_ready)
 {
+    int slot = userfd_slot(which);
     TwUserFd *self;
-    TwUserFdSlot *slot;
     TwOnReady old_ready;
     PyObject *old, *old_key, *old_fileobj;
     tw_status status;
@@ -411,16 +365,15 @@ tw_userfd_set(TwLoop *loop, int fd, unsigned which, PyObject *key,
     }
     old_key = self->key;
     old_fileobj = userfd_is_registered(self) ? NULL : TW_TAKE(self->fileobj);
-    slot = userfd_slot(self, which);
-    old_ready = slot->on_ready;
-    old = userfd_empty_slot(slot);
-    slot->target = Py_NewRef(target);
-    slot->on_ready = on_ready;
+    old_ready = self->on_ready[slot];
+    old = self->targets[slot];
+    self->targets[slot] = Py_NewRef(target);
+    self->on_ready[slot] = on_ready;
     self->spare &= (uint8_t)~which;
     self->key = Py_XNewRef(key);
     status = userfd_want(self);
     if (status < 0) {
-        Py_XDECREF(userfd_empty_slot(slot));
+        Py_XDECREF(userfd_empty_slot(self, slot));
     }
     userfd_drop(old, old_ready);
     Py_XDECREF(old_key);
@@ -433,21 +386,16 @@ bool
 tw_userfd_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
 {
     TwUserFd *self = userfd_find(loop, fd);
-    TwUserFdSlot *slot;
+    int slot = userfd_slot(which);
     TwOnReady on_ready;
-    PyObject *target;
+    PyObject *target = self == NULL ? NULL : self->targets[slot];
 
-    if (self == NULL) {
-        return false;
-    }
-    slot = userfd_slot(self, which);
-    target = slot->target;
     if (target == NULL || (only_if != NULL && target != only_if)) {
         return false;
     }
     Py_INCREF(self);
-    on_ready = slot->on_ready;
-    target = userfd_empty_slot(slot);
+    on_ready = self->on_ready[slot];
+    target = userfd_empty_slot(self, slot);
     self->spare &= (uint8_t)~which;
     if (userfd_wanted(self) == 0 && self->watcher != NULL) {
         (void)userfd_end(self, true);
@@ -464,9 +412,9 @@ void
 tw_userfd_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
 {
     TwUserFd *self = userfd_find(loop, fd);
-    TwUserFdSlot *slot = self == NULL ? NULL : userfd_slot(self, which);
+    int slot = userfd_slot(which);
 
-    if (slot == NULL || slot->target != only_if) {
+    if (self == NULL || self->targets[slot] != only_if) {
         return;
     }
     if (!self->queued) {
@@ -478,7 +426,7 @@ tw_userfd_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
         self->queued = true;
     }
     self->spare |= (uint8_t)which;
-    Py_DECREF(userfd_empty_slot(slot));
+    Py_DECREF(userfd_empty_slot(self, slot));
 }
 
 /* -- for add_reader() and its kin ----------------------------------------- */
@@ -516,7 +464,7 @@ userfd_forget(TwUserFd *self, int err)
 {
     Py_INCREF(self);
     for (int i = 0; i < 2; i++) {
-        if (self->slots[i].on_ready == NULL) {
+        if (self->on_ready[i] == NULL) {
             tw_userfd_unset(self->loop, self->fd, userfd_bits[i], NULL);
         }
     }
@@ -537,7 +485,7 @@ tw_userfd_watch(TwLoop *loop, int fd, unsigned which, PyObject *obj,
     }
     self = userfd_find(loop, fd);
     if (!known && !PyLong_Check(obj) && self != NULL
-        && userfd_slot(self, which)->target == handle) {
+        && self->targets[userfd_slot(which)] == handle) {
         Py_XSETREF(self->fileobj, Py_NewRef(obj));
     }
     return 0;
@@ -547,15 +495,15 @@ tw_status
 tw_userfd_watch_closed(TwLoop *loop, int fd, unsigned which, PyObject *handle)
 {
     TwUserFd *self = userfd_find(loop, fd);
-    TwUserFdSlot *slot = userfd_slot(self, which);
-    TwOnReady on_ready = slot->on_ready;
+    int slot = userfd_slot(which);
+    TwOnReady on_ready = self->on_ready[slot];
     PyObject *old;
 
-    if (slot->target == NULL) {
+    if (self->targets[slot] == NULL) {
         return userfd_forget(self, userfd_change_error(fd, true));
     }
-    old = userfd_empty_slot(slot);
-    slot->target = Py_NewRef(handle);
+    old = userfd_empty_slot(self, slot);
+    self->targets[slot] = Py_NewRef(handle);
     userfd_drop(old, on_ready);
     return 0;
 }
@@ -565,8 +513,8 @@ tw_userfd_remove(TwLoop *loop, int fd, unsigned which, bool closed)
 {
     TwUserFd *self = userfd_find(loop, fd);
 
-    if (self != NULL && self->slots[0].target != NULL
-        && self->slots[1].target != NULL) {
+    if (self != NULL && self->targets[0] != NULL
+        && self->targets[1] != NULL) {
         int err = userfd_change_error(fd, closed);
         if (err != 0) {
             return userfd_forget(self, err);
@@ -578,9 +526,9 @@ tw_userfd_remove(TwLoop *loop, int fd, unsigned which, bool closed)
 /* -- the type ------------------------------------------------------------- */
 
 static PyType_Slot userfd_slots[] = {
-    {Py_tp_dealloc, userfd_dealloc},
-    {Py_tp_traverse, userfd_traverse},
-    {Py_tp_clear, userfd_clear},
+    {Py_tp_dealloc, tw_source_dealloc},
+    {Py_tp_traverse, tw_stepper_traverse},
+    {Py_tp_clear, tw_stepper_clear},
     {0, NULL},
 };
 

@@ -22,6 +22,7 @@
    still) and the GIL. */
 #pragma once
 
+#include "core/source.h"
 #include "core/watcher.h"
 
 /* asyncio's _ensure_fd_no_transport: RuntimeError if an open transport uses

@@ -216,7 +216,7 @@ tw_filter_slip_in(TwTls *tls, PyObject *lower)
         return -1;
     }
     tls->is_stream = 1;
-    tw_transport_set_protocol((TwTransport *)lower, adapter);
+    tw_transport_set_protocol(TW_BASE(lower), adapter);
     tw_stream_set_sink((TwStream *)lower, &filter_sink, (PyObject *)tls);
     tw_filter_set_marks(tls);
     if (((TwTransport *)lower)->flags & TW_F_WRITE_PAUSED) {

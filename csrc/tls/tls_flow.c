@@ -360,12 +360,35 @@ tw_tls_eof(TwTls *self)
     return keep_open;
 }
 
+/* protocol.connection_lost(exc), at once: a handle in the queue would keep the
+   connection alive. */
+static tw_status
+flow_tell_lost(TwTls *self, PyObject *exc)
+{
+    PyObject *name = self->base.loop->state->str.connection_lost, *result;
+
+    self->app = TW_APP_LOST;
+    if (self->base.conn_lost == 0) {
+        self->base.conn_lost = 1;
+    }
+    if (self->base.protocol == NULL) {
+        return 0;
+    }
+    result = tw_transport_call_protocol(&self->base, name, exc);
+    if (result == NULL) {
+        return tw_transport_report_step(&self->base, name, exc);
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
 tw_status
 tw_tls_lost(TwTls *self, PyObject *exc)
 {
     bool tell = self->state != TW_TLS_HANDSHAKE
                 && (self->app == TW_APP_MADE || self->app == TW_APP_EOF);
     tw_status status = 0;
+    PyObject *pending;
 
     if (tw_tls_is_lost(self)) {
         return 0;
@@ -381,18 +404,15 @@ tw_tls_lost(TwTls *self, PyObject *exc)
     tw_filter_cut(self);
     tw_tls_stop_timer(self);
     tw_tls_wake_waiter(self, exc);
+    self->base.flags |= TW_F_LOST;
     if (tell) {
-        self->app = TW_APP_LOST;
-        Py_XSETREF(self->base.lost_exc,
-                   exc == Py_None ? NULL : Py_XNewRef(exc));
-        /* Called at once: a handle in the queue would keep the connection
-           alive. */
-        status = tw_transport_call_lost(&self->base);
+        status = flow_tell_lost(self, exc ? exc : Py_None);
     }
-    else {
-        self->base.flags |= TW_F_LOST;
-        Py_CLEAR(self->base.protocol);
-    }
+    pending = status < 0 ? tw_err_take() : NULL;
+    Py_CLEAR(self->base.protocol);
     Py_DECREF(self);
+    if (pending != NULL) {
+        tw_err_restore_steal(pending);
+    }
     return status;
 }

@@ -134,14 +134,7 @@ tls_extra_info(TwTls *self, PyObject *name, PyObject *dflt)
         return PyErr_Occurred() ? NULL
                                 : tw_filter_extra_info(self, name, dflt);
     }
-    if (self->base.extra == NULL) {
-        self->base.extra = PyDict_New();
-    }
-    if (self->base.extra == NULL
-        || PyDict_SetItem(self->base.extra, name, value) < 0) {
-        Py_CLEAR(value);
-    }
-    return value;
+    return tw_transport_extra_keep_steal(&self->base, name, value);
 }
 
 PyObject *

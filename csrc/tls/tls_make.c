@@ -4,29 +4,6 @@
 
 /* -- making --------------------------------------------------------------- */
 
-static size_t
-tls_buffer_size(TwTransport *base)
-{
-    return tw_tls_buffer_size((TwTls *)base);
-}
-
-static void
-tls_buffer_clear(TwTransport *base)
-{
-    tw_bufq_clear(&((TwTls *)base)->backlog);
-}
-
-static tw_status
-tls_started(TwTransport *base)
-{
-    return 0;
-}
-
-static void
-tls_after_lost(TwTransport *base, PyObject *exc)
-{
-}
-
 /* resume_reading() continues here in a later turn.  Handshake and loss of
    the lower transport call connection_made() and connection_lost()
    themselves. */
@@ -39,13 +16,7 @@ tls_step(PyObject *op)
     return self->base.flags & TW_F_READ_PAUSED ? 0 : tw_tls_resumed(self);
 }
 
-static const TwTransportOps tls_ops = {
-    .step = {tls_step},
-    .buffer_size = tls_buffer_size,
-    .buffer_clear = tls_buffer_clear,
-    .started = tls_started,
-    .lost = tls_after_lost,
-};
+static const TwStepOps tls_step_ops = {tls_step};
 
 /* The arguments of tls_open() and tls_over() that make the transport. */
 typedef struct {
@@ -64,7 +35,7 @@ tls_new(TwLoop *loop, const TwTlsArgs *args)
         return NULL;
     }
     self->base.flags = TW_F_MADE | TW_F_CLOSING; /* no warning if this fails */
-    if (tw_transport_init(&self->base, loop, &tls_ops, args->protocol, NULL,
+    if (tw_transport_init(&self->base, loop, &tls_step_ops, args->protocol,
                           NULL, args->waiter)
         < 0) {
         Py_DECREF(self);

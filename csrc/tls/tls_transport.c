@@ -52,10 +52,14 @@ static PyObject *
 tls_meth_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *kwnames)
 {
-    if (tw_filter_flush((TwTls *)op) < 0) {
+    PyObject *protocol =
+        tw_args_one("set_protocol", "protocol", args, nargs, kwnames);
+
+    if (protocol == NULL || tw_filter_flush((TwTls *)op) < 0) {
         return NULL;
     }
-    return tw_transport_meth_set_protocol(op, args, nargs, kwnames);
+    tw_transport_set_protocol(TW_BASE(op), protocol);
+    Py_RETURN_NONE;
 }
 
 /* -- pausing and resuming reads ------------------------------------------- */
@@ -155,7 +159,7 @@ tls_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->shutdown_timeout);
     status = tw_engine_traverse(self->engine, visit, arg);
     return status != 0 ? status
-                       : tw_transport_traverse(&self->base, visit, arg);
+                       : tw_transport_base_traverse(op, visit, arg);
 }
 
 /* The engine stays until dealloc, because methods of a cleared object use
@@ -172,25 +176,17 @@ tls_clear(PyObject *op)
     Py_CLEAR(self->adapter);
     Py_CLEAR(self->timer);
     Py_CLEAR(self->read_error);
-    return tw_transport_clear(&self->base);
+    return tw_transport_base_clear(op);
 }
 
 static void
 tls_finalize(PyObject *op)
 {
     TwTls *self = (TwTls *)op;
-    PyObject *exc;
 
-    if (self->base.flags & TW_F_CLOSING || self->base.loop == NULL) {
-        return;
-    }
-    self->base.flags |= TW_F_CLOSING;
-    exc = tw_err_take();
-    if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
-        PyErr_WriteUnraisable(op);
-    }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
+    if (!(self->base.flags & TW_F_CLOSING) && self->base.loop != NULL) {
+        self->base.flags |= TW_F_CLOSING;
+        tw_transport_warn_unclosed(op);
     }
 }
 
@@ -199,7 +195,7 @@ tls_dealloc(PyObject *op)
 {
     TwTls *self = (TwTls *)op;
 
-    if (!tw_transport_dealloc_begin(op)) {
+    if (!tw_transport_base_dealloc_begin(op)) {
         return;
     }
     tls_clear(op);
@@ -208,7 +204,7 @@ tls_dealloc(PyObject *op)
     Py_CLEAR(self->sslcontext);
     Py_CLEAR(self->handshake_timeout);
     Py_CLEAR(self->shutdown_timeout);
-    tw_transport_dealloc_end(op);
+    tw_stepper_free(op);
 }
 
 static PyMethodDef tls_methods[] = {
@@ -282,7 +278,7 @@ PyDoc_STRVAR(tls_doc,
 "hand.  See library/asyncio-protocol.");
 
 static PyGetSetDef tls_getset[] = {
-    TW_FLOW_SLOTS(TW_SLOT_LOOP_KEPT),
+    TW_FLOW_SLOTS(TW_SLOT_EXTRA_KEPT, TW_SLOT_LOOP_KEPT),
     {"_closed", tls_get_closed, NULL, NULL, NULL},
     {"_sslcontext", tls_get_sslcontext, NULL, NULL, NULL},
     {"_ssl_protocol", tls_get_ssl_protocol, NULL, NULL, NULL},

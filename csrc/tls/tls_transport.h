@@ -53,7 +53,7 @@ typedef enum {
 } TwAppState;
 
 typedef struct TwTls {
-    TwTransport base;      /* no descriptor, no watcher of its own */
+    TwBaseTransport base;
     TwEngine *engine;      /* ours, until dealloc */
     PyObject *lower;       /* strong or NULL: TwStream, or any transport */
     PyObject *adapter;     /* strong or NULL: our protocol on `lower` */

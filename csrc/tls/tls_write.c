@@ -197,7 +197,7 @@ tls_write_later(TwTls *self, PyObject *bytes, const char *p, size_t n,
 static tw_status
 tls_write_ignored(TwTls *self)
 {
-    return tw_transport_warn_lost(&self->base, self->base.conn_lost++,
+    return tw_transport_warn_lost(self->base.loop, self->base.conn_lost++,
                                   "SSL connection is closed");
 }
 
