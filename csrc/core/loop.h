@@ -164,8 +164,8 @@ TW_MUSTCHECK tw_status tw_loop_call_soon(TwLoop *loop, PyObject *callback,
                                          Py_ssize_t nargs, PyObject *context);
 
 /* Queue `stepper` itself, like a handle that calls its step function (or queue
-   a handle, if the program has replaced call_soon()).  See core/source.h.  0 or
-   -1. */
+   a handle, if the program has replaced call_soon()).  See core/source.h.
+   0 or -1. */
 TW_MUSTCHECK tw_status tw_loop_push_step(TwLoop *loop, PyObject *stepper);
 
 /* Wake the loop if it waits (any thread, with the GIL). */
