@@ -22,6 +22,9 @@
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 #endif
 
 /* -- descriptors ---------------------------------------------------------- */
@@ -220,6 +223,38 @@ tw_sys_set_segment(struct msghdr *hdr, void *room, uint16_t size)
     memcpy(CMSG_DATA(cmsg), &size, sizeof(size));
 #else
     (void)hdr, (void)room, (void)size;
+#endif
+}
+
+int
+tw_sys_merge(int fd, bool on)
+{
+#if TW_HAVE_UDP_SEGMENT
+    int value = on;
+
+    return setsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, sizeof(value));
+#else
+    (void)fd, (void)on;
+    errno = ENOPROTOOPT;
+    return -1;
+#endif
+}
+
+size_t
+tw_sys_merged_size(struct msghdr *msg)
+{
+#if TW_HAVE_UDP_SEGMENT
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+    int size = 0;
+
+    if (cmsg != NULL && cmsg->cmsg_level == IPPROTO_UDP
+        && cmsg->cmsg_type == UDP_GRO) {
+        memcpy(&size, CMSG_DATA(cmsg), sizeof(size));
+    }
+    return size > 0 ? (size_t)size : 0;
+#else
+    (void)msg;
+    return 0;
 #endif
 }
 

@@ -34,7 +34,7 @@
 #define TW_HAVE_SENDFILE 1
 #define TW_HAVE_SOCK_FLAGS 1
 #define TW_HAVE_SO_DOMAIN 1
-#define TW_HAVE_UDP_SEGMENT 1
+#define TW_HAVE_UDP_SEGMENT 1 /* and UDP_GRO */
 #else
 #define TW_HAVE_ACCEPT4 0
 #define TW_HAVE_DUP3 0
@@ -158,6 +158,14 @@ int tw_sys_sendmmsg(const TwSys *sys, int fd, TwMmsg *msgs, unsigned n,
 #define TW_SEGMENT_ROOM CMSG_SPACE(sizeof(uint16_t))
 bool tw_sys_can_segment(int fd);
 void tw_sys_set_segment(struct msghdr *hdr, void *room, uint16_t size);
+
+/* UDP_GRO, on or off: may one read bring several datagrams of one sender, of
+   the same size (the last may be shorter)?  -1 and errno.  Then that size as
+   the control messages of such a read say, which had TW_MERGED_ROOM bytes for
+   them; or 0: it is one datagram. */
+#define TW_MERGED_ROOM CMSG_SPACE(sizeof(int))
+int tw_sys_merge(int fd, bool on);
+size_t tw_sys_merged_size(struct msghdr *msg);
 
 /* -- files ---------------------------------------------------------------- */
 

@@ -71,6 +71,7 @@ struct TwLoop {
     bool sleeping;          /* waits without the GIL: tw_loop_wake() wakes
                                it */
     bool never_hold;        /* a switch for users: writes are sent at once */
+    bool never_merge;       /* another one: datagrams are read one by one */
     bool forked;            /* it ran in the parent process: close() only */
     bool select_patched;    /* wait by poll_wait_patched() */
     bool nests;             /* runs inside a run are allowed: core/nest.h */

@@ -63,6 +63,7 @@ PyGetSetDef tw_loop_getset[] = {
     {"_stopping", attr_get_bool, attr_set_bool, NULL, AT(stopping)},
     {"_debug", attr_get_bool, attr_set_bool, NULL, AT(debug)},
     {"_never_hold", attr_get_bool, attr_set_bool, NULL, AT(never_hold)},
+    {"_never_merge", attr_get_bool, attr_set_bool, NULL, AT(never_merge)},
     {"_select_patched", attr_get_bool, attr_set_bool, NULL,
      AT(select_patched)},
     {"_signal_fd_is_kept", attr_get_bool, attr_set_bool, NULL, AT(wake_known)},

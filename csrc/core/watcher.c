@@ -321,6 +321,15 @@ tw_watcher_rearm(TwWatcher *w)
 }
 
 void
+tw_watcher_rouse(TwWatcher *w, unsigned events)
+{
+    if (w->fd >= 0) {
+        w->got |= (uint8_t)events;
+        watcher_add_due(w);
+    }
+}
+
+void
 tw_watcher_stop_now(TwWatcher *w)
 {
     watcher_disarm(w);

@@ -67,6 +67,10 @@ TW_MUSTCHECK tw_uverr tw_watcher_probe(TwLoop *loop, int fd);
 /* The reason of TW_EV_BAD, a negative errno. */
 tw_uverr tw_watcher_error(const TwWatcher *w);
 
+/* These events, of those that are wanted, have come: on_ready() is called in
+   the next turn, whatever the poller says. */
+void tw_watcher_rouse(TwWatcher *w, unsigned events);
+
 /* Want nothing, and make the poller forget it now: the program may close the
    descriptor as soon as we return. */
 void tw_watcher_stop_now(TwWatcher *w);

@@ -166,5 +166,8 @@ tw_hold_share(TwTransport *self)
 {
     self->flags |= TW_F_SHARED;
     self->habit.least = 0;
+    if (self->ops->shared != NULL) {
+        self->ops->shared(self);
+    }
     return tw_hold_flush(self);
 }

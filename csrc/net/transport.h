@@ -46,6 +46,8 @@ typedef struct {
     /* Or NULL: never holds.  Send what is held and call tw_hold_end(); -1
        with an exception that leaves the loop.  Called by net/hold.c. */
     tw_status (*flush)(TwTransport *self);
+    /* Or NULL: the program gets the descriptor. */
+    void (*shared)(TwTransport *self);
     /* Or NULL: what net/out.c needs. */
     const TwOutOps *out;
     /* Right after connection_made: begin to read, wake the waiter... */

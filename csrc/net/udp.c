@@ -44,6 +44,7 @@ udp_lost(TwTransport *base, PyObject *exc)
         PyErr_WriteUnraisable((PyObject *)self);
     }
     tw_udp_buffer_clear(base);
+    tw_udp_merged_drop(self);
 }
 
 static const TwTransportOps udp_ops = {
@@ -51,6 +52,7 @@ static const TwTransportOps udp_ops = {
     .buffer_size = tw_udp_buffer_size,
     .buffer_clear = tw_udp_buffer_clear,
     .flush = tw_udp_flush,
+    .shared = tw_udp_shared,
     .started = udp_started,
     .lost = udp_lost,
 };
@@ -213,6 +215,7 @@ udp_meth_resume_reading(PyObject *op, PyObject *unused)
         Py_RETURN_NONE;
     }
     self->base.flags &= ~TW_F_READ_PAUSED;
+    tw_udp_rouse(self);
     if (tw_udp_update_watch(self) < 0
         || tw_transport_log(&self->base, "debug", "%r resumes reading") < 0) {
         return NULL;
@@ -245,6 +248,9 @@ udp_traverse(PyObject *op, visitproc visit, void *arg)
     int stop = tw_dgramq_traverse(&self->out, visit, arg);
 
     if (stop == 0) {
+        stop = tw_dgramq_traverse(&self->in, visit, arg);
+    }
+    if (stop == 0) {
         stop = tw_peers_traverse(self->peers, visit, arg);
     }
     if (stop != 0) {
@@ -269,6 +275,7 @@ udp_dealloc(PyObject *op)
 {
     if (tw_transport_dealloc_begin(op)) {
         tw_dgramq_clear(&((TwUdp *)op)->out);
+        tw_udp_merged_drop((TwUdp *)op);
         tw_transport_dealloc_end(op);
     }
 }

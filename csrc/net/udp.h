@@ -2,7 +2,8 @@
    other family the socket module knows (through the socket object, slowly).
 
    Reading.  Up to 32 datagrams per turn, none before the one before it was
-   delivered.
+   delivered; where datagrams come in bursts, the kernel may hand over several
+   merged (net/udp_merge.c).
 
    Writing.  sendto() sends at once, or holds the datagram for those that
    follow in the same callback (net/hold.h: at most 32, or 64 KiB; none of
@@ -24,18 +25,26 @@
 #include "net/transport.h"
 
 #define TW_UDP_BATCH 32
+#define TW_UDP_READ_MAX (256 * 1024) /* asyncio's max_size */
 /* So many have to be answered before answers are held. */
 #define TW_UDP_ANSWERS 8
+
+_Static_assert(TW_UDP_READ_MAX <= TW_READ_BUFFER_SIZE, "the loop's buffer");
+
+typedef struct TwMerged TwMerged;
 
 typedef struct {
     TwTransport base;
     PyObject *address; /* strong or NULL: create_datagram_endpoint's remote */
     TwDgramq out;      /* held back, or refused by the kernel */
+    TwDgramq in;       /* read, and not delivered yet: see udp_merge.c */
+    TwMerged *merged;  /* ours; NULL: the kernel does not merge */
     TwPeers *peers;    /* ours or NULL */
     int family;
     bool connected;    /* the kernel knows the peer */
     bool named;        /* ... and the peer has an address */
     bool waiting;      /* `out` was refused */
+    bool merge_asked;  /* the kernel was asked to merge, or must not be */
     bool several;      /* came in one turn, the last time that we looked */
     uint8_t turns;     /* since then, with one datagram each */
     bool more;         /* another one is to be read in this turn */
@@ -63,6 +72,28 @@ tw_udp_is_reading(const TwUdp *self)
 /* The turn: something can be read.  -1: an exception leaves the loop. */
 TW_MUSTCHECK tw_status tw_udp_read(TwUdp *self);
 
+/* -- net/udp_merge.c ------------------------------------------------------ */
+
+/* Have the kernel merge datagrams from now on, if it can and may. */
+void tw_udp_merge(TwUdp *self);
+
+/* The next datagram, p[0:result], of the last read or of a new one into the
+   loop's buffer, which must be there.  `*p` and `*from` are valid until the
+   next call, and until Python code runs.  Or a negative errno. */
+ssize_t tw_udp_merged_read(TwUdp *self, const char **p, const TwAddr **from);
+
+/* Was something read that is not delivered yet? */
+bool tw_udp_has_rest(const TwUdp *self);
+
+/* Deliver that in the next turn, if the transport is reading. */
+void tw_udp_rouse(TwUdp *self);
+
+/* Drop all of it, and the memory. */
+void tw_udp_merged_drop(TwUdp *self);
+
+/* TwTransportOps: the kernel merges nothing any more. */
+void tw_udp_shared(TwTransport *self);
+
 /* -- net/udp_send.c: what the kernel says --------------------------------- */
 
 /* Each gives 0 if the kernel is full, and -1 with an exception (of the first
@@ -86,7 +117,10 @@ TW_MUSTCHECK int tw_udp_send_queued(TwUdp *self);
 PyObject *tw_udp_meth_sendto(PyObject *self, PyObject *const *args,
                              Py_ssize_t nargs, PyObject *kwnames);
 
-/* call_soon's half of a held datagram's error. */
+/* error_received(exc) by call_soon.  0. */
+tw_status tw_udp_error_later(TwUdp *self, PyObject *exc);
+
+/* The second half of that. */
 PyObject *tw_udp_meth_error_received(PyObject *self, PyObject *exc);
 
 /* TwTransportOps: send what is held. */

@@ -13,9 +13,6 @@
 #include "net/udp.h"
 
 #define UDP_READ_FATAL "Fatal read error on datagram transport"
-#define READ_MAX (256 * 1024) /* asyncio's max_size */
-
-_Static_assert(READ_MAX <= TW_READ_BUFFER_SIZE, "the loop's buffer");
 
 /* Datagrams in one turn.  While they come one by one only one is asked for,
    as it costs a call to find nothing more; each so many turns it is tried
@@ -97,7 +94,7 @@ read_python_failed(TwUdp *self)
 static tw_status
 read_python(TwUdp *self)
 {
-    PyObject *size = PyLong_FromLong(READ_MAX), *pair;
+    PyObject *size = PyLong_FromLong(TW_UDP_READ_MAX), *pair;
     PyObject *argv[] = {self->base.sock, size};
     tw_status status;
 
@@ -140,28 +137,61 @@ udp_read_failed(TwUdp *self, int err)
     return status;
 }
 
+/* Deliver what was read before. */
+static int
+read_kept(TwUdp *self)
+{
+    TwDgram d = tw_dgramq_pop(&self->in);
+    tw_status status;
+
+    self->base.loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(d.data);
+    status = udp_deliver(self, d.data, d.addr);
+    Py_DECREF(d.data);
+    Py_DECREF(d.addr);
+    return status < 0 ? -1 : 1;
+}
+
+/* recvfrom(): p[0:result] is in the loop's buffer; or a negative errno. */
+static ssize_t
+read_from(TwUdp *self, const char **p, TwAddr *from)
+{
+    char *buffer = self->base.loop->read_buffer;
+    ssize_t n;
+
+    from->len = sizeof(from->u);
+    n = recvfrom(self->base.fd, buffer, TW_UDP_READ_MAX, MSG_DONTWAIT,
+                 &from->u.any, &from->len);
+    *p = buffer;
+    return n < 0 ? -errno : n;
+}
+
 /* Read one and deliver it.  1: done; 0: there is none; -1: an exception
    leaves the loop. */
 static int
 read_one(TwUdp *self)
 {
     TwLoop *loop = self->base.loop;
-    char *buffer = tw_loop_read_buffer(loop);
-    TwAddr from = {.len = sizeof(from.u)};
+    TwAddr room;
+    const TwAddr *from = &room;
+    const char *p;
     PyObject *addr;
     TwReadBytes data;
     ssize_t n;
     tw_status status;
 
-    if (buffer == NULL) {
+    if (TW_UNLIKELY(self->in.count > 0)) {
+        return read_kept(self);
+    }
+    if (!tw_udp_has_rest(self) && tw_loop_read_buffer(loop) == NULL) {
         return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
-    n = recvfrom(self->base.fd, buffer, READ_MAX, MSG_DONTWAIT, &from.u.any,
-                 &from.len);
+    n = self->merged ? tw_udp_merged_read(self, &p, &from)
+                     : read_from(self, &p, &room);
     if (n < 0) {
-        return udp_read_failed(self, errno);
+        return udp_read_failed(self, (int)-n);
     }
-    if (read_make(self, buffer, (size_t)n, &from, &data, &addr) < 0) {
+    self->more |= tw_udp_has_rest(self);
+    if (read_make(self, p, (size_t)n, from, &data, &addr) < 0) {
         return tw_transport_fatal(&self->base, UDP_READ_FATAL);
     }
     status = udp_deliver(self, data.bytes, addr);
@@ -214,6 +244,18 @@ read_and_judge(TwUdp *self, uint64_t since)
     return got;
 }
 
+/* Look once in a while whether datagrams come in bursts. */
+static void
+read_note_several(TwUdp *self, int most, int done)
+{
+    if (most > 1 || done > 1) {
+        self->several = done > 1;
+    }
+    if (TW_UNLIKELY(self->several && !self->merge_asked)) {
+        tw_udp_merge(self);
+    }
+}
+
 /* What the callbacks of one turn send may leave together, at the end. */
 static tw_status
 read_several(TwUdp *self)
@@ -233,12 +275,14 @@ read_several(TwUdp *self)
         }
         got = read_and_judge(self, done + 1 < most ? now : 0);
         done += got > 0;
+        if (done == 1 && tw_udp_has_rest(self)) {
+            most = UDP_READS_A_TURN;
+        }
     } while (got > 0 && done < most && read_goes_on(self));
-    if (most > 1) {
-        self->several = done > 1;
-    }
+    read_note_several(self, most, done);
     self->more = false;
     tw_call_end(loop);
+    tw_udp_rouse(self);
     return got < 0 ? -1 : 0;
 }
 

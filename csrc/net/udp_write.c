@@ -64,9 +64,8 @@ tw_udp_meth_error_received(PyObject *op, PyObject *exc)
     return result;
 }
 
-/* error_received(exc) by call_soon. */
-static tw_status
-error_later(TwUdp *self, PyObject *exc)
+tw_status
+tw_udp_error_later(TwUdp *self, PyObject *exc)
 {
     PyObject *method = PyObject_GetAttrString( /* allow: our own method */
         (PyObject *)self, "_error_received");
@@ -101,7 +100,7 @@ write_failed(TwUdp *self, SentBy by)
     }
     exc = tw_err_take();
     if (by == BY_CALL_SOON) {
-        status = error_later(self, exc);
+        status = tw_udp_error_later(self, exc);
     }
     else if (by == BY_TURN) {
         status = tw_udp_error_received(self, exc);

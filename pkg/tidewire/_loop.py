@@ -68,6 +68,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._unix_server_sockets = {}
         self._made_executor = None
         self._never_hold = not _settings.is_on('TIDEWIRE_CORK')
+        self._never_merge = not _settings.is_on('TIDEWIRE_GRO')
         self._nests = False
         if _seam.is_nest_patched():
             self._allow_nesting()

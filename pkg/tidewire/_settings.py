@@ -17,6 +17,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "TIDEWIRE_TLS": Setting(("direct", "memorybio"), "direct"),
     "TIDEWIRE_CORK": Setting(_ON + _OFF, "on"),
+    "TIDEWIRE_GRO": Setting(_ON + _OFF, "on"),
     "TIDEWIRE_CHILD_WATCHER": Setting(("pidfd", "thread"), "pidfd"),
     "TIDEWIRE_POLLER": Setting(("epoll", "libuv"),
                                "epoll" if sys.platform.startswith("linux") else "libuv"),
