@@ -1,17 +1,17 @@
-/* What stands under every object that the loop calls by itself.
+/* The base of every object that the loop calls.
 
    A stepper can be in the ready queue like a handle: the loop calls its step.
-   A source is a stepper with a watcher: the loop calls it when a descriptor is
-   ready, too.
+   A source is a stepper with a watcher: the loop also calls it when a
+   descriptor is ready.
 
-   The head is that of asyncio's transports, so that those of ours can be
-   steppers: their slots are four references and, in the middle, the loop.
-   What the four are is the type's affair; it names them in its struct, and
-   TW_CHECK_STEPPER or TW_CHECK_SOURCE compares that with the head.
+   The head is that of asyncio's transports, so that ours can be steppers:
+   their slots are four references with the loop in the middle.  Each type
+   decides what the four are and names them in its struct; TW_CHECK_STEPPER or
+   TW_CHECK_SOURCE compares that with the head.
 
    Ownership.  The references and the loop are strong, the loop until dealloc.
-   A source owns its watcher; the watcher owns the source while it wants
-   something (core/watcher.h). */
+   A source owns its watcher; the watcher owns the source while it wants an
+   event (core/watcher.h). */
 #pragma once
 
 #include "core/loop.h"
@@ -58,9 +58,9 @@ int tw_stepper_clear(PyObject *self);
    untracked, and everything else released. */
 void tw_stepper_free(PyObject *self);
 
-/* Close the watcher, once.  That may drop the last reference to the source:
+/* Close the watcher, once.  That may release the last reference to the source:
    see tw_watcher_close(). */
 void tw_source_unwatch(TwWatcher **watcher);
 
-/* tp_dealloc: close the watcher, do what tp_clear of the type does, free. */
+/* tp_dealloc: close the watcher, call the type's tp_clear, free. */
 void tw_source_dealloc(PyObject *self);

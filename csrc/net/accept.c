@@ -26,7 +26,7 @@ typedef struct {
     PyObject *ssl_times; /* strong: (handshake, shutdown) timeouts */
     uint64_t turn;       /* of the last step */
     int64_t batch;       /* connections per turn */
-    bool queued;         /* stands in the ready queue */
+    bool queued;         /* is in the ready queue */
 } TwAccept;
 
 TW_CHECK_SOURCE(TwAccept);
@@ -40,7 +40,7 @@ accept_is_exhaustion(int err)
 }
 
 /* Report a failed connection, in debug mode only, as asyncio does.  -1: the
-   exception leaves the loop.  `protocol`: what the factory made, or NULL. */
+   exception leaves the loop.  `protocol`: the factory's result, or NULL. */
 static tw_status
 accept_failed(TwAccept *self, PyObject *protocol)
 {
@@ -56,7 +56,8 @@ accept_failed(TwAccept *self, PyObject *protocol)
         NULL, protocol == Py_None ? NULL : protocol);
 }
 
-/* The descriptor is closed, or belongs to the transport, in any case. */
+/* In any case the descriptor is closed, or owned by the transport,
+   afterwards. */
 static tw_status
 accept_plain(TwAccept *self, int fd, const TwAddr *peer)
 {
@@ -173,7 +174,7 @@ accept_connection(TwAccept *self, int fd, const TwAddr *peer)
 
 /* -- the turn ------------------------------------------------------------- */
 
-/* No descriptor is free: report it, stop, and accept again after asyncio's
+/* No descriptor is free: report it, stop, and resume after asyncio's
    ACCEPT_RETRY_DELAY. */
 static tw_status
 accept_exhausted(TwAccept *self, int err)
@@ -199,7 +200,7 @@ accept_exhausted(TwAccept *self, int err)
     return status;
 }
 
-/* Accept one.  1: go on; 0: no more for now; -1. */
+/* Accept one.  1: continue; 0: no more for now; -1. */
 static int
 accept_one(TwAccept *self)
 {
@@ -223,7 +224,7 @@ accept_one(TwAccept *self)
     return tw_call_report(self->loop, "socket.accept() failed", NULL, NULL);
 }
 
-/* Not too many, so that nobody else starves. */
+/* At most so many: other descriptors must be served too. */
 static tw_status
 accept_batch(TwAccept *self)
 {
@@ -282,7 +283,8 @@ accept_on_ready(PyObject *op, unsigned events)
     if (accept_needs_task(self)) {
         return accept_batch(self);
     }
-    /* What the poll saw before this turn's step is accepted by now. */
+    /* Connections that a poll saw before this turn's step are accepted
+       already. */
     if (self->queued || self->turn == self->loop->stats.turns) {
         return 0;
     }

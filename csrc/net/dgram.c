@@ -102,8 +102,8 @@ peers_get(TwPeers **cache)
     return *cache;
 }
 
-/* memcmp and the hash see whole structs: the kernel, like inet_pton's
-   callers here, leaves no byte of them unset. */
+/* memcmp() and the hash read whole structs: the kernel, and inet_pton()'s
+   callers here, set every byte of them. */
 static uint32_t
 peers_place(const struct sockaddr *sa)
 {

@@ -1,16 +1,15 @@
-/* What datagram transports keep: datagrams in a queue, and the addresses of
-   their peers.
+/* Data of datagram transports: a queue of datagrams, and the addresses of
+   peers.
 
-   The queue is a ring of entries; each owns its bytes and, if it was given
-   one, the Python form of its address.  `bytes` is exact.  An empty queue
-   that was never used owns no memory.
+   The queue is a ring of entries.  Each owns its bytes and, if there is one,
+   the Python form of its address.  `bytes` is exact.  A queue that was never
+   used owns no memory.
 
-   The peers are a small cache between sockaddr and Python's tuple, so that
-   the same peer gives the same tuple object, and a tuple that was handed out
-   (or used) before costs no parsing when it comes back in sendto().  It holds
-   IPv4 and IPv6 addresses only, and is made when first needed.  A cache
-   belongs to one transport, hence to one family.  Nothing in this file runs
-   Python code. */
+   The peers are a small cache between sockaddr and Python's tuples.  The same
+   peer gets the same tuple object, and sendto() need not parse a tuple that it
+   has seen before.  The cache has IPv4 and IPv6 addresses only, and is made
+   when first needed.  It belongs to one transport, and so to one family.
+   Nothing in this file runs Python code. */
 #pragma once
 
 #include <netinet/in.h>
@@ -23,12 +22,12 @@ typedef union {
     struct sockaddr_in6 in6;
 } TwInet;
 
-/* Where a datagram goes. */
+/* The target of a datagram. */
 typedef enum {
     TW_TO_PEER,   /* the socket is connected */
     TW_TO_INET,   /* `to` */
     TW_TO_UNIX,   /* `addr` is a path */
-    TW_TO_PYTHON, /* `addr` is for the socket object to understand */
+    TW_TO_PYTHON, /* `addr` is converted by the socket object */
 } TwTo;
 
 typedef struct {
@@ -50,7 +49,8 @@ typedef struct {
 /* Append a copy of the entry; takes over its references on success only. */
 TW_MUSTCHECK tw_status tw_dgramq_push_steal(TwDgramq *q, const TwDgram *d);
 
-/* Take the oldest out: its references are the caller's.  Not when empty. */
+/* Remove the oldest; the caller owns its references.  The queue must not be
+   empty. */
 TwDgram tw_dgramq_pop(TwDgramq *q);
 
 /* Release the `n` oldest. */
@@ -70,13 +70,13 @@ tw_dgramq_at(const TwDgramq *q, uint32_t i)
 
 typedef struct TwPeers TwPeers;
 
-/* The tuple of an address that the kernel gave; a new reference, or NULL
-   with an exception. */
+/* The tuple of a kernel's address; a new reference, or NULL with an
+   exception. */
 PyObject *tw_peers_tuple(TwPeers **cache, const struct sockaddr *sa,
                          socklen_t len);
 
-/* The address of a tuple (or of what the user took for one): 1 and filled
-   in; or 0, no exception: not of that form. */
+/* Convert a tuple to an address.  1: `to` is filled; 0, without an exception:
+   the object has another form. */
 int tw_peers_addr(TwPeers **cache, int family, PyObject *obj, TwInet *to,
                   socklen_t *len);
 

@@ -3,7 +3,7 @@
 #include "base/compat.h"
 #include "core/overrides.h"
 
-/* From this size of a read on, it matters where the memory comes from. */
+/* For reads of this size or more, it matters where the memory comes from. */
 #define READER_LARGE (32 * 1024)
 /* A buffer that uses less than this part of its block does not keep it. */
 #define READER_USED 8
@@ -113,8 +113,8 @@ attr_get(PyObject *obj, PyObject *name)
     return value;
 }
 
-/* Is obj.<name>() this function: not replaced, not hidden by an attribute of
-   the object? */
+/* Is obj.<name>() this function: neither replaced, nor hidden by an attribute
+   of the object? */
 static inline bool
 method_is(PyObject *obj, PyObject *name, PyObject *function)
 {

@@ -3,13 +3,13 @@
 #include "base/clock.h"
 #include "base/compat.h"
 
-/* So many callbacks in a row have to write more than once. */
+/* This many consecutive callbacks have to write more than once. */
 #define HOLD_LEARN 8
 
 /* -- the list ------------------------------------------------------------- */
 
 /* loop->flush_held: the callback ended, or a boundary of the whole loop.  In a
-   forked child: the parent sends it. */
+   forked child nothing is sent: the parent sends it. */
 static void
 hold_flush_all(TwLoop *loop)
 {
@@ -82,21 +82,21 @@ tw_hold_end(TwTransport *self)
 bool
 tw_hold_is_private(const TwTransport *self)
 {
-    /* The TransportSocket that get_extra_info() made owns it, too. */
+    /* The TransportSocket of get_extra_info() owns it, too. */
     Py_ssize_t ours = self->flags & TW_F_SHOWN ? 2 : 1;
 
     return !(self->flags & TW_F_SHARED)
            && (self->sock == NULL || Py_REFCNT(self->sock) <= ours);
 }
 
-/* Note how often the callback wrote that ended. */
+/* Learn from the callback that has ended. */
 static void
 hold_judge(TwTransport *self)
 {
     TwHabit *habit = &self->habit;
 
     if (habit->slow || habit->writes < 2) {
-        /* One other answer costs half of what was learned. */
+        /* One other count of writes forgets half of what was learned. */
         habit->streak = habit->least && !habit->slow ? HOLD_LEARN / 2 : 0;
         habit->least = habit->lowest = 0;
         habit->slow = false;

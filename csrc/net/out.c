@@ -3,8 +3,8 @@
 #include "net/hold.h"
 
 #define OUT_IOV 64
-/* Memory of a program that is copied rather than sent by itself, if what is
-   held can leave with it. */
+/* Up to this size a program's memory is copied, and not sent by itself, if it
+   can be sent with what is held. */
 #define OUT_COPY (16 * 1024)
 
 static inline bool
@@ -15,8 +15,8 @@ out_waits(const TwOut *self)
 
 /* -- the kernel ----------------------------------------------------------- */
 
-/* `err` came of sending.  The queue is cleared first, as the report says its
-   size in debug mode. */
+/* Sending failed with `err`.  The queue is cleared first, because the report
+   shows its size in debug mode. */
 static tw_status
 out_failed(TwOut *self, tw_uverr err)
 {
@@ -45,9 +45,9 @@ out_send(TwOut *self, struct iovec *iov, int n)
     return done;
 }
 
-/* Send from the queue: one system call, or one for each message.  What is
-   left stays.  0, or -1 with an exception; an error of the kernel's closes
-   the transport. */
+/* Send from the queue: one system call, or one for each message.  The rest
+   stays in the queue.  0, or -1 with an exception; an error of the kernel
+   closes the transport. */
 static tw_status
 out_send_queue(TwOut *self)
 {
@@ -66,7 +66,7 @@ out_send_queue(TwOut *self)
     return 0;
 }
 
-/* The kernel refused what is in the queue, or a part. */
+/* The kernel refused the queue, or a part of it. */
 static tw_status
 out_wait(TwOut *self)
 {
@@ -94,7 +94,7 @@ tw_out_flush(TwTransport *base)
 
 /* -- one write ------------------------------------------------------------ */
 
-/* Behind everything else: a reference if there is one, else a copy. */
+/* Append it to the queue: a reference if there is one, else a copy. */
 static tw_status
 out_push(TwOut *self, PyObject *bytes, const char *p, size_t n, size_t sent)
 {
@@ -102,7 +102,7 @@ out_push(TwOut *self, PyObject *bytes, const char *p, size_t n, size_t sent)
                          : tw_bufq_push_copy(&self->queue, p + sent, n - sent);
 }
 
-/* The same behind what the kernel has refused. */
+/* The same, after what the kernel has refused. */
 static tw_status
 out_push_behind(TwOut *self, PyObject *bytes, const char *p, size_t n)
 {
@@ -130,7 +130,7 @@ out_send_now(TwOut *self, PyObject *bytes, const char *p, size_t n)
     return out_wait(self);
 }
 
-/* Keep it with what is held; if it is not to be `held` itself, send all. */
+/* Append it to what is held; if it is not to be `held` itself, send all. */
 static tw_status
 out_join(TwOut *self, PyObject *bytes, const char *p, size_t n, bool held)
 {
@@ -245,7 +245,7 @@ out_push_list(TwOut *self, PyObject *pieces)
         PyObject *piece = PyList_GET_ITEM(pieces, i);
         if (PyBytes_GET_SIZE(piece) > 0
             && tw_bufq_push(&self->queue, piece, 0) < 0) {
-            /* A stream with a hole must not go on. */
+            /* Part of the stream is lost: it must not continue. */
             return tw_transport_fatal(&self->base, self->base.ops->out->fatal);
         }
     }

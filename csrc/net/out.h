@@ -1,34 +1,36 @@
 /* The output queue of streams and writing pipes.
 
-   A write goes to the kernel at once, unless it is held for the next one
-   (net/hold.h).  What the kernel refuses waits in `queue` as references until
-   the descriptor is writable.  With TW_F_HELD the queue is what is held, and
-   the kernel has refused nothing; without it the queue is what was refused.
+   A write is passed to the kernel at once, unless it is held for the next one
+   (net/hold.h).  What the kernel refuses waits in `queue`, as references,
+   until the descriptor is writable.  With TW_F_HELD the queue has held writes,
+   and the kernel has refused nothing; without it the queue has what was
+   refused.
 
-   Where the descriptor carries messages (`messages`), each write is one: its
-   piece is sent by a system call of its own, also out of the queue. */
+   Where the descriptor carries messages (`messages`), each write is one: it is
+   sent by a system call of its own, also from the queue. */
 #pragma once
 
 #include "base/bufq.h"
 #include "net/transport.h"
 
-/* How TwStream and TwPipe begin. */
+/* The head of TwStream and TwPipe. */
 typedef struct {
     TwTransport base;
     TwBufq queue;
     bool messages;
 } TwOut;
 
-/* What differs. */
+/* The functions that differ between them. */
 struct TwOutOps {
-    /* Report of an error of the kernel's. */
+    /* The report's message for an error of the kernel. */
     const char *fatal;
-    /* Bytes that the kernel took of n pieces (0: it is full), or an errno. */
+    /* Send n pieces: returns the bytes sent (0: the kernel's buffer is full),
+       or a negative errno. */
     tw_uverr (*send)(TwTransport *self, struct iovec *iov, int n);
-    /* Make the watcher match the state: room is wanted if, and only if, the
-       queue has something that the kernel refused. */
+    /* Make the watcher match the state: wait for room only while the queue has
+       something that the kernel refused. */
     tw_status (*watch)(TwTransport *self);
-    /* Everything that was refused has left. */
+    /* Everything that was refused is sent. */
     tw_status (*drained)(TwTransport *self);
     /* Or NULL: sending failed, and the transport is closing. */
     void (*failed)(TwTransport *self);
@@ -40,16 +42,16 @@ struct TwOutOps {
    exception (MemoryError, or one that leaves the loop). */
 TW_MUSTCHECK tw_status tw_out_write(TwOut *self, PyObject *bytes);
 
-/* The same of memory that may change afterwards: what does not leave at once
-   is copied. */
+/* The same for memory that may change afterwards: what is not sent at once is
+   copied. */
 TW_MUSTCHECK tw_status tw_out_write_copy(TwOut *self, const char *p, size_t n);
 
-/* Bytes of ours (TLS's own records), not a write of the program: sent at
-   once, behind what is held or waits. */
+/* Our own bytes (TLS records), not a write of the program: sent at once, after
+   what is held or waits. */
 TW_MUSTCHECK tw_status tw_out_write_own(TwOut *self, const char *p, size_t n);
 
-/* A list of exact bytes objects as one write: as few system calls as there
-   are 64 of them. */
+/* A list of exact bytes objects as one write, with one system call for each 64
+   of them. */
 TW_MUSTCHECK tw_status tw_out_write_list(TwOut *self, PyObject *pieces);
 
 /* The descriptor is writable. */

@@ -90,14 +90,14 @@ pipe_has_messages(int fd, mode_t mode)
     return true;
 }
 
-/* Does somebody on this loop watch that descriptor already? */
+/* Is that descriptor already watched on this loop? */
 static bool
 pipe_fd_is_watched(TwLoop *loop, int fd)
 {
     return tw_watcher_live(loop, fd) != NULL;
 }
 
-/* The file is the transport's from here on.  epoll takes a descriptor once,
+/* The transport owns the file from here on.  epoll accepts a descriptor once,
    so the second transport on it watches a duplicate. */
 static tw_status
 pipe_adopt(TwPipe *self, int fd, PyObject *pipe, TwOnReady on_ready)
@@ -119,7 +119,7 @@ pipe_adopt(TwPipe *self, int fd, PyObject *pipe, TwOnReady on_ready)
     return 0;
 }
 
-/* Give the file back to the caller, unclosed: the call failed. */
+/* Release the file without closing it: the call failed. */
 static void
 pipe_disown(TwPipe *self)
 {

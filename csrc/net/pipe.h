@@ -1,21 +1,21 @@
 /* Pipe transports: connect_read_pipe() and connect_write_pipe().
 
-   What they take: pipes, FIFOs, sockets and character devices, in a file
-   object.  The two types share this struct; their methods are in
-   pipe_read.c and pipe_write.c, what is common in pipe.c.
+   They accept pipes, FIFOs, sockets and character devices, in a file object.
+   The two types share this struct.  Their methods are in pipe_read.c and
+   pipe_write.c, the common part is in pipe.c.
 
-   Ownership.  The file object (`base.sock`, which Python sees as `_pipe`)
-   owns the descriptor, and its close() is called once, after
-   connection_lost.  The watcher usually watches that descriptor itself; if
-   the loop watches it already (one terminal, read and written through one
-   file) it watches a duplicate, which is ours.  A device that cannot be
-   polled (/dev/null) has no watcher at all: writing works, reading does not.
+   Ownership.  The file object (`base.sock`, which Python sees as `_pipe`) owns
+   the descriptor, and its close() is called once, after connection_lost.  The
+   watcher usually watches that descriptor.  If the loop watches it already
+   (one terminal, read and written through one file), the watcher watches a
+   duplicate, which is ours.  A device that cannot be polled (/dev/null) has no
+   watcher: it can be written, not read.
 
    Writing goes through net/out.h, and nothing is held: the program has the
-   file object, and other files of the same pipe.
+   file object, and other files may refer to the same pipe.
 
-   The writing side wants to read as well, on pipes and sockets: a readable
-   writing end means that the peer has gone. */
+   The writing side also waits for "readable", on pipes and sockets: a readable
+   writing end means that the peer has closed. */
 #pragma once
 
 #include "net/out.h"
@@ -25,20 +25,20 @@ typedef struct {
     TwBufq queue;       /* writing: as in TwOut, see net/out.h */
     bool messages;      /* writing: the same */
     int fileno;         /* the descriptor's number, kept after the end */
-    int watch_fd;       /* ours: the duplicate that is watched; or 0 */
+    int watch_fd;       /* ours: the watched duplicate, or 0 */
     int refused;        /* asyncio's _conn_lost: the write that failed, and
                            those after the end */
-    uint32_t read_size; /* reading: what the pipe holds; 0: not known yet */
-    uint32_t last_read; /* reading: bytes that the last read brought */
-    bool eof_due;       /* reading: eof_received is to be called */
-    bool ends_on_read;  /* writing: readable means that the peer has gone */
+    uint32_t read_size; /* reading: the pipe's size; 0: not asked yet */
+    uint32_t last_read; /* reading: size of the last read */
+    bool eof_due;       /* reading: eof_received must be called */
+    bool ends_on_read;  /* writing: readable means that the peer closed */
 } TwPipe;
 
 _Static_assert(offsetof(TwPipe, queue) == offsetof(TwOut, queue)
                    && offsetof(TwPipe, messages) == offsetof(TwOut, messages),
                "a pipe begins as TwOut");
 
-/* What differs when one is made. */
+/* The functions that differ between the two types. */
 typedef struct {
     const TwTransportOps *ops;
     TwOnReady on_ready;
@@ -56,7 +56,7 @@ PyObject *tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
 
 extern const char tw_pipe_doc_make_read[], tw_pipe_doc_make_write[];
 
-/* Close the watcher and the duplicate; the file object is not touched. */
+/* Close the watcher and the duplicate, not the file object. */
 void tw_pipe_release(TwPipe *self);
 
 /* If loop.get_debug(): logger.<level>(format, self).  -1 leaves the loop. */

@@ -10,8 +10,8 @@
 
 #define PIPE_FATAL_READ "Fatal read error on pipe transport"
 
-/* A read of this size or more says that the next one should go straight
-   into a bytes object: copying it would cost more than a second object. */
+/* After a read of this size or more, the next one reads into a bytes object: a
+   copy would cost more than a second object. */
 #define PIPE_DIRECT_READ (16 * 1024)
 
 static bool
@@ -45,7 +45,7 @@ pipe_read_started(TwTransport *base)
 
 /* -- read ----------------------------------------------------------------- */
 
-/* How much a direct read should make room for: what the pipe can hold. */
+/* The room for a direct read: the pipe's size. */
 static Py_ssize_t
 pipe_read_size(TwPipe *self)
 {
@@ -65,9 +65,9 @@ pipe_read_once(int fd, void *p, size_t n)
     return got < 0 ? -errno : got;
 }
 
-/* Read into a bytes object.  `*n` is the count, 0 at the end, or the
-   negative errno; without an object if it is not a count.  -1: MemoryError;
-   `*n` tells whether something was read. */
+/* Read into a bytes object.  `*n` is the count, 0 at the end of file, or a
+   negative errno; there is an object only for a count.  -1: MemoryError; `*n`
+   shows whether something was read. */
 static tw_status
 pipe_read_direct(TwPipe *self, TwReadBytes *data, tw_uverr *n)
 {
@@ -85,7 +85,7 @@ pipe_read_direct(TwPipe *self, TwReadBytes *data, tw_uverr *n)
     return tw_readbytes_resize(data, (size_t)*n);
 }
 
-/* The same, by way of the loop's buffer. */
+/* The same, with the loop's buffer in between. */
 static tw_status
 pipe_read_copied(TwPipe *self, TwReadBytes *data, tw_uverr *n)
 {
@@ -101,7 +101,7 @@ pipe_read_copied(TwPipe *self, TwReadBytes *data, tw_uverr *n)
     return tw_readbytes_copy(self->base.loop, buffer, (size_t)*n, data);
 }
 
-/* asyncio's _fatal_error for reading: a terminal that ends says EIO. */
+/* asyncio's _fatal_error() for reading; a terminal that ends has EIO. */
 static tw_status
 pipe_read_fatal(TwPipe *self, tw_uverr err)
 {
@@ -171,7 +171,7 @@ pipe_read_ready(TwPipe *self)
                               : pipe_read_copied(self, &data, &n);
 
     if (status < 0 && n > 0) {
-        /* No memory for what was read.  The data has a hole now: close. */
+        /* There is no memory for data that was read, so it is lost: close. */
         return tw_transport_fatal(&self->base, PIPE_FATAL_READ);
     }
     if (status < 0) {

@@ -1,5 +1,5 @@
-/* The writing end of a pipe.  Nothing is held (net/hold.h): the file is the
-   program's, and others may write to the same pipe. */
+/* The writing end of a pipe.  Nothing is held (net/hold.h): the program has
+   the file, and others may write to the same pipe. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/uio.h>

@@ -25,7 +25,7 @@ TW_CHECK_SOURCE(TwChild);
 
 static tw_status child_on_ready(PyObject *op, unsigned events);
 
-/* Takes over `pidfd`, also when it fails. */
+/* Owns `pidfd` afterwards, also after a failure. */
 static TwChild *
 child_new_steal(TwLoop *loop, pid_t pid, int pidfd, PyObject *callback)
 {

@@ -6,7 +6,7 @@
 #include "base/sys.h"
 #include "core/call.h"
 
-/* What socket.__init__() sets beside the descriptor. */
+/* The attributes that socket.__init__() sets. */
 static tw_status
 object_set_slots(tw_state *state, PyObject *sock)
 {

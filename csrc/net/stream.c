@@ -289,7 +289,7 @@ stream_meth_can_write_eof(PyObject *self, PyObject *unused)
     Py_RETURN_TRUE;
 }
 
-/* Also takes TLS away again, as with asyncio, where it is a protocol. */
+/* Also removes TLS, as in asyncio, where TLS is a protocol. */
 static PyObject *
 stream_meth_set_protocol(PyObject *self, PyObject *const *args,
                          Py_ssize_t nargs, PyObject *kwnames)

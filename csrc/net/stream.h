@@ -1,26 +1,26 @@
 /* TCP and Unix stream transports, on a descriptor of ours.
 
-   Reading.  The watcher says "readable"; one read(2) of up to 256 KiB goes
-   into the loop's buffer, or into what the sink gave; then the sink gets it.
-   When that filled all the room, a few more reads follow.
-   The sink is the protocol (net/stream_read.c), or a TLS transport that put
-   itself in between (tls/filter.c): that is the one pointer through which a
-   lower room reaches a higher one.
+   Reading.  When the descriptor is readable, one read(2) of up to 256 KiB
+   fills the loop's buffer, or memory of the protocol; then the sink gets the
+   data.  If it filled all the room, a few more reads follow.  The sink is the
+   protocol (net/stream_read.c), or a TLS transport between the stream and its
+   protocol (tls/filter.c).  Through this one pointer a lower room reaches a
+   higher one.
 
-   Writing.  Bytes leave at once, or with the next write of the same callback
-   (net/hold.h); what the kernel refuses waits (net/out.h).
+   Writing.  Bytes are sent at once, or with the next write of the same
+   callback (net/hold.h); what the kernel refuses waits (net/out.h).
 
-   All functions run on the loop's thread, and none leaves an exception
-   pending unless it says so. */
+   All functions run on the loop's thread, and none leaves an exception set
+   unless its comment says so. */
 #pragma once
 
 #include "net/out.h"
 
 typedef struct TwStream TwStream;
 
-/* Where bytes and events of a stream go.  Each returns 0, or -1 with an
-   exception that leaves the loop (all other errors were reported).  After
-   any of them the stream may be closed, or have another sink. */
+/* The receiver of a stream's bytes and events.  Each function returns 0, or -1
+   with an exception that leaves the loop (all other errors were reported).
+   After any of them the stream may be closed, or have another sink. */
 typedef struct {
     /* Bytes were read into memory that is valid during the call only. */
     tw_status (*data)(TwStream *stream, PyObject *owner, char *p, size_t n);
@@ -29,7 +29,7 @@ typedef struct {
     /* connection_made, connection_lost: instead of the protocol's. */
     tw_status (*made)(TwStream *stream, PyObject *owner);
     tw_status (*lost)(TwStream *stream, PyObject *owner, PyObject *exc);
-    /* The write queue went over the high, or under the low mark. */
+    /* The write queue rose above the high mark, or fell to the low one. */
     tw_status (*pause_writing)(TwStream *stream, PyObject *owner);
     tw_status (*resume_writing)(TwStream *stream, PyObject *owner);
 } TwSink;
@@ -42,8 +42,8 @@ struct TwStream {
     PyObject *sink_owner; /* strong or NULL */
     PyObject *empty_waiter; /* strong or NULL: sendfile waits for the queue */
     uint32_t read_hint;   /* size of the last read: see stream_read.c */
-    bool filled;          /* the last read got as much as it had room for */
-    bool sends;           /* something was sent when the last data came */
+    bool filled;          /* the last read filled all its room */
+    bool sends;           /* data was sent while the last data was handled */
 };
 
 _Static_assert(offsetof(TwStream, queue) == offsetof(TwOut, queue)
@@ -66,8 +66,8 @@ TwStream *tw_stream_new_with_sink(TwLoop *loop, int fd, PyObject *sock,
                                   PyObject *extra, PyObject *server,
                                   const TwAddr *peer);
 
-/* Put `sink` between the stream and its protocol, or take it away (NULL).
-   Does not call anything. */
+/* Insert `sink` between the stream and its protocol, or remove it (NULL).
+   Calls nothing. */
 void tw_stream_set_sink(TwStream *self, const TwSink *sink,
                         PyObject *sink_owner);
 

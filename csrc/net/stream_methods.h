@@ -1,5 +1,5 @@
-/* Between the stream's own files only: methods that the table in
-   net/stream.c names, and what they share. */
+/* For the stream's own files only: methods that the table in net/stream.c
+   names, and shared functions. */
 #pragma once
 
 #include "net/stream.h"
@@ -13,7 +13,8 @@ PyObject *tw_stream_meth_make_empty_waiter(PyObject *self, PyObject *unused);
 PyObject *tw_stream_meth_reset_empty_waiter(PyObject *self,
                                             PyObject *unused);
 
-/* End the wait for an empty queue, if somebody waits: with `exc`, or well. */
+/* Resolve the waiter for an empty queue, if there is one: with `exc`, or with
+   None. */
 void tw_stream_settle_waiter(TwStream *self, PyObject *exc);
 
 /* The connection is lost: fail the waiter of sendfile, if there is one. */

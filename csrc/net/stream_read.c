@@ -1,5 +1,5 @@
 /* Reading of stream transports: one read(2) per object and turn, or a few
-   while more is there and nothing else would run in between. */
+   while more data is there and nothing else would run in between. */
 #include <errno.h>
 #include <sys/param.h>
 #include <sys/socket.h>
@@ -9,17 +9,17 @@
 #include "net/feeder.h"
 #include "net/stream.h"
 
-/* From this size of the last read on, copying costs more than it saves (where
-   the object of the last read can be filled again; 32 KiB without). */
+/* After a read of this size or more, copying costs more than it saves (where
+   the object of the last read can be filled again; 32 KiB otherwise). */
 #define READ_LARGE (8 * 1024)
-/* At most so much by one read, while it all comes: pieces that stay in the
-   processor's cache if the program keeps what it gets, larger ones if it
-   sends (each sending has its price, and wakes the peer). */
+/* The most for one read, while reads fill their room.  Pieces that stay in the
+   processor's cache if the program keeps the data; larger ones if it sends
+   (each send has its price, and wakes the peer). */
 #define READ_TO_KEEP (128 * 1024)
 #define READ_TO_SEND (512 * 1024)
-/* In one turn, while each read is filled: others wait so long.  So much for
-   each of the transports that are due; if they are many they share it, but
-   each has one read. */
+/* The most in one turn, while each read fills its room: other transports wait
+   meanwhile.  READ_BYTES_A_TURN is for each transport that is due; if there
+   are many they share it, but each has one read. */
 #define STREAM_READS_A_TURN 16
 #define READ_BYTES_A_TURN (2 * 1024 * 1024)
 #define READ_MANY 8
@@ -170,7 +170,7 @@ read_into_protocol(TwStream *self)
 
 /* -- the loop's buffer --------------------------------------------------- */
 
-/* `room`: what was asked for. */
+/* `room`: the requested size. */
 static void
 read_note_size(TwStream *self, tw_uverr got, size_t room)
 {
@@ -196,7 +196,7 @@ read_in_place(const TwStream *self)
            && (self->sends || self->base.flags & TW_F_INET);
 }
 
-/* As much as the last read brought; more, if that filled its room. */
+/* The size of the last read; more, if that filled its room. */
 static size_t
 read_expected(const TwStream *self, size_t most)
 {
@@ -206,7 +206,7 @@ read_expected(const TwStream *self, size_t most)
     return room < most ? room : most;
 }
 
-/* Into p[0:room], and what does not fit into the loop's buffer, `most` in
+/* Read into p[0:room], and what does not fit into the loop's buffer; `most` in
    all. */
 static tw_uverr
 read_split(int fd, char *p, size_t room, char *buffer, size_t most)
@@ -347,8 +347,8 @@ read_once(TwStream *self)
     return stream_deliver(self, &data);
 }
 
-/* Read more at once only where asyncio would also read this transport next:
-   when the callback scheduled nothing and no timer is due. */
+/* Read again only where asyncio would also read this transport next: the
+   callback scheduled nothing, and no timer is due. */
 tw_status
 tw_stream_read(TwStream *self)
 {

@@ -5,7 +5,8 @@
 
 #include "base/sys.h"
 
-/* So much, in pieces, is copied together: sendmsg() costs more than that. */
+/* Up to this size pieces are copied together: sendmsg() costs more than
+   that. */
 #define SEND_JOIN 4096
 
 static tw_uverr

@@ -1,5 +1,5 @@
-/* The waiter for an empty queue: sendfile begins when all that was written
-   before has left. */
+/* The waiter for an empty queue: sendfile begins when everything written
+   before is sent. */
 #include "core/future.h"
 #include "net/hold.h"
 #include "net/stream_methods.h"

@@ -1,4 +1,4 @@
-/* Writing of stream transports: what net/out.c asks, and the methods. */
+/* Writing of stream transports: functions for net/out.c, and the methods. */
 #include <sys/socket.h>
 
 #include "base/args.h"
@@ -64,8 +64,8 @@ const TwOutOps tw_stream_out_ops = {
 
 /* -- methods -------------------------------------------------------------- */
 
-/* asyncio's checks of write() and writelines().  1: go on, 0: nothing to do
-   (a lost connection: counted, and from the fifth on warned of), -1. */
+/* asyncio's checks of write() and writelines().  1: write; 0: nothing to do (a
+   lost connection: counted, and a warning from the fifth time on); -1. */
 static int
 write_check(TwStream *self, const char *method)
 {
@@ -89,8 +89,8 @@ write_to_lost(TwStream *self)
                                   TW_TRANSPORT_LOST);
 }
 
-/* Memory that may change after write() returned, or a derived bytes object
-   (its end may run Python). */
+/* Memory that may change after write() has returned, or an instance of a
+   subclass of bytes (its deallocation may run Python). */
 static tw_status
 write_view(TwStream *self, PyObject *data)
 {
@@ -146,8 +146,8 @@ tw_stream_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     Py_RETURN_NONE;
 }
 
-/* A new reference; `item` may be what its end (a __buffer__ of the program's)
-   drops from where it was. */
+/* A new reference.  A program's __buffer__ may remove `item` from its list
+   meanwhile. */
 static PyObject *
 write_piece(PyObject *item)
 {

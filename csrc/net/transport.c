@@ -111,7 +111,7 @@ transport_call_server(TwTransport *self, PyObject *server, PyObject *name)
     return result == NULL ? -1 : 0;
 }
 
-/* One connection less: a server that is closed may wait for the last. */
+/* A closed server may wait for its last connection. */
 static void
 transport_detach_server(TwTransport *self)
 {
@@ -125,8 +125,8 @@ transport_detach_server(TwTransport *self)
     Py_XDECREF(server);
 }
 
-/* asyncio asks for connection_made when it makes the transport: a factory
-   that returned something else is noticed here. */
+/* asyncio reads the attribute connection_made when it makes the transport:
+   this reports a factory that returned another object. */
 static tw_status
 transport_check_protocol(TwTransport *self)
 {
@@ -227,8 +227,8 @@ transport_wake_waiter(TwTransport *self)
     Py_XDECREF(waiter);
 }
 
-/* connection_made, then what asyncio has as handles of their own: they also
-   follow a connection_made whose exception leaves the loop. */
+/* connection_made, then what asyncio schedules as handles of their own: they
+   also follow a connection_made whose exception leaves the loop. */
 static tw_status
 transport_start_at_once(TwTransport *self)
 {
@@ -306,7 +306,7 @@ transport_schedule_lost(TwTransport *self, PyObject *exc)
     return tw_loop_push_step(self->loop, (PyObject *)self);
 }
 
-/* `self` may lose its last reference when its watcher stops: every closing
+/* `self` may lose its last reference when its watcher stops: each closing
    function holds one. */
 tw_status
 tw_transport_close(TwTransport *self)
@@ -387,7 +387,7 @@ tw_transport_release(TwTransport *self)
     if (fd < 0) {
         return;
     }
-    exc = tw_err_take(); /* of the transport that could not be made */
+    exc = tw_err_take(); /* of the transport that failed */
     self->fd = -1;
     self->loop->stats.transports--;
     tw_source_unwatch(&self->watcher);
@@ -450,7 +450,7 @@ tw_transport_call_protocol(TwBaseTransport *self, PyObject *name,
     PyObject *context, *result;
 
     if (argv[0] == NULL) {
-        Py_RETURN_NONE; /* TLS was taken away, and nobody came instead */
+        Py_RETURN_NONE; /* TLS was removed, and there is no protocol */
     }
     context = Py_XNewRef(self->context);
     result = tw_call_method(self->loop, context, name, argv, arg ? 2 : 1);

@@ -2,23 +2,24 @@
 
    Life.   new -> (step) connection_made -> open -> closing -> (step)
    connection_lost -> closed.  connection_made and connection_lost are steps:
-   the transport stands in the loop's ready queue where asyncio would have
-   put a handle.  connection_lost comes once, after connection_made; then the
-   descriptor is closed, the server told, protocol dropped.
+   the transport is in the loop's ready queue where asyncio would have put a
+   handle.  connection_lost is called once, after connection_made; then the
+   descriptor is closed, the server is notified, and the protocol is released.
 
-   Ownership.  The protocol, the context, the server, `sock` are strong.  The
-   descriptor belongs to `sock` if there is one, else to the transport; it is
-   closed once, by tw_transport_release().  The transport lives while its
-   watcher wants something, or while it stands in the ready queue, or while
-   somebody else holds it; dropped open it warns (ResourceWarning).
+   Ownership.  The protocol, the context, the server and `sock` are strong.
+   The descriptor belongs to `sock` if there is one, else to the transport;
+   tw_transport_release() closes it, once.  The transport lives while its
+   watcher wants an event, while it is in the ready queue, and while somebody
+   else owns it.  If it is freed while open it warns (ResourceWarning).
 
-   Two structs.  TwBaseTransport is what every transport has, that of TLS too:
-   a protocol, marks, extra info.  TwTransport begins in the same way, and has
-   a descriptor.  A function takes the one that it needs: TW_BASE().
+   Two structs.  TwBaseTransport is the part of every transport, also of those
+   of TLS: a protocol, marks, extra info.  TwTransport begins in the same way,
+   and has a descriptor.  A function takes the one that it needs: TW_BASE().
 
-   Both begin as a TwStepper, whose head lies where asyncio's BaseTransport and
-   _FlowControlMixin have their slots (checked at import).  Each type shadows
-   the slots' names with getters: `_high_water`, `_protocol_paused`... */
+   Both begin as a TwStepper, whose head has the place of the slots of
+   asyncio's BaseTransport and _FlowControlMixin (checked at import).  Each
+   type shadows the slots' names with getters: `_high_water`,
+   `_protocol_paused`... */
 #pragma once
 
 #include "base/addr.h"
@@ -27,7 +28,7 @@
 #include "core/source.h"
 #include "core/watcher.h"
 
-/* What a transport tells its protocol about itself. */
+/* A transport's calls of its protocol about itself. */
 typedef enum {
     TW_CALL_MADE,  /* connection_made(transport) */
     TW_CALL_LOST,  /* connection_lost(exc) */
@@ -39,33 +40,33 @@ typedef struct TwOutOps TwOutOps;
 
 typedef struct {
     TwStepOps step; /* TW_TRANSPORT_STEP, or a function that ends in it */
-    /* Bytes that wait to be written, those that are held included. */
+    /* Bytes that wait to be written, including held ones. */
     size_t (*buffer_size)(TwTransport *self);
     /* Drop all of them. */
     void (*buffer_clear)(TwTransport *self);
-    /* Or NULL: never holds.  Send what is held and call tw_hold_end(); -1
-       with an exception that leaves the loop.  Called by net/hold.c. */
+    /* Or NULL: never holds.  Send what is held and call tw_hold_end(); -1 with
+       an exception that leaves the loop.  Called by net/hold.c. */
     tw_status (*flush)(TwTransport *self);
     /* Or NULL: the program gets the descriptor. */
     void (*shared)(TwTransport *self);
-    /* Or NULL: what net/out.c needs. */
+    /* Or NULL: functions for net/out.c. */
     const TwOutOps *out;
     /* Right after connection_made: begin to read, wake the waiter... */
     tw_status (*started)(TwTransport *self);
     /* Right after connection_lost(exc), before the descriptor is closed. */
     void (*lost)(TwTransport *self, PyObject *exc);
-    /* Or NULL.  Asked first: 0 = told somebody else than the protocol, 1 =
-       tell the protocol, -1 = an exception leaves the loop. */
+    /* Or NULL.  Called first: 0: another object was called instead of the
+       protocol; 1: call the protocol; -1: an exception leaves the loop. */
     int (*intercept)(TwTransport *self, TwProtocolCall what, PyObject *exc);
 } TwTransportOps;
 
 /* flags */
 #define TW_F_MADE 0x1u          /* connection_made was called */
 #define TW_F_CLOSING 0x2u       /* close() or abort() or an error */
-#define TW_F_LOST_SCHEDULED 0x4u /* connection_lost stands in the queue */
+#define TW_F_LOST_SCHEDULED 0x4u /* connection_lost is scheduled */
 #define TW_F_LOST 0x8u          /* connection_lost was called: closed */
 #define TW_F_READ_PAUSED 0x10u  /* pause_reading() */
-#define TW_F_WRITE_PAUSED 0x20u /* the protocol was told to pause_writing() */
+#define TW_F_WRITE_PAUSED 0x20u /* pause_writing() was called */
 #define TW_F_BUFFERED 0x40u     /* the protocol is a BufferedProtocol */
 #define TW_F_EOF_SENT 0x80u     /* write_eof() was called */
 #define TW_F_EOF_GOT 0x100u     /* the peer's end of file was read */
@@ -74,17 +75,17 @@ typedef struct {
 #define TW_F_APART 0x800u       /* each part of the start is a step */
 #define TW_F_STARTED 0x1000u    /* ops->started was called */
 #define TW_F_HELD 0x2000u       /* writes are held: see net/hold.h */
-#define TW_F_SHARED 0x4000u     /* the program has the descriptor, too */
+#define TW_F_SHARED 0x4000u     /* the program also has the descriptor */
 #define TW_F_SHOWN 0x8000u      /* a TransportSocket was made of `sock` */
 
 /* How the program writes, from callback to callback: see net/hold.h. */
 typedef struct {
-    TwTransport *next;  /* in the loop's list of those that hold something */
+    TwTransport *next;  /* in the loop's list of those that hold */
     TwTransport *prev;
-    uint64_t since;     /* ns: when the callback wrote first */
+    uint64_t since;     /* ns: the callback's first write */
     uint32_t callback_number; /* the loop's, when it last wrote */
     uint8_t writes;     /* in that callback */
-    uint8_t streak;     /* callbacks in a row that wrote more than once */
+    uint8_t streak;     /* consecutive callbacks that wrote twice or more */
     uint8_t lowest;     /* fewest writes of these */
     uint8_t least;      /* learned: fewest writes of a callback; or 0 */
     bool slow;          /* that callback takes long over its writes */
@@ -118,7 +119,7 @@ struct TwTransport {
     TwWatcher *watcher;   /* ours until closed */
     PyObject *server;     /* strong or NULL */
     PyObject *sock;       /* strong or NULL: socket or file object */
-    PyObject *lost_exc;   /* strong or NULL: what connection_lost gets */
+    PyObject *lost_exc;   /* strong or NULL: connection_lost()'s argument */
     unsigned char *addrs; /* ours: sockname and peername, see .c; or NULL */
     TwHabit habit;
     int fd;               /* -1 once closed */
@@ -149,14 +150,15 @@ TwTransport *tw_transport_new(PyTypeObject *type, TwLoop *loop,
                               PyObject *server, PyObject *extra,
                               PyObject *waiter);
 
-/* Open the watcher on `fd`.  On success the descriptor is the transport's
-   (`sock`, borrowed here and kept strong, or NULL: ours to close). */
+/* Open the watcher on `fd`.  After a success the transport owns the
+   descriptor: through `sock` (borrowed here and kept strong), or itself if
+   that is NULL. */
 TW_MUSTCHECK tw_status tw_transport_adopt(TwTransport *self, int fd,
                                           PyObject *sock, TwOnReady on_ready);
 
-/* Put connection_made (then ops->started, then the waiter) in the queue: one
-   step; or three, as asyncio calls call_soon() three times, if the program
-   has replaced that.  Also tells the server (_attach). */
+/* Schedule connection_made (then ops->started, then the waiter): one step; or
+   three, as asyncio calls call_soon() three times, if the program has replaced
+   that.  Also notifies the server (_attach). */
 TW_MUSTCHECK tw_status tw_transport_start(TwTransport *self);
 
 /* The step function of all transports (TwStepOps): connection_made or
@@ -172,12 +174,12 @@ PyObject *tw_transport_step_call(PyObject *self);
    connection_lost(None). */
 tw_status tw_transport_close(TwTransport *self);
 
-/* asyncio's _force_close(exc): drop what waits, schedule
-   connection_lost(exc).  exc is borrowed, NULL or None for none. */
+/* asyncio's _force_close(exc): drop what waits, schedule connection_lost(exc).
+   exc is borrowed, NULL or None for none. */
 tw_status tw_transport_force_close(TwTransport *self, PyObject *exc);
 
-/* asyncio's _fatal_error for the exception that is set: OSErrors are only
-   logged in debug mode, others reported; then force_close.  0; or -1 with an
+/* asyncio's _fatal_error() for the current exception: OSErrors are only logged
+   in debug mode, others reported; then force_close.  0; or -1 with an
    exception that leaves the loop (also KeyboardInterrupt and SystemExit
    themselves, which are not treated as errors of the transport). */
 TW_MUSTCHECK tw_status tw_transport_fatal(TwTransport *self,
@@ -187,28 +189,30 @@ TW_MUSTCHECK tw_status tw_transport_fatal_errno(TwTransport *self,
                                                 tw_uverr err,
                                                 const char *message);
 
-/* protocol.<name>(arg), or () if it is NULL, raised what is set, where asyncio
-   calls it by a handle of its own: its report.  0, or -1 to leave. */
+/* Report the current exception of protocol.<name>(arg), or of
+   protocol.<name>() if arg is NULL, where asyncio calls it by a handle of its
+   own.  0, or -1: it leaves the loop. */
 TW_MUSTCHECK tw_status tw_transport_report_step(TwBaseTransport *self,
                                                 PyObject *name, PyObject *arg);
 
-/* A method of the protocol raised what is set, within what is our own method
-   `name` in asyncio, called by a handle: its report.  0, or -1 to leave. */
+/* Report the current exception of a protocol's method that asyncio calls
+   inside its own method `name`, which a handle calls.  0, or -1: it leaves the
+   loop. */
 TW_MUSTCHECK tw_status tw_transport_report_call(TwTransport *self,
                                                 const char *name);
 
-/* Debug mode: a line of the asyncio logger, `format` with our %r; nothing
-   otherwise.  Runs Python; -1 with whatever the logging raised. */
+/* Debug mode: log `format` with our %r to asyncio's logger; nothing otherwise.
+   Runs Python; -1 with the exception that the logging raised. */
 TW_MUSTCHECK tw_status tw_transport_log(TwTransport *self, const char *level,
                                         const char *format);
 
 /* Call connection_lost now (from a step, or from the turn when a closing
-   transport has written everything), release the descriptor, tell the
+   transport has written everything), release the descriptor, notify the
    server. */
 TW_MUSTCHECK tw_status tw_transport_call_lost(TwTransport *self);
 
-/* Close watcher and descriptor, once; no Python but sock.close().  An
-   exception that is set stays. */
+/* Close watcher and descriptor, once; runs no Python but sock.close().  Keeps
+   an exception that is set. */
 void tw_transport_release(TwTransport *self);
 
 static inline bool
@@ -228,36 +232,35 @@ void tw_transport_set_protocol(TwBaseTransport *self, PyObject *protocol);
 
 /* -- flow control --------------------------------------------------------- */
 
-/* After bytes were added / written: pause_writing when strictly over high
-   (in the caller's context), resume_writing at or below low (in the
-   transport's).  0; -1 leaves the loop. */
+/* After bytes were added / written: pause_writing when strictly over high (in
+   the caller's context), resume_writing at or below low (in the transport's).
+   0; -1 leaves the loop. */
 TW_MUSTCHECK tw_status tw_transport_maybe_pause(TwTransport *self);
 TW_MUSTCHECK tw_status tw_transport_maybe_resume(TwTransport *self);
 
-/* Something was written to a lost connection, as `count` times before: from
-   the sixth time on log the warning `text`.  -1: the logging raised. */
+/* A write to a lost connection, after `count` others: from the sixth time on
+   log the warning `text`.  -1: the logging raised. */
 #define TW_TRANSPORT_LOST "socket.send() raised exception."
 TW_MUSTCHECK tw_status tw_transport_warn_lost(TwLoop *loop, int count,
                                               const char *text);
 
-/* asyncio's add_flowcontrol_defaults() for high and low as they were given
-   (NULL or None: not); `dflt` is the high mark without either. */
+/* asyncio's add_flowcontrol_defaults() for the arguments high and low (NULL or
+   None: not given); `dflt` is the high mark without either. */
 TW_MUSTCHECK tw_status tw_transport_limits(PyObject *const given[2],
                                            Py_ssize_t dflt, size_t *high,
                                            size_t *low);
 
 /* -- extra info ----------------------------------------------------------- */
 
-/* Keep the addresses: our own, and `peer` (NULL: ask getpeername(2)). */
+/* Store the addresses: our own, and `peer` (NULL: call getpeername(2)). */
 TW_MUSTCHECK tw_status tw_transport_keep_addrs(TwTransport *self,
                                                const TwAddr *peer);
 
-/* The Python form of one of them; None if the system does not say. */
+/* The Python form of one of them; None if the system does not know it. */
 PyObject *tw_transport_addr(TwTransport *self, bool peer);
 
-/* What stands in the extra dict: a new reference; NULL without an exception
-   if nothing does.  And put something there: a new reference to the value, or
-   NULL. */
+/* The value in the extra dict: a new reference; NULL without an exception if
+   there is none. */
 PyObject *tw_transport_extra_known(TwBaseTransport *self, PyObject *name);
 PyObject *tw_transport_extra_keep_steal(TwBaseTransport *self, PyObject *name,
                                         PyObject *value);
@@ -266,8 +269,8 @@ PyObject *tw_transport_extra_keep_steal(TwBaseTransport *self, PyObject *name,
 PyObject *tw_transport_extra_info(TwTransport *self, PyObject *name,
                                   PyObject *dflt);
 
-/* The socket object, made from our descriptor if there is none yet (then it
-   owns the descriptor).  New reference or NULL. */
+/* The socket object, made from our descriptor if there is none (the object
+   then owns the descriptor).  New reference or NULL. */
 PyObject *tw_transport_socket(TwTransport *self);
 
 /* -- types (transport_type.c) --------------------------------------------- */
@@ -298,17 +301,18 @@ TW_MUSTCHECK tw_status tw_transport_add_type(tw_state *state,
                                              PyType_Spec *spec,
                                              const char *base,
                                              bool flow_control);
-/* What BaseEventLoop looks for: start_tls may be done, sendfile in this mode
-   (a name of asyncio.constants._SendfileMode). */
+/* Attributes that BaseEventLoop reads: start_tls is possible, and sendfile in
+   this mode (a name of asyncio.constants._SendfileMode). */
 TW_MUSTCHECK tw_status tw_transport_add_marks(PyTypeObject *type,
                                               const char *sendfile_mode);
 
 /* -- methods and attributes that all types share -------------------------- */
-/* Each type names these functions, or its own, in its table.  Whatever could
-   show that bytes were held sends them first. */
-/* Behind a method that the program called with these flags: asyncio calls
-   connection_lost() by call_soon(), in the context of who closed.  An accepted
-   connection keeps its own, as asyncio's does from Python 3.15 on. */
+/* Each type has these functions, or its own, in its table.  Those that could
+   show that bytes were held send them first. */
+/* Called after a method that the program called with these flags: asyncio
+   calls connection_lost() by call_soon(), in the context of the caller of
+   close().  An accepted connection keeps its own, as asyncio's does from
+   Python 3.15 on. */
 PyObject *tw_transport_closed(TwTransport *self, unsigned before);
 PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_abort(PyObject *self, PyObject *unused);

@@ -4,8 +4,8 @@
 
 #include "net/transport.h"
 
-/* self->addrs: two addresses packed one behind the other, each a length byte
-   and that many bytes: ours, and the peer's. */
+/* self->addrs: two packed addresses, ours and the peer's; each is a length
+   byte and that many bytes. */
 #define ADDR_MAX 110 /* sizeof(struct sockaddr_un) */
 
 static unsigned char *

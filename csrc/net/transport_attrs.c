@@ -1,5 +1,5 @@
-/* The private attributes of transports that asyncio has, and that libraries
-   read and write. */
+/* The private attributes of asyncio's transports that libraries read and
+   write. */
 #include "net/hold.h"
 #include "net/transport.h"
 
@@ -32,7 +32,7 @@ tw_transport_get_protocol(PyObject *op, void *unused)
     return Py_NewRef(protocol ? protocol : Py_None);
 }
 
-/* As set_protocol(), which libraries do without. */
+/* As set_protocol(), for libraries that assign the attribute. */
 int
 tw_transport_assign_protocol(PyObject *op, PyObject *value, void *unused)
 {
@@ -51,7 +51,7 @@ tw_transport_assign_protocol(PyObject *op, PyObject *value, void *unused)
     return 0;
 }
 
-/* True: it reads no more, and close() does nothing.  A transport that is
+/* True: it stops reading, and close() does nothing.  A transport that is
    closing stays so. */
 int
 tw_transport_assign_closing(PyObject *op, PyObject *value, void *unused)
@@ -169,7 +169,7 @@ transport_set_paused(TwBaseTransport *self, PyObject *value)
     return 0;
 }
 
-/* What asyncio would not work with is refused here. */
+/* Values with which asyncio would fail are refused here. */
 int
 tw_transport_set_slot(PyObject *op, PyObject *value, void *slot)
 {

@@ -1,4 +1,4 @@
-/* What get_extra_info() knows of a transport, its socket object included. */
+/* The answers of get_extra_info(), and the socket object. */
 #include "base/compat.h"
 #include "net/hold.h"
 #include "net/sock_object.h"
@@ -154,8 +154,8 @@ tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                    given[1] ? given[1] : Py_None);
 }
 
-/* The TransportSocket's: send what is held, and hold nothing any more if the
-   program got the descriptor itself. */
+/* For the TransportSocket: send what is held, and never hold again if the
+   program gets the descriptor itself. */
 PyObject *
 tw_transport_meth_flush_held(PyObject *op, PyObject *shared)
 {

@@ -37,7 +37,7 @@ const char tw_transport_doc_set_write_buffer_limits[] = PyDoc_STR(
 "4*low, with high alone low is high//4.  ValueError unless\n"
 "high >= low >= 0.  See library/asyncio-protocol.");
 
-/* A number of bytes; one that is too large for C is as good as no limit. */
+/* A number of bytes; one that is too large for C means no limit. */
 static tw_status
 limit_from_python(PyObject *obj, Py_ssize_t *out)
 {

@@ -1,10 +1,10 @@
-/* What a transport tells of errors: the exception handler, debug mode's log;
-   and fatal errors, which end it. */
+/* Reports of a transport's errors: to the exception handler and to debug
+   mode's log; and fatal errors, which close it. */
 #include "base/compat.h"
 #include "base/errno.h"
 #include "net/transport.h"
 
-/* What the seam's report of an exception gave: 0, or -1 to leave. */
+/* The result of the seam's report: 0, or -1 to leave the loop. */
 static tw_status
 transport_reported_steal(PyObject *self, PyObject *result)
 {

@@ -1,5 +1,5 @@
-/* What the types of transports share: their slots for the collector, their
-   end, repr(), and how a type is made. */
+/* What the types of transports share: traverse and clear, deallocation,
+   repr(), and how a type is made. */
 #include "base/compat.h"
 #include "core/layout.h"
 #include "net/transport.h"

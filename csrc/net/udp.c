@@ -39,7 +39,7 @@ udp_lost(TwTransport *base, PyObject *exc)
 {
     TwUdp *self = (TwUdp *)base;
 
-    /* Sent by connection_lost() itself: the descriptor is still open. */
+    /* connection_lost() itself sent it: the descriptor is still open. */
     if (tw_hold_flush(base) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
@@ -308,7 +308,7 @@ static PyMethodDef udp_methods[] = {
     {NULL},
 };
 
-/* Beside those that all transports have. */
+/* In addition to those of all transports. */
 static PyGetSetDef udp_getset[] = {
     {"_address", udp_get_address, udp_set_address, NULL, NULL},
     {"_buffer_size", udp_get_buffer_size, NULL, NULL, NULL},

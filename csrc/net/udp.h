@@ -1,24 +1,24 @@
-/* Datagram transports: UDP over IPv4 and IPv6, Unix datagrams, and whatever
-   other family the socket module knows (through the socket object, slowly).
+/* Datagram transports: UDP over IPv4 and IPv6, Unix datagrams, and every other
+   family that the socket module knows (through the socket object, slowly).
 
-   Reading.  Up to 32 datagrams per turn, none before the one before it was
-   delivered; where datagrams come in bursts, the kernel may hand over several
+   Reading.  Up to 32 datagrams per turn; each is delivered before the next is
+   read.  Where datagrams arrive in bursts, the kernel may return several
    merged (net/udp_merge.c).
 
    Writing.  sendto() sends at once, or holds the datagram for those that
-   follow in the same callback (net/hold.h: at most 32, or 64 KiB; none of
-   more than 16 KiB).  An endpoint that answered each of the last datagrams,
-   and quickly, holds its answers as long as more are read in the same turn.
-   What the kernel refuses stays in `out`; then the transport is `waiting`,
-   and only then do write limits count.
+   follow in the same callback (net/hold.h: at most 32, or 64 KiB; none of more
+   than 16 KiB).  If an endpoint answered each of the last datagrams, and
+   quickly, its answers are held while more datagrams are read in the same
+   turn.  What the kernel refuses stays in `out`; then the transport is
+   `waiting`, and only then do write limits count.
 
-   Errors.  Of a datagram sent at once, or from the queue: error_received()
-   right away, as asyncio; of one that was held: by call_soon.  The kernel
-   forgets an error that ends a sendmmsg(2) halfway: the rest is sent again
-   and gives its own.
+   Errors.  error_received() is called at once for a datagram that is sent at
+   once or from the queue, as in asyncio, and by call_soon() for one that was
+   held.  The kernel forgets an error that ends a sendmmsg(2) halfway: the rest
+   is sent again and has its own error.
 
-   The struct's owner is whoever holds the transport; the watcher does while
-   it reads or waits.  All functions belong to the loop's thread. */
+   The watcher owns the transport while it reads or waits.  All functions
+   belong to the loop's thread. */
 #pragma once
 
 #include "net/dgram.h"
@@ -26,7 +26,7 @@
 
 #define TW_UDP_BATCH 32
 #define TW_UDP_READ_MAX (256 * 1024) /* asyncio's max_size */
-/* So many have to be answered before answers are held. */
+/* This many must be answered before answers are held. */
 #define TW_UDP_ANSWERS 8
 
 _Static_assert(TW_UDP_READ_MAX <= TW_READ_BUFFER_SIZE, "the loop's buffer");
@@ -45,7 +45,7 @@ typedef struct {
     bool named;        /* ... and the peer has an address */
     bool waiting;      /* `out` was refused */
     bool merge_asked;  /* the kernel was asked to merge, or must not be */
-    bool several;      /* came in one turn, the last time that we looked */
+    bool several;      /* several came in one turn, when last tried */
     uint8_t turns;     /* since then, with one datagram each */
     bool more;         /* another one is to be read in this turn */
     bool answered;     /* something was sent since the last one */
@@ -53,7 +53,7 @@ typedef struct {
     int32_t segment;   /* longest that may go in one train: see udp_send.c */
 } TwUdp;
 
-/* Watch for what the state asks for. */
+/* Make the watcher match the state. */
 TW_MUSTCHECK tw_status tw_udp_update_watch(TwUdp *self);
 
 /* error_received(exc), in the transport's context; what it raises is
@@ -96,19 +96,19 @@ void tw_udp_shared(TwTransport *self);
 
 /* -- net/udp_send.c: what the kernel says --------------------------------- */
 
-/* Each gives 0 if the kernel is full, and -1 with an exception (of the first
-   datagram of several). */
+/* Each returns 0 if the kernel's buffer is full, and -1 with an exception (of
+   the first datagram of several). */
 
-/* 1: one datagram, p[0:n], was taken. */
+/* 1: one datagram, p[0:n], was sent. */
 TW_MUSTCHECK int tw_udp_send_one(TwUdp *self, const TwDgram *d, const void *p,
                                  size_t n);
 
-/* 1: the socket object's sendto(data, addr) took it: it resolves names and
+/* 1: the socket object's sendto(data, addr) sent it: it resolves names and
    knows every family. */
 TW_MUSTCHECK int tw_udp_send_python(TwUdp *self, PyObject *data,
                                     PyObject *addr);
 
-/* How many of the oldest in `out` were taken, with one system call; they are
+/* How many of the oldest in `out` were sent, with one system call; they are
    still in the queue. */
 TW_MUSTCHECK int tw_udp_send_queued(TwUdp *self);
 
@@ -126,7 +126,7 @@ PyObject *tw_udp_meth_error_received(PyObject *self, PyObject *exc);
 /* TwTransportOps: send what is held. */
 tw_status tw_udp_flush(TwTransport *self);
 
-/* The turn: the kernel takes more. */
+/* The turn: the descriptor is writable. */
 TW_MUSTCHECK tw_status tw_udp_on_writable(TwUdp *self);
 
 size_t tw_udp_buffer_size(TwTransport *self);

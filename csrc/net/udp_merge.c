@@ -1,14 +1,14 @@
-/* Datagrams that the kernel hands over merged (UDP_GRO).
+/* Datagrams that the kernel returns merged (UDP_GRO).
 
    A sender of many datagrams of one size often sends them as one message (a
-   train: see udp_send.c), and network cards collect them.  With the option
-   the kernel leaves them together and says of which size each is: one read
-   brings up to 64.  That costs a fraction of as many reads.
+   train: see udp_send.c), and network cards merge them.  With this option the
+   kernel does not split them and reports the size of each: one read returns up
+   to 64.  That costs a fraction of as many reads.
 
-   Whoever else reads such a socket would find datagrams glued together.  So
-   the option is set only where datagrams come in bursts and the program has
-   no other way to the descriptor.  Once it asks for one, the option is
-   cleared; what the kernel has merged by then is read first, and waits. */
+   Any other reader of such a socket would get several datagrams as one.  So
+   the option is set only where datagrams arrive in bursts and the program has
+   no other way to the descriptor.  When the program asks for one, the option
+   is cleared; what the kernel has merged by then is read first, and waits. */
 #include <errno.h>
 
 #include "base/errno.h"
@@ -16,10 +16,10 @@
 #include "net/hold.h"
 #include "net/udp.h"
 
-/* A socket's receive buffer is empty after so many reads, or never. */
+/* A socket's receive buffer is empty after this many reads, or never. */
 #define MERGE_DRAIN_READS 4096
 
-/* What one read brought. */
+/* The result of one read. */
 struct TwMerged {
     TwAddr from;
     char *buffer;   /* ours while `count` > 0: the loop's read buffer */
@@ -75,7 +75,7 @@ merge_next(TwMerged *m, const char **p)
     return n;
 }
 
-/* The buffer is the loop's again, which may have made another one. */
+/* Return the buffer to the loop, which may have made another one. */
 static void
 merge_return_buffer(TwLoop *loop, TwMerged *m)
 {
@@ -183,8 +183,8 @@ merge_keep(TwUdp *self)
     return 0;
 }
 
-/* Move all that the kernel has to `in`.  An error of the socket's is
-   reported soon. */
+/* Move all that the kernel has to `in`.  An error of the socket is reported
+   soon. */
 static tw_status
 merge_drain(TwUdp *self)
 {

@@ -1,8 +1,8 @@
 /* Reading of datagram transports.
 
-   Each datagram is delivered before the next is read.  A socket may have
-   other readers (a duplicate, a forked child, another loop): what a protocol
-   that pauses or closes was not handed stays in the kernel for them. */
+   Each datagram is delivered before the next is read.  A socket may have other
+   readers (a duplicate, a forked child, another loop): when a protocol pauses
+   or closes, the datagrams that it did not get stay in the kernel for them. */
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -14,13 +14,13 @@
 
 #define UDP_READ_FATAL "Fatal read error on datagram transport"
 
-/* Datagrams in one turn.  While they come one by one only one is asked for,
-   as it costs a call to find nothing more; each so many turns it is tried
-   again. */
+/* The most datagrams in one turn.  While they arrive one by one only one is
+   read, because a call that finds nothing costs time; every ASK_AGAIN turns
+   more are tried. */
 #define UDP_READS_A_TURN 32
 #define ASK_AGAIN 8
 
-/* Datagrams held back leave after this time at the latest, even if more are
+/* Held datagrams are sent after this time at the latest, even if more are
    delivered in this turn. */
 #define HELD_NS (200 * 1000)
 
@@ -47,7 +47,7 @@ udp_deliver(TwUdp *self, PyObject *data, PyObject *addr)
     return status;
 }
 
-/* What was received as Python objects; -1 with an exception. */
+/* The received datagram as Python objects; -1 with an exception. */
 static tw_status
 read_make(TwUdp *self, const char *p, size_t n, const TwAddr *from,
           TwReadBytes *data, PyObject **addr)
@@ -69,7 +69,7 @@ read_make(TwUdp *self, const char *p, size_t n, const TwAddr *from,
 
 /* -- through the socket object -------------------------------------------- */
 
-/* The exception that a method of the socket raised.  0: reported. */
+/* Handle the exception of a method of the socket.  0: reported. */
 static tw_status
 read_python_failed(TwUdp *self)
 {
@@ -221,8 +221,9 @@ read_goes_on(TwUdp *self)
            && !w->is_stale((PyObject *)self);
 }
 
-/* read_one(); and does the program answer each datagram, and quickly?  `since`
-   is when it was asked for, or 0: it is the only one of this turn. */
+/* read_one(), and learn whether the program answers each datagram, and
+   quickly.  `since`: when it was asked for, or 0 if it is the only one of this
+   turn. */
 static int
 read_and_judge(TwUdp *self, uint64_t since)
 {
@@ -256,7 +257,8 @@ read_note_several(TwUdp *self, int most, int done)
     }
 }
 
-/* What the callbacks of one turn send may leave together, at the end. */
+/* Datagrams that the callbacks of one turn send may be sent together, at the
+   end. */
 static tw_status
 read_several(TwUdp *self)
 {

@@ -1,11 +1,11 @@
 /* Sending of datagrams: one, one through the socket object, or many.
 
-   Many go with one sendmmsg(2).  Neighbours in the queue that have the same
-   target and the same size (the last may be shorter) go as a train: one
-   message that the kernel cuts (UDP_SEGMENT, for this message only; the
-   socket keeps no option).  It costs a quarter of sending them one by one.
-   Where it is not possible (an old kernel, no checksums, IPsec, datagrams
-   that need fragments) they go one by one. */
+   Many are sent with one sendmmsg(2).  Neighbours in the queue that have the
+   same target and the same size (the last may be shorter) form a train: one
+   message that the kernel cuts (UDP_SEGMENT, for this message only; the socket
+   keeps no option).  It costs a quarter of sending them one by one.  Where it
+   is not possible (an old kernel, no checksums, IPsec, datagrams that need
+   fragments) they are sent one by one. */
 #include "net/udp.h"
 
 #include <errno.h>
@@ -22,7 +22,8 @@
 #define SEGMENT_MAX 32000
 #define TRAIN_BYTES 65000 /* an IP packet less headers */
 
-/* What a send gave: 1 taken, 0 the kernel is full, -1 with an exception. */
+/* The result of a send: 1 sent, 0 the kernel's buffer is full, -1 with an
+   exception. */
 static int
 udp_send_result(ssize_t sent)
 {
@@ -117,7 +118,7 @@ dgram_same_target(const TwDgram *a, const TwDgram *b)
            && memcmp(&a->to, &b->to, a->to_len) == 0;
 }
 
-/* How many from the i-th on, of `n`, can go as one message. */
+/* How many of `n`, from the i-th on, can be sent as one message. */
 static int
 train_couple(const TwUdp *self, int i, int n, int32_t longest)
 {
@@ -190,7 +191,8 @@ train_make(TwUdp *self, TwTrain *train, int n)
     }
 }
 
-/* A train was refused: should it go one by one?  Then no such train again. */
+/* A train was refused: must it be sent one by one?  Then no such train is
+   tried again. */
 static bool
 train_uncouple(TwUdp *self, const TwTrain *train)
 {
@@ -199,7 +201,7 @@ train_uncouple(TwUdp *self, const TwTrain *train)
     }
     switch (errno) {
     case EINVAL:
-    case EMSGSIZE: /* shorter ones may do */
+    case EMSGSIZE: /* shorter ones may succeed */
         self->segment = (int32_t)train->iov[0].iov_len - 1;
         break;
     case EIO:
@@ -217,7 +219,7 @@ train_uncouple(TwUdp *self, const TwTrain *train)
 }
 
 /* A sandbox refuses sendmmsg(2), or the first datagram is refused with an
-   errno of a sandbox's: the datagram by itself shows which. */
+   errno that a sandbox uses: sending the datagram by itself shows which. */
 static int
 send_refused(TwUdp *self)
 {
@@ -258,7 +260,7 @@ send_many(TwUdp *self, int n)
     return datagrams;
 }
 
-/* How many of the oldest can go with one system call. */
+/* How many of the oldest can be sent with one system call. */
 static int
 queue_run(const TwUdp *self)
 {

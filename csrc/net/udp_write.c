@@ -1,5 +1,5 @@
-/* Writing of datagram transports: at once, with those that follow in the
-   same callback (net/hold.h), or when the kernel takes more. */
+/* Writing of datagram transports: at once, with those that follow in the same
+   callback (net/hold.h), or when the descriptor is writable. */
 #include <errno.h>
 
 #include "base/args.h"
@@ -10,13 +10,14 @@
 
 #define WRITE_FATAL "Fatal write error on datagram transport"
 
-/* A larger datagram is not held back: its copy into the kernel should find
-   it in the cache, and what is wrong with it (EMSGSIZE) shows at once. */
+/* A larger datagram is not held: its copy into the kernel should find it in
+   the cache, and its error (EMSGSIZE) must be raised at once. */
 #define HOLD_MAX (16 * 1024)
 
 /* -- where to ------------------------------------------------------------- */
 
-/* Fill in how and to whom; `addr` is None or what the user gave. */
+/* Set the kind of target and the address; `addr` is None or the user's
+   object. */
 static void
 dgram_set_target(TwUdp *self, PyObject *addr, TwDgram *d)
 {
@@ -83,12 +84,13 @@ tw_udp_error_later(TwUdp *self, PyObject *exc)
 }
 
 typedef enum {
-    BY_USER, /* within sendto(): what error_received() raises comes out */
+    BY_USER, /* within sendto(), which raises the exception of
+                error_received() */
     BY_CALL_SOON, /* sendto() has returned: nothing may be raised */
     BY_TURN, /* reported */
 } SentBy;
 
-/* A send failed, with the exception that is set.  0: dealt with. */
+/* A send failed, with the current exception.  0: handled. */
 static tw_status
 write_failed(TwUdp *self, SentBy by)
 {
@@ -134,8 +136,8 @@ tw_udp_buffer_clear(TwTransport *base)
     tw_hold_end(base);
 }
 
-/* Send from the queue until it is empty or the kernel is.  -1 with an
-   exception as `by` says. */
+/* Send from the queue until it is empty or the kernel's buffer is full.  -1
+   with an exception as `by` says. */
 static tw_status
 queue_flush(TwUdp *self, SentBy by)
 {
@@ -144,7 +146,7 @@ queue_flush(TwUdp *self, SentBy by)
         if (sent == 0) {
             break;
         }
-        /* One that failed is gone, as asyncio's. */
+        /* A datagram that failed is dropped, as in asyncio. */
         if (self->out.count > 0) {
             tw_dgramq_drop(&self->out, sent > 0 ? (uint32_t)sent : 1);
         }
@@ -155,7 +157,7 @@ queue_flush(TwUdp *self, SentBy by)
     return 0;
 }
 
-/* The kernel refused what is in the queue: wait for it. */
+/* The kernel refused the queue: wait until the descriptor is writable. */
 static tw_status
 queue_wait(TwUdp *self)
 {
@@ -187,8 +189,8 @@ tw_udp_flush(TwTransport *base)
     return self->out.count > 0 ? queue_wait(self) : 0;
 }
 
-/* Queue it with what is held, if anything is; steals its references.  If it
-   is not to be `held` itself all of them leave. */
+/* Append it to what is held, if anything is; steals its references.  If it is
+   not to be `held` itself all of them are sent. */
 static tw_status
 hold_steal(TwUdp *self, TwDgram *d, bool held)
 {
@@ -229,11 +231,12 @@ write_now(TwUdp *self, const TwDgram *d, PyObject *data)
     return sent;
 }
 
-/* Queue it behind what waits; steals d->addr. */
+/* Append it to the datagrams that wait; steals d->addr. */
 static tw_status
 write_queue_steal(TwUdp *self, TwDgram *d, PyObject *data)
 {
-    d->data = PyBytes_FromObject(data); /* exact: its end runs no Python */
+    d->data = PyBytes_FromObject(data); /* exact: its deallocation runs no
+                                           Python */
     if (d->data == NULL || tw_dgramq_push_steal(&self->out, d) < 0) {
         Py_XDECREF(d->data);
         Py_XDECREF(d->addr);
@@ -242,9 +245,9 @@ write_queue_steal(TwUdp *self, TwDgram *d, PyObject *data)
     return queue_wait(self);
 }
 
-/* May `data`, of that size, be queued with what is held?  Not where it would
-   be above the high-water mark in the queue: the program hears of that before
-   sendto() returns (a mark of 0 asks for just this). */
+/* May `data`, of that size, be queued with what is held?  Not above the
+   high-water mark: pause_writing() must be called before sendto() returns (a
+   mark of 0 asks for just this). */
 static bool
 write_may_join(const TwUdp *self, const TwDgram *d, PyObject *data,
                Py_ssize_t size)
@@ -255,9 +258,9 @@ write_may_join(const TwUdp *self, const TwDgram *d, PyObject *data,
                                      + (size_t)size + TW_DATAGRAM_HEADER;
 }
 
-/* May it be held itself, as more will follow?  So the program's habit says;
-   or more datagrams are about to be delivered, and each of the last ones was
-   answered. */
+/* May it be held itself, because more will follow?  The program's habit says
+   so; or more datagrams are about to be delivered, and each of the last ones
+   was answered. */
 static bool
 write_may_hold(TwUdp *self)
 {
@@ -279,7 +282,8 @@ static tw_status
 write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
 {
     TwDgram d = {0};
-    Py_ssize_t size = PyObject_Length(data); /* of what HOLD_MAX is about */
+    Py_ssize_t size = PyObject_Length(data); /* HOLD_MAX is compared with
+                                                this */
     int sent;
     bool held;
 
@@ -313,7 +317,7 @@ write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
     return sent < 0 ? write_failed(self, BY_USER) : 0;
 }
 
-/* asyncio's check of the address against the one of the endpoint, `peer` or
+/* asyncio's check of the address against `peer`, the endpoint's address or
    NULL; *addr becomes that one.  -1 with ValueError. */
 static tw_status
 write_check_address(PyObject *peer, PyObject **addr)
@@ -439,7 +443,7 @@ tw_udp_on_writable(TwUdp *self)
         return -1;
     }
     if (self->out.count == 0) {
-        /* What resume_writing() sends goes out at once. */
+        /* Datagrams that resume_writing() sends are sent at once. */
         self->waiting = false;
         if (tw_udp_update_watch(self) < 0) {
             return -1;

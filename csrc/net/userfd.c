@@ -10,20 +10,20 @@
 #include "core/nest.h"
 #include "net/transport.h"
 
-/* A source: it stands in the ready queue while `spare`. */
+/* A source: it is in the ready queue while `spare`. */
 typedef struct {
     PyObject_HEAD
     PyObject *key;        /* strong or NULL: who armed the watcher */
-    PyObject *fileobj;    /* strong or NULL: what add_reader() was given */
+    PyObject *fileobj;    /* strong or NULL: add_reader()'s argument */
     TwLoop *loop;
     PyObject *targets[2]; /* reader, writer: strong or NULL; a Handle if
                              there is no on_ready */
     const TwStepOps *ops;
-    TwWatcher *watcher;   /* NULL: the number was given up */
+    TwWatcher *watcher;   /* NULL: no longer watched */
     TwOnReady on_ready[2];
     int fd;
     uint8_t spare;        /* events that are armed for an empty slot */
-    bool queued;          /* stands in the ready queue */
+    bool queued;          /* is in the ready queue */
 } TwUserFd;
 
 TW_CHECK_SOURCE(TwUserFd);
@@ -78,14 +78,14 @@ userfd_want(TwUserFd *self)
                        : tw_watcher_want(self->watcher, events);
 }
 
-/* Would asyncio's selector have a key of it? */
+/* Would asyncio's selector have a key for it? */
 static bool
 userfd_is_registered(const TwUserFd *self)
 {
     return self->targets[0] != NULL || self->targets[1] != NULL;
 }
 
-/* Empty the slot.  Returns what was in it: the caller owns it. */
+/* Empty the slot.  Returns its target: the caller owns it. */
 static PyObject *
 userfd_empty_slot(TwUserFd *self, int slot)
 {
@@ -115,9 +115,9 @@ userfd_report_refused(TwLoop *loop, int err)
         NULL, NULL);
 }
 
-/* A transport took the number (refused == 0), or the poller refused it.  With
-   EBADF the descriptor was closed: asyncio's selector keeps its key then, as
-   the kernel forgets a closed descriptor silently. */
+/* A transport was made on the number (refused == 0), or the poller refused it.
+   With EBADF the descriptor was closed: asyncio's selector keeps its key then,
+   because the kernel forgets a closed descriptor silently. */
 static tw_status
 userfd_gone(TwUserFd *self)
 {
@@ -216,7 +216,7 @@ static const TwStepOps userfd_step_ops = {userfd_step};
 
 /* -- life ----------------------------------------------------------------- */
 
-/* A transport takes the number: what is watched here is stale. */
+/* A transport is made on the number: what is watched here is stale. */
 static bool
 userfd_is_stale(PyObject *op)
 {
@@ -297,9 +297,9 @@ tw_userfd_check_fd(TwLoop *loop, int fd, PyObject *shown)
     return -1;
 }
 
-/* As a selector refuses at once: closed ones, and files without a poll.
-   Sockets and pipes have one; of others, regular files and devices, only the
-   kernel knows. */
+/* Refuse what a selector refuses at once: closed descriptors, and files that
+   cannot be polled.  Sockets and pipes can; about others, regular files and
+   devices, the kernel must be asked. */
 static tw_status
 userfd_check_new(TwLoop *loop, int fd)
 {
@@ -324,8 +324,8 @@ userfd_check_new(TwLoop *loop, int fd)
     return err < 0 ? -1 : 0;
 }
 
-/* The TwUserFd of a descriptor, made if there is none: a new reference.  If
-   the key is another one than before, epoll is asked again. */
+/* The TwUserFd of a descriptor, made if there is none: a new reference.  With
+   another key than before, the poller watches the descriptor anew. */
 static TwUserFd *
 userfd_for(TwLoop *loop, int fd, PyObject *key)
 {
@@ -448,8 +448,8 @@ tw_userfd_find_object(TwLoop *loop, PyObject *obj)
     return -1;
 }
 
-/* What the kernel says when asyncio's selector changes what it watches of
-   `fd`; `closed`: its object says that the descriptor is another one now. */
+/* The kernel's error when asyncio's selector changes what it watches of `fd`;
+   `closed`: the object says that its descriptor is another one now. */
 static int
 userfd_change_error(int fd, bool closed)
 {
@@ -458,7 +458,7 @@ userfd_change_error(int fd, bool closed)
     return fstat(fd, &st) < 0 ? errno : closed ? ENOENT : 0;
 }
 
-/* asyncio's selector forgets what it fails to change.  Raises. */
+/* asyncio's selector forgets a descriptor that it fails to change.  Raises. */
 static tw_status
 userfd_forget(TwUserFd *self, int err)
 {

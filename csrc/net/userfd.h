@@ -1,32 +1,32 @@
-/* What the program itself watches: add_reader(), add_writer(), and the
-   awaitable socket operations (ops/sock_op.h).
+/* Descriptors that the program itself watches: add_reader(), add_writer(), and
+   the awaitable socket operations (ops/sock_op.h).
 
    Every such descriptor has one TwUserFd with two slots, for reading and for
    writing, as an asyncio selector key has.  A slot holds a Handle, or any
    object and a function that is called when the descriptor is ready.  Setting
-   a slot evicts what was in it.
+   a slot evicts its target.
 
    Between two operations on one socket the watcher stays armed: an operation
    that ends with tw_userfd_done() leaves its slot empty, and what was queued
-   before (the task that it woke) may fill it again before epoll hears of it.
-   Not for a descriptor that is likely to be closed next: if another one
-   shares its open file, epoll would go on reporting it, for ever.
+   before (the task that it woke) may fill it again before epoll is changed.
+   Not for a descriptor that is likely to be closed next: if another one shares
+   its open file, epoll would report it for ever.
 
-   Descriptors are the program's: it may close one and reuse the number at
-   any moment.  `key` says whose it is (the socket object; NULL: unknown): a
-   slot taken with another key has epoll asked anew.
+   Descriptors belong to the program: it may close one and reuse the number at
+   any moment.  `key` is the owner (the socket object; NULL: unknown): setting
+   a slot with another key makes the poller watch the descriptor anew.
 
    Ownership.  The loop owns the TwUserFd of each descriptor number until a
-   transport takes the number or the loop is closed; a TwUserFd owns what is in
-   its slots.  All functions need the loop's thread (or a loop that stands
-   still) and the GIL. */
+   transport is made on that number or the loop is closed.  A TwUserFd owns
+   what is in its slots.  All functions need the loop's thread (or a loop that
+   does not run) and the GIL. */
 #pragma once
 
 #include "core/source.h"
 #include "core/watcher.h"
 
 /* asyncio's _ensure_fd_no_transport: RuntimeError if an open transport uses
-   `fd`; `shown` is what the message names (NULL: the number). */
+   `fd`; `shown` is the object in the message (NULL: the number). */
 TW_MUSTCHECK tw_status tw_userfd_check_fd(TwLoop *loop, int fd,
                                           PyObject *shown);
 
@@ -41,22 +41,22 @@ TW_MUSTCHECK tw_status tw_userfd_set(TwLoop *loop, int fd, unsigned which,
    poller at once: the descriptor may be closed next.  True: it was full. */
 bool tw_userfd_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
 
-/* The same, called from on_ready by a target that got what it waited for:
-   the watcher stays armed for the next one, see above. */
+/* The same, called from on_ready by a target that is done: the watcher stays
+   armed for the next one, see above. */
 void tw_userfd_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
 
-/* For add_reader() and its kin, where asyncio's selector knows a descriptor
-   by its number and by the object that it was first named by, closed or not.
+/* For add_reader() and its kin.  asyncio's selector knows a descriptor by its
+   number and by the object that first named it, closed or not.
 
-   The descriptor that is watched for `obj`, or -1. */
+   Returns the descriptor that is watched for `obj`, or -1. */
 int tw_userfd_find_object(TwLoop *loop, PyObject *obj);
 
 /* tw_userfd_set() of a Handle for `fd`, which the program named as `obj`. */
 TW_MUSTCHECK tw_status tw_userfd_watch(TwLoop *loop, int fd, unsigned which,
                                        PyObject *obj, PyObject *handle);
 
-/* The same where tw_userfd_find_object() gave `fd` for a closed object: only
-   replaces, else OSError, and nothing is watched. */
+/* The same where tw_userfd_find_object() returned `fd` for a closed object:
+   only replaces a handle, else OSError, and nothing is watched. */
 TW_MUSTCHECK tw_status tw_userfd_watch_closed(TwLoop *loop, int fd,
                                               unsigned which,
                                               PyObject *handle);
@@ -74,7 +74,8 @@ PyObject *tw_userfd_loop_remove_reader(PyObject *loop, PyObject *const *args,
                                        Py_ssize_t nargs, PyObject *kwnames);
 PyObject *tw_userfd_loop_remove_writer(PyObject *loop, PyObject *const *args,
                                        Py_ssize_t nargs, PyObject *kwnames);
-/* asyncio's private twins, without keywords; these add return the Handle. */
+/* asyncio's private methods of that kind, without keywords; add returns the
+   Handle. */
 PyObject *tw_userfd_loop_private_add_reader(PyObject *loop,
                                             PyObject *const *args,
                                             Py_ssize_t nargs);

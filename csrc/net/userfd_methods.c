@@ -1,4 +1,4 @@
-/* add_reader() and its kin: the Python face of net/userfd.c. */
+/* add_reader() and its kin: the Python methods of net/userfd.c. */
 #include <limits.h>
 
 #include "base/args.h"
@@ -8,7 +8,7 @@
 
 /* -- descriptors ---------------------------------------------------------- */
 
-/* What the program named. */
+/* The program's argument. */
 typedef struct {
     PyObject *obj;    /* borrowed */
     PyObject *number; /* strong: an int */
@@ -18,7 +18,7 @@ typedef struct {
 #define USERFD_NEGATIVE (-1)
 #define USERFD_TOO_LARGE (-2)
 
-/* selectors._fileobj_to_fd(), but for its look at the sign. */
+/* selectors._fileobj_to_fd(), without its check of the sign. */
 static PyObject *
 userfd_number(TwLoop *loop, PyObject *obj)
 {
@@ -72,8 +72,8 @@ userfd_read(TwLoop *loop, PyObject *obj, UserFdArg *arg)
     return 0;
 }
 
-/* A negative number is a closed object's, which may still be watched: its
-   descriptor; or -1 with ValueError. */
+/* A negative number belongs to a closed object, which may still be watched:
+   its descriptor; or -1 with ValueError. */
 static int
 userfd_closed_fd(TwLoop *loop, const UserFdArg *arg)
 {
@@ -94,7 +94,7 @@ userfd_watch(TwLoop *loop, const UserFdArg *arg, unsigned which,
 {
     int fd = arg->fd;
 
-    if (fd == USERFD_TOO_LARGE) { /* it fails, in its own words */
+    if (fd == USERFD_TOO_LARGE) { /* it raises its own exception */
         return PyObject_AsFileDescriptor(arg->number) < 0 ? -1 : 0;
     }
     if (fd >= 0) {
