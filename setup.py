@@ -200,7 +200,8 @@ class BuildExt(build_ext):
         cflags += self.accepted(WARNINGS) if DEBUG or WERROR else []
         cflags += ["-Werror"] if WERROR else []
         cflags_uv, libs_uv = self.libuv or ([], [])
-        left_out = ([] if EPOLL else ["poller_epoll.c"]) + ([] if self.libuv else ["poller_uv.c"])
+        left_out = ([] if EPOLL else ["poller_epoll.c"]) + (
+            [] if self.libuv else ["poller_uv.c", "uv_loop.c"])
         extension.sources = [path for path in extension.sources
                              if os.path.basename(path) not in left_out]
         extension.define_macros = [

@@ -54,7 +54,7 @@ tw_poller_open(const char *name)
         return NULL;
     }
     poller->ops = ops;
-    if (tw_poller_reserve(poller, POLLER_MIN_ROOM) < 0) {
+    if (!tw_poller_make_room(poller, POLLER_MIN_ROOM)) {
         ops->close(poller, true);
         PyErr_NoMemory();
         return NULL;
@@ -62,25 +62,25 @@ tw_poller_open(const char *name)
     return poller;
 }
 
-tw_uverr
-tw_poller_reserve(TwPoller *poller, int n)
+bool
+tw_poller_make_room(TwPoller *poller, int n)
 {
     int room = poller->room ? poller->room : POLLER_MIN_ROOM;
     TwReady *ready;
 
     if (n <= poller->room) {
-        return 0;
+        return true;
     }
     while (room < n) {
         room *= 2;
     }
     ready = PyMem_RawRealloc(poller->ready, (size_t)room * sizeof(*ready));
     if (ready == NULL) {
-        return -ENOMEM;
+        return false;
     }
     poller->ready = ready;
     poller->room = room;
-    return 0;
+    return true;
 }
 
 bool

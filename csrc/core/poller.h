@@ -8,8 +8,9 @@
    remember it; a poller keeps only what the kernel needs.  It closes only
    descriptors that it opened itself.
 
-   Threads.  wait() needs no GIL; while it runs on the loop's thread no other
-   function of that poller may be called.  All others need the GIL. */
+   Threads.  wait() is called on the loop's thread, and needs no GIL.  All
+   others need the GIL; another thread may call watch() and probe() while the
+   loop waits (it removes a reader, say).  So wait() alone touches `ready`. */
 #pragma once
 
 #include "base/common.h"
@@ -49,9 +50,10 @@ typedef struct {
     tw_uverr (*probe)(TwPoller *poller, int fd);
 
     /* Wait up to `ms` milliseconds (0: do not wait, -1: for ever) until
-       something is ready.  The number of entries in `ready`, or a negative
-       errno. */
-    int (*wait)(TwPoller *poller, int ms);
+       something is ready.  `n`: so many descriptors are watched; for lack of
+       memory wait() may report fewer, and the others next time.  The number
+       of entries in `ready`, or a negative errno. */
+    int (*wait)(TwPoller *poller, int n, int ms);
 
     /* A descriptor that is readable when something is ready. */
     int (*fd)(const TwPoller *poller);
@@ -67,7 +69,7 @@ typedef struct {
 
 struct TwPoller {
     const TwPollerOps *ops;
-    TwReady *ready; /* ours: room for every descriptor that is watched */
+    TwReady *ready; /* ours */
     int room;
 };
 
@@ -78,8 +80,9 @@ extern const TwPollerOps *const tw_pollers[];
    does not have, OSError if the system refuses. */
 TwPoller *tw_poller_open(const char *name);
 
-/* Make room for the results about `n` descriptors.  0 or -ENOMEM. */
-TW_MUSTCHECK tw_uverr tw_poller_reserve(TwPoller *poller, int n);
+/* For wait(): make `ready` longer if `n` entries need it.  False if there is
+   no memory: it stays as it is. */
+bool tw_poller_make_room(TwPoller *poller, int n);
 
 /* Was the descriptor accepted in principle, and only memory or watches were
    lacking?  Then a later attempt may succeed. */

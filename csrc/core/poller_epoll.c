@@ -97,21 +97,19 @@ epoll_probe(TwPoller *base, int fd)
 }
 
 /* Room for one result per descriptor. */
-static int
-epoll_make_room(PollerEpoll *self)
+static void
+epoll_make_room(PollerEpoll *self, int n)
 {
     struct epoll_event *events;
 
-    if (self->room < self->base.room) {
+    if (tw_poller_make_room(&self->base, n)) {
         events = PyMem_RawRealloc(self->events, (size_t)self->base.room
                                                     * sizeof(*events));
-        if (events == NULL) {
-            return -ENOMEM;
+        if (events != NULL) {
+            self->events = events;
+            self->room = self->base.room;
         }
-        self->events = events;
-        self->room = self->base.room;
     }
-    return 0;
 }
 
 /* Both directions get an error or a hang-up, as in the selectors. */
@@ -129,13 +127,16 @@ epoll_harvest(uint32_t events)
 }
 
 static int
-epoll_poll(TwPoller *base, int ms)
+epoll_poll(TwPoller *base, int watched, int ms)
 {
     PollerEpoll *self = (PollerEpoll *)base;
     int n;
 
-    if (TW_UNLIKELY(self->room < base->room) && epoll_make_room(self) < 0) {
-        return -ENOMEM;
+    if (TW_UNLIKELY(self->room < watched)) {
+        epoll_make_room(self, watched);
+        if (self->room == 0) {
+            return -ENOMEM;
+        }
     }
     n = epoll_wait(self->set, self->events, self->room, ms);
     for (int i = 0; i < n; i++) {

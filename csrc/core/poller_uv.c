@@ -1,20 +1,14 @@
 /* The portable poller: libuv.
 
-   There is one uv_poll_t for each descriptor, and a uv_timer_t that limits the
-   wait.  uv_run() is called only in wait() and when the loop ends.  Its
-   callbacks only note what became ready.
+   There is one uv_poll_t for each descriptor, a uv_timer_t that limits the
+   wait, and a uv_async_t that ends it.  uv_run() is called only in wait() and
+   when the loop begins and ends.  Its callbacks only note what became ready.
 
-   libuv ends the process when it meets an error that it does not expect.  So:
-   - before it opens descriptors of its own, we make sure that there are
-     enough, and that none of them becomes number 0, 1 or 2;
-   - what the next uv_run() will pass to the kernel is tested right before,
-     and on Linux already passed there: libuv never sees what the kernel
-     refuses. */
+   libuv's loop is not for several threads.  wait() holds `lock`; a thread that
+   changes what is watched meanwhile ends the wait, and changes it then.  It
+   keeps the GIL, which wait() does not need. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <uv.h>
 
 #ifdef __linux__
 #include <sys/epoll.h>
@@ -22,19 +16,18 @@
 
 #include "base/vec.h"
 #include "core/poller.h"
-
-/* At least what libuv opens for a loop and, once, for the process. */
-#define UV_DESCRIPTORS 6
+#include "core/uv_loop.h"
 
 typedef struct {
     TwPoller base;
-    uv_loop_t *uv;     /* ours; NULL: none could be made in a child */
-    uv_timer_t *timer; /* the loop's: limits the wait */
+    TwUvLoop *uv;      /* ours; NULL: none could be made in a child */
+    uv_mutex_t lock;   /* held by wait() */
     TwVec changed;     /* what the next uv_run() passes to the kernel */
     struct UvWatch **by_fd; /* ours, as is what is in it */
     int by_fd_cap;
     int count;              /* noted in `ready` by this wait */
     unsigned waits;
+    bool ghosts;            /* the kernel may report what nobody can remove */
 } PollerUv;
 
 typedef struct UvWatch {
@@ -48,181 +41,22 @@ typedef struct UvWatch {
     uint32_t in_changed;
 } UvWatch;
 
-/* -- errors that libuv must not meet -------------------------------------- */
-
-#ifdef __linux__
-static tw_uverr
-uv_hand_over(const uv_loop_t *uv, int fd, unsigned events)
-{
-    struct epoll_event ev = {.data = {.fd = fd}};
-
-    ev.events = (events & TW_EV_READ ? EPOLLIN : 0u)
-                | (events & TW_EV_WRITE ? EPOLLOUT : 0u);
-    /* libuv adds it again, and accepts that it is there. */
-    return epoll_ctl(uv_backend_fd(uv), EPOLL_CTL_ADD, fd, &ev) == 0
-                   || errno == EEXIST
-               ? 0
-               : -errno;
-}
-
-static void
-uv_take_back(const uv_loop_t *uv, int fd)
-{
-    epoll_ctl(uv_backend_fd(uv), EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
-}
-
-/* Is the set still there?  The program may have closed all descriptors.  It is
-   asked with a change that changes nothing: reading an event would move the
-   first one to the end of the kernel's list. */
-static bool
-uv_is_whole(const uv_loop_t *uv)
-{
-    int fd = uv->async_io_watcher.fd; /* libuv's own; absent after a fork */
-    struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = fd}};
-
-    return epoll_ctl(uv_backend_fd(uv), EPOLL_CTL_MOD, fd, &ev) == 0
-           || errno == ENOENT || tw_poller_is_shortage(-errno);
-}
-#else
-static tw_uverr
-uv_hand_over(const uv_loop_t *Py_UNUSED(uv), int fd,
-             unsigned Py_UNUSED(events))
-{
-    struct stat st;
-
-    if (fstat(fd, &st) < 0) {
-        return -errno;
-    }
-    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? -EPERM : 0;
-}
-
-static void
-uv_take_back(const uv_loop_t *Py_UNUSED(uv), int Py_UNUSED(fd))
-{
-}
-
-static bool
-uv_is_whole(const uv_loop_t *uv)
-{
-    return fcntl(uv_backend_fd(uv), F_GETFD) >= 0;
-}
-#endif
-
-/* Occupy descriptors: all below 3, and UV_DESCRIPTORS others.  Returns how
-   many, or a negative errno. */
-static int
-uv_occupy(int *fds)
-{
-    int n = 0, high = 0;
-
-    while (high < UV_DESCRIPTORS) {
-        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (fd < 0) {
-            int err = errno;
-            while (n > 0) {
-                close(fds[--n]);
-            }
-            return -err;
-        }
-        high += fd > STDERR_FILENO;
-        fds[n++] = fd;
-    }
-    return n;
-}
-
-/* Free the others again for libuv; returns how many stay occupied. */
-static int
-uv_make_way(const int *fds, int n)
-{
-    while (n > 0 && fds[n - 1] > STDERR_FILENO) {
-        close(fds[--n]);
-    }
-    return n;
-}
-
-static void
-uv_free_low(const int *fds, int n)
-{
-    while (n > 0) {
-        close(fds[--n]);
-    }
-}
-
-/* Would the kernel watch what libuv adds by itself in its first uv_run()? */
-static tw_uverr
-uv_probe_watches(const uv_loop_t *uv)
-{
-    int fds[2];
-    tw_uverr err;
-
-    if (pipe(fds) < 0) {
-        return -errno;
-    }
-    err = uv_hand_over(uv, fds[0], TW_EV_READ);
-    if (err == 0) {
-        err = uv_hand_over(uv, fds[1], TW_EV_READ);
-    }
-    for (int i = 0; i < 2; i++) {
-        uv_take_back(uv, fds[i]);
-        close(fds[i]);
-    }
-    return err;
-}
-
-/* -- libuv's loop --------------------------------------------------------- */
-
-/* An error after uv_loop_init(): libuv closes what it has opened. */
-static void
-uv_discard(uv_loop_t *uv)
-{
-    uv_loop_close(uv);
-    PyMem_RawFree(uv);
-}
-
-static tw_uverr
-uv_start_loop(PollerUv *self)
-{
-    int low[UV_DESCRIPTORS + 3], n = uv_occupy(low);
-    uv_loop_t *uv;
-    tw_uverr err;
-
-    if (n < 0) {
-        return n;
-    }
-    n = uv_make_way(low, n);
-    uv = PyMem_RawCalloc(1, sizeof(*uv));
-    err = uv == NULL ? -ENOMEM : uv_loop_init(uv);
-    uv_free_low(low, n);
-    if (err < 0) {
-        PyMem_RawFree(uv);
-        return err;
-    }
-    err = uv_probe_watches(uv);
-    if (err < 0) {
-        uv_discard(uv);
-        return err;
-    }
-    uv_timer_init(uv, self->timer);
-    uv_run(uv, UV_RUN_NOWAIT); /* what libuv watches by itself is watched */
-    self->uv = uv;
-    return 0;
-}
+/* -- open ----------------------------------------------------------------- */
 
 static TwPoller *
 uv_open(void)
 {
     PollerUv *self = PyMem_RawCalloc(1, sizeof(*self));
-    tw_uverr err = -ENOMEM;
+    tw_uverr err = self == NULL ? -ENOMEM : uv_mutex_init(&self->lock);
 
-    if (self != NULL) {
+    if (err == 0) {
         self->changed.place = offsetof(UvWatch, in_changed);
-        self->timer = PyMem_RawCalloc(1, sizeof(*self->timer));
-        err = self->timer == NULL ? -ENOMEM : uv_start_loop(self);
+        err = tw_uv_start(&self->uv);
+        if (err < 0) {
+            uv_mutex_destroy(&self->lock);
+        }
     }
     if (err < 0) {
-        if (self != NULL) {
-            PyMem_RawFree(self->timer);
-        }
         PyMem_RawFree(self);
         errno = (int)-err;
         return NULL;
@@ -240,14 +74,24 @@ uv_is_ours(const TwPoller *base, int fd)
     }
 #ifdef __linux__
     struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = fd}};
-    return epoll_ctl(uv_backend_fd(self->uv), EPOLL_CTL_MOD, fd, &ev) == 0
+    int set = uv_backend_fd(&self->uv->loop);
+    return epoll_ctl(set, EPOLL_CTL_MOD, fd, &ev) == 0
            || tw_poller_is_shortage(-errno);
 #else
-    return fcntl(uv_backend_fd(self->uv), F_GETFD) >= 0;
+    return fcntl(uv_backend_fd(&self->uv->loop), F_GETFD) >= 0;
 #endif
 }
 
 /* -- watching ------------------------------------------------------------- */
+
+static void
+uv_lock(PollerUv *self)
+{
+    if (TW_UNLIKELY(uv_mutex_trylock(&self->lock) != 0)) {
+        uv_async_send(&self->uv->wake);
+        uv_mutex_lock(&self->lock);
+    }
+}
 
 static void
 uv_on_closed(uv_handle_t *poll)
@@ -270,6 +114,9 @@ uv_note(UvWatch *watch, unsigned events)
     TwReady *ready = self->base.ready;
 
     if (watch->wait != self->waits) {
+        if (self->count == self->base.room) {
+            return; /* no memory: it is as ready next time */
+        }
         watch->wait = self->waits;
         watch->at = self->count++;
         ready[watch->at].fd = watch->fd;
@@ -346,7 +193,8 @@ uv_make_watch(PollerUv *self, int fd)
     watch->fd = fd;
     watch->wait = self->waits - 1;
     watch->in_changed = TW_VEC_NONE;
-    err = flags < 0 ? -errno : uv_poll_init(self->uv, &watch->poll, fd);
+    err = flags < 0 ? -errno : uv_poll_init(&self->uv->loop, &watch->poll,
+                                               fd);
     if (err < 0) {
         PyMem_RawFree(watch);
         return err;
@@ -367,7 +215,7 @@ uv_restart(PollerUv *self, UvWatch *watch)
     tw_uverr err = uv_poll_start(&watch->poll, events, uv_on_poll);
 
     if (err == 0) {
-        err = uv_hand_over(self->uv, watch->fd, watch->events);
+        err = tw_uv_hand_over(self->uv, watch->fd, watch->events);
     }
     watch->stopped = err < 0;
     if (err < 0) {
@@ -377,14 +225,15 @@ uv_restart(PollerUv *self, UvWatch *watch)
 }
 
 static tw_uverr
-uv_watch(TwPoller *base, int fd, unsigned had, unsigned events)
+uv_watch_locked(PollerUv *self, int fd, unsigned had, unsigned events)
 {
-    PollerUv *self = (PollerUv *)base;
     UvWatch *watch = fd < self->by_fd_cap ? self->by_fd[fd] : NULL;
-    tw_uverr err = self->uv == NULL ? -EBADF : uv_reserve(self, fd);
+    tw_uverr err = uv_reserve(self, fd);
 
     if (watch != NULL && (had == 0 || events == 0)) {
-        /* The number may refer to another descriptor by now. */
+        /* The number may refer to another descriptor by now.  libuv does not
+           say when the kernel reports the old one again and again. */
+        self->ghosts |= !tw_uv_take_back(self->uv, fd) && !watch->stopped;
         uv_forget(self, watch);
         watch = NULL;
     }
@@ -409,6 +258,21 @@ uv_watch(TwPoller *base, int fd, unsigned had, unsigned events)
 }
 
 static tw_uverr
+uv_watch(TwPoller *base, int fd, unsigned had, unsigned events)
+{
+    PollerUv *self = (PollerUv *)base;
+    tw_uverr err;
+
+    if (self->uv == NULL) {
+        return -EBADF;
+    }
+    uv_lock(self);
+    err = uv_watch_locked(self, fd, had, events);
+    uv_mutex_unlock(&self->lock);
+    return err;
+}
+
+static tw_uverr
 uv_probe(TwPoller *base, int fd)
 {
     PollerUv *self = (PollerUv *)base;
@@ -417,12 +281,12 @@ uv_probe(TwPoller *base, int fd)
     if (fd < self->by_fd_cap && self->by_fd[fd] != NULL) {
         return 0;
     }
-    if (self->uv == NULL || fd == uv_backend_fd(self->uv)) {
+    if (self->uv == NULL || fd == uv_backend_fd(&self->uv->loop)) {
         return -EINVAL;
     }
-    err = uv_hand_over(self->uv, fd, 0);
+    err = tw_uv_hand_over(self->uv, fd, 0);
     if (err == 0) {
-        uv_take_back(self->uv, fd);
+        tw_uv_take_back(self->uv, fd);
     }
     return err;
 }
@@ -442,7 +306,7 @@ uv_test_changed(PollerUv *self)
         UvWatch *watch = changed->items[i];
         watch->in_changed = TW_VEC_NONE;
         if ((watch->stopped
-             || uv_hand_over(self->uv, watch->fd, watch->events) < 0)
+             || tw_uv_hand_over(self->uv, watch->fd, watch->events) < 0)
             && uv_restart(self, watch) < 0) {
             uv_note(watch, TW_EV_READ | TW_EV_WRITE | TW_EV_ERROR);
             uv_note_changed(watch);
@@ -456,15 +320,18 @@ uv_on_timer(uv_timer_t *Py_UNUSED(timer))
 }
 
 static int
-uv_wait(TwPoller *base, int ms)
+uv_wait_locked(PollerUv *self, int ms)
 {
-    PollerUv *self = (PollerUv *)base;
+    uv_timer_t *timer = &self->uv->timer;
 
-    if (self->uv == NULL || !uv_is_whole(self->uv)) {
+    if (!tw_uv_is_whole(self->uv)) {
         return -EBADF;
     }
     self->count = 0;
     self->waits++;
+    if (self->ghosts) {
+        self->base.ready[self->count++] = (TwReady){.fd = -1};
+    }
     if (self->changed.count > 0) {
         uv_test_changed(self);
     }
@@ -472,17 +339,33 @@ uv_wait(TwPoller *base, int ms)
         ms = 0;
     }
     if (ms > 0) {
-        uv_update_time(self->uv);
+        uv_update_time(&self->uv->loop);
         /* uv_run() also runs timers before it waits.  It repeats: if this
            thread did not run for `ms`, the wait that follows is limited
            too. */
-        uv_timer_start(self->timer, uv_on_timer, (uint64_t)ms, 1);
+        uv_timer_start(timer, uv_on_timer, (uint64_t)ms, 1);
     }
-    uv_run(self->uv, ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    uv_run(&self->uv->loop, ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
     if (ms > 0) {
-        uv_timer_stop(self->timer);
+        uv_timer_stop(timer);
     }
     return self->count;
+}
+
+static int
+uv_wait(TwPoller *base, int watched, int ms)
+{
+    PollerUv *self = (PollerUv *)base;
+    int n;
+
+    if (self->uv == NULL) {
+        return -EBADF;
+    }
+    uv_mutex_lock(&self->lock);
+    tw_poller_make_room(base, watched);
+    n = uv_wait_locked(self, ms);
+    uv_mutex_unlock(&self->lock);
+    return n;
 }
 
 static int
@@ -490,38 +373,32 @@ uv_fd(const TwPoller *base)
 {
     const PollerUv *self = (const PollerUv *)base;
 
-    return self->uv == NULL ? -1 : uv_backend_fd(self->uv);
+    return self->uv == NULL ? -1 : uv_backend_fd(&self->uv->loop);
 }
 
 /* -- the end, and a fork -------------------------------------------------- */
 
+/* Forget every watch; `ours`: libuv's loop is still good for that. */
 static void
-uv_free_timer(uv_handle_t *timer)
+uv_forget_all(PollerUv *self, bool ours)
 {
-    PyMem_RawFree(timer);
+    for (int fd = 0; fd < self->by_fd_cap; fd++) {
+        if (self->by_fd[fd] != NULL && ours) {
+            uv_forget(self, self->by_fd[fd]);
+        }
+        self->by_fd[fd] = NULL;
+    }
+    self->changed.count = 0;
 }
 
 static void
 uv_stop_loop(PollerUv *self, bool ours)
 {
-    for (int fd = 0; fd < self->by_fd_cap; fd++) {
-        if (self->by_fd[fd] != NULL) {
-            if (ours) {
-                uv_forget(self, self->by_fd[fd]);
-            }
-            self->by_fd[fd] = NULL;
-        }
-    }
-    self->changed.count = 0;
+    uv_forget_all(self, ours);
     if (self->uv != NULL && ours) {
-        uv_close((uv_handle_t *)self->timer, uv_free_timer);
-        while (uv_loop_close(self->uv) == UV_EBUSY) {
-            uv_run(self->uv, UV_RUN_NOWAIT);
-        }
-        PyMem_RawFree(self->uv);
+        tw_uv_end(self->uv);
     } /* else some memory is lost, not the process */
     self->uv = NULL;
-    self->timer = NULL;
 }
 
 static void
@@ -530,51 +407,57 @@ uv_free(TwPoller *base, bool ours)
     PollerUv *self = (PollerUv *)base;
 
     uv_stop_loop(self, ours);
+    uv_mutex_destroy(&self->lock);
     tw_vec_fini(&self->changed);
     PyMem_RawFree(self->by_fd);
     PyMem_RawFree(base->ready);
     PyMem_RawFree(self);
 }
 
-/* In the child libuv renews its own descriptors, by their numbers. */
+/* Another thread of the parent may have been inside of uv_run(): what libuv
+   had in hand then is lost, and so is its loop.  That loop ran; nobody needs
+   it here. */
 static tw_uverr
-uv_renew_loop(PollerUv *self)
+uv_renew_in_child(PollerUv *self, bool ours)
 {
-    int low[UV_DESCRIPTORS + 3], n = uv_occupy(low);
-    tw_uverr err;
+    bool idle = uv_mutex_trylock(&self->lock) == 0;
+    tw_uverr err = -EBADF;
 
-    if (n < 0) {
-        return n;
+    if (idle) {
+        uv_mutex_unlock(&self->lock);
     }
-    n = uv_make_way(low, n);
-    err = uv_loop_fork(self->uv);
-    uv_free_low(low, n);
-    return err < 0 ? err : uv_probe_watches(self->uv);
+    else {
+        uv_mutex_init(&self->lock);
+    }
+    if (self->uv != NULL && ours && idle) {
+        err = tw_uv_fork(self->uv);
+    }
+    if (err < 0) {
+        uv_stop_loop(self, false);
+        return err;
+    }
+    uv_forget_all(self, true);
+    uv_run(&self->uv->loop, UV_RUN_NOWAIT);
+    return 0;
 }
 
 static tw_uverr
 uv_renew(TwPoller *base, bool forked, bool ours)
 {
     PollerUv *self = (PollerUv *)base;
-    tw_uverr err = -EBADF;
+    TwUvLoop *old = self->uv;
+    tw_uverr err;
 
-    if (!forked) {
-        return -ENOSYS; /* libuv has no way to */
+    if (forked) {
+        return uv_renew_in_child(self, ours);
     }
-    if (self->uv != NULL && ours) {
-        err = uv_renew_loop(self);
+    err = tw_uv_start(&self->uv);
+    if (err == 0) {
+        self->ghosts = false;
+        uv_forget_all(self, true);
+        tw_uv_end(old);
     }
-    if (err < 0) {
-        uv_stop_loop(self, false);
-        return err;
-    }
-    for (int fd = 0; fd < self->by_fd_cap; fd++) {
-        if (self->by_fd[fd] != NULL) {
-            uv_forget(self, self->by_fd[fd]);
-        }
-    }
-    uv_run(self->uv, UV_RUN_NOWAIT);
-    return 0;
+    return err;
 }
 
 const char *

@@ -99,7 +99,7 @@ static int
 poll_wait(TwLoop *loop, double bound)
 {
     uint64_t start = tw_now_ns(), waited;
-    int n;
+    int n = (int)loop->watcher_count;
 
     if (TW_UNLIKELY(loop->changed.count > 0)
         && (bound < 0 || bound > POLL_RETRY)) {
@@ -111,7 +111,7 @@ poll_wait(TwLoop *loop, double bound)
         bound = 0;
     }
     Py_BEGIN_ALLOW_THREADS
-    n = loop->poller->ops->wait(loop->poller, poll_ms(bound));
+    n = loop->poller->ops->wait(loop->poller, n, poll_ms(bound));
     Py_END_ALLOW_THREADS
     loop->sleeping = false;
     tw_gil_note_wait(&loop->gil, tw_now_ns());
@@ -127,10 +127,10 @@ poll_wait(TwLoop *loop, double bound)
 static int
 poll_once(TwLoop *loop, double bound)
 {
-    int n;
+    int n = (int)loop->watcher_count;
 
     if (bound == 0 || loop->wait_was_short) {
-        n = loop->poller->ops->wait(loop->poller, 0);
+        n = loop->poller->ops->wait(loop->poller, n, 0);
         if (bound == 0 || n > 0) {
             return n;
         }

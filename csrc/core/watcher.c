@@ -114,8 +114,7 @@ watcher_reserve(TwLoop *loop, int fd)
     if (err == 0
         && (tw_vec_reserve(&loop->due, 2 * n) < 0
             || tw_vec_reserve(&loop->watchers, n) < 0
-            || tw_vec_reserve(&loop->changed, n) < 0
-            || tw_poller_reserve(loop->poller, (int)n) < 0)) {
+            || tw_vec_reserve(&loop->changed, n) < 0)) {
         err = -ENOMEM;
     }
     if (err == -ENOMEM) {

@@ -446,3 +446,75 @@ def test_a_loop_that_never_ran_runs_in_the_grandchild(on, poller):
         loop.close()
     """)
     assert out == ["ran", "ran"]
+
+
+# -- other threads -------------------------------------------------------------
+
+@pytest.mark.tidewire
+@each_poller
+def test_other_threads_change_what_is_watched(on, poller):
+    """While the loop waits, and while it does not; asyncio's epoll allows it, too."""
+    out = on(poller, """
+        sys.setswitchinterval(1e-6)
+        loop = new_loop()
+        busy = [socket.socketpair() for _ in range(20)]
+
+        def echo(one, two):
+            one.recv(1)
+            two.send(b"x")
+
+        for one, two in busy:
+            loop.add_reader(one, echo, one, two)
+            two.send(b"x")
+
+        def work():
+            pairs = [socket.socketpair() for _ in range(50)]
+            for _ in range(2500):
+                for one, two in pairs:
+                    loop.add_writer(one, int)
+                time.sleep(0)
+                for one, two in pairs:
+                    loop.remove_writer(one)
+            done.append(1)
+            if len(done) == 2:
+                loop.call_soon_threadsafe(loop.stop)
+
+        done = []
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        loop.run_forever()
+        for thread in threads:
+            thread.join()
+        for one, two in busy:
+            loop.remove_reader(one)
+        loop.close()
+        print(len(done))
+    """)
+    assert out == ["2"]
+
+
+@pytest.mark.tidewire
+@each_poller
+def test_a_forked_child_while_the_loop_waits_in_another_thread(on, poller):
+    """What the poller had in hand stays the parent's; the child's copy can be closed."""
+    out = on(poller, """
+        loop = new_loop()
+        waits = threading.Event()
+        loop.call_soon(waits.set)
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        waits.wait()
+
+        def child():
+            other = new_loop()
+            other.run_until_complete(asyncio.sleep(0.001))
+            other.close()
+            return "lives"
+
+        print({in_child(child) for _ in range(20)})
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+    """)
+    assert out == ["{'lives'}"]

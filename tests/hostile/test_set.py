@@ -1,15 +1,11 @@
-"""The loop's epoll set, when the system refuses to take a descriptor into a new one.
+"""The loop's set, when the system refuses to take a descriptor into a new one.
 
 A watched descriptor that was closed while a duplicate keeps its file open stays in the set, and
 only another set is rid of it.  What the kernel refuses there must not be forgotten silently.
 """
-import os
 import textwrap
 
 import pytest
-
-pytestmark = pytest.mark.skipif(os.environ.get("TIDEWIRE_POLLER") == "libuv",
-                                reason="libuv keeps its set")
 
 LIBRARY = r"""
 #define _GNU_SOURCE

@@ -1,0 +1,214 @@
+#include "core/uv_loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
+
+#include "core/poller.h"
+
+/* At least what libuv opens for a loop and, once, for the process. */
+#define UV_DESCRIPTORS 6
+
+/* -- errors that libuv must not meet -------------------------------------- */
+
+#ifdef __linux__
+tw_uverr
+tw_uv_hand_over(const TwUvLoop *uv, int fd, unsigned events)
+{
+    struct epoll_event ev = {.data = {.fd = fd}};
+
+    ev.events = (events & TW_EV_READ ? EPOLLIN : 0u)
+                | (events & TW_EV_WRITE ? EPOLLOUT : 0u);
+    /* libuv adds it again, and accepts that it is there. */
+    return epoll_ctl(uv_backend_fd(&uv->loop), EPOLL_CTL_ADD, fd, &ev) == 0
+                   || errno == EEXIST
+               ? 0
+               : -errno;
+}
+
+bool
+tw_uv_take_back(const TwUvLoop *uv, int fd)
+{
+    struct epoll_event ev = {0};
+
+    return epoll_ctl(uv_backend_fd(&uv->loop), EPOLL_CTL_DEL, fd, &ev) == 0;
+}
+
+/* It is asked with a change that changes nothing: reading an event would move
+   the first one to the end of the kernel's list. */
+bool
+tw_uv_is_whole(const TwUvLoop *uv)
+{
+    /* libuv's own; absent after a fork */
+    int fd = uv->loop.async_io_watcher.fd;
+    struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = fd}};
+
+    return epoll_ctl(uv_backend_fd(&uv->loop), EPOLL_CTL_MOD, fd, &ev) == 0
+           || errno == ENOENT || tw_poller_is_shortage(-errno);
+}
+#else
+tw_uverr
+tw_uv_hand_over(const TwUvLoop *Py_UNUSED(uv), int fd,
+                unsigned Py_UNUSED(events))
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? -EPERM : 0;
+}
+
+bool
+tw_uv_take_back(const TwUvLoop *Py_UNUSED(uv), int Py_UNUSED(fd))
+{
+    return true;
+}
+
+bool
+tw_uv_is_whole(const TwUvLoop *uv)
+{
+    return fcntl(uv_backend_fd(&uv->loop), F_GETFD) >= 0;
+}
+#endif
+
+/* Occupy descriptors: all below 3, and UV_DESCRIPTORS others.  Returns how
+   many, or a negative errno. */
+static int
+uv_occupy(int *fds)
+{
+    int n = 0, high = 0;
+
+    while (high < UV_DESCRIPTORS) {
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fd < 0) {
+            int err = errno;
+            while (n > 0) {
+                close(fds[--n]);
+            }
+            return -err;
+        }
+        high += fd > STDERR_FILENO;
+        fds[n++] = fd;
+    }
+    return n;
+}
+
+/* Free the others again for libuv; returns how many stay occupied. */
+static int
+uv_make_way(const int *fds, int n)
+{
+    while (n > 0 && fds[n - 1] > STDERR_FILENO) {
+        close(fds[--n]);
+    }
+    return n;
+}
+
+static void
+uv_free_low(const int *fds, int n)
+{
+    while (n > 0) {
+        close(fds[--n]);
+    }
+}
+
+/* Would the kernel watch what libuv adds by itself in its first uv_run()? */
+static tw_uverr
+uv_probe_watches(const TwUvLoop *uv)
+{
+    int fds[2];
+    tw_uverr err;
+
+    if (pipe(fds) < 0) {
+        return -errno;
+    }
+    err = tw_uv_hand_over(uv, fds[0], TW_EV_READ);
+    if (err == 0) {
+        err = tw_uv_hand_over(uv, fds[1], TW_EV_READ);
+    }
+    for (int i = 0; i < 2; i++) {
+        tw_uv_take_back(uv, fds[i]);
+        close(fds[i]);
+    }
+    return err;
+}
+
+/* -- libuv's loop --------------------------------------------------------- */
+
+static void
+uv_on_wake(uv_async_t *Py_UNUSED(wake))
+{
+}
+
+/* Make what libuv opens: none of it below 3. */
+static tw_uverr
+uv_make_loop(TwUvLoop *uv)
+{
+    int low[UV_DESCRIPTORS + 3], n = uv_occupy(low);
+    tw_uverr err;
+
+    if (n < 0) {
+        return n;
+    }
+    n = uv_make_way(low, n);
+    err = uv_loop_init(&uv->loop);
+    if (err == 0) {
+        err = uv_probe_watches(uv);
+        if (err == 0) {
+            err = uv_async_init(&uv->loop, &uv->wake, uv_on_wake);
+        }
+        if (err < 0) {
+            uv_loop_close(&uv->loop);
+        }
+    }
+    uv_free_low(low, n);
+    return err;
+}
+
+tw_uverr
+tw_uv_start(TwUvLoop **made)
+{
+    TwUvLoop *uv = PyMem_RawCalloc(1, sizeof(*uv));
+    tw_uverr err = uv == NULL ? -ENOMEM : uv_make_loop(uv);
+
+    if (err < 0) {
+        PyMem_RawFree(uv);
+        return err;
+    }
+    uv_timer_init(&uv->loop, &uv->timer);
+    /* What libuv watches by itself is watched behind this. */
+    uv_run(&uv->loop, UV_RUN_NOWAIT);
+    *made = uv;
+    return 0;
+}
+
+tw_uverr
+tw_uv_fork(TwUvLoop *uv)
+{
+    int low[UV_DESCRIPTORS + 3], n = uv_occupy(low);
+    tw_uverr err;
+
+    if (n < 0) {
+        return n;
+    }
+    n = uv_make_way(low, n);
+    err = uv_loop_fork(&uv->loop);
+    uv_free_low(low, n);
+    return err < 0 ? err : uv_probe_watches(uv);
+}
+
+void
+tw_uv_end(TwUvLoop *uv)
+{
+    uv_close((uv_handle_t *)&uv->timer, NULL);
+    uv_close((uv_handle_t *)&uv->wake, NULL);
+    while (uv_loop_close(&uv->loop) == UV_EBUSY) {
+        uv_run(&uv->loop, UV_RUN_NOWAIT);
+    }
+    PyMem_RawFree(uv);
+}
