@@ -7,6 +7,7 @@
 #include "net/accept.h"
 #include "net/pipe.h"
 #include "net/process.h"
+#include "net/stats.h"
 #include "net/stream.h"
 #include "net/udp.h"
 #include "net/userfd.h"
@@ -39,7 +40,8 @@ static PyMethodDef loop_methods[] = {
     {"get_debug", tw_loop_meth_get_debug, METH_NOARGS, PyDoc_STR(
 "get_debug($self, /)\n--\n\n"
 "True in debug mode.  See library/asyncio-eventloop.")},
-    {"stats", tw_loop_meth_stats, METH_NOARGS, tw_loop_doc_stats},
+    {"stats", TW_FAST(tw_stats_loop_meth_stats), TW_FASTKW, tw_stats_doc},
+    {"_count", tw_stats_loop_meth_count, METH_VARARGS, NULL},
     {"time", tw_loop_meth_time, METH_NOARGS, tw_loop_doc_time},
     {"call_soon", TW_FAST(tw_loop_meth_call_soon), TW_FASTKW,
      tw_loop_doc_call_soon},
@@ -94,6 +96,7 @@ static PyMethodDef loop_methods[] = {
      NULL},
     {"_look_up_address", TW_FAST(tw_resolver_loop_look_up_address),
      METH_FASTCALL, NULL},
+    {"_lookups_waiting", tw_resolver_loop_waiting, METH_NOARGS, NULL},
     {"_abandon_lookup", tw_resolver_loop_abandon, METH_O, NULL},
     {"_sock_sendfile_native", TW_FAST(tw_sendfile_loop_sock_sendfile_native),
      TW_FASTKW, tw_sendfile_doc_sock_sendfile_native},

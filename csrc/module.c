@@ -7,6 +7,7 @@
 #include "net/userfd.h"
 #include "net/process.h"
 #include "net/feeder.h"
+#include "net/stats.h"
 #include "net/stream.h"
 #include "net/udp.h"
 #include "ops/dns.h"
@@ -57,6 +58,7 @@ static const TwSetup module_setups[] = {
     tw_pipe_setup,
     tw_process_setup,
     tw_udp_setup,
+    tw_stats_setup,
     /* tls */
     tw_engine_setup,
     tw_adapter_setup,

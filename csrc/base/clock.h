@@ -1,9 +1,20 @@
-/* The monotonic clock that the loop measures itself with. */
+/* The clocks: the monotonic one, with which the loop measures itself, and the
+   wall's. */
 #pragma once
 
 #include <time.h>
 
 #include "base/common.h"
+
+/* Seconds of time.time(). */
+static inline double
+tw_now_wall(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
 static inline uint64_t

@@ -265,6 +265,7 @@ tw_handle_cancel(TwHandle *self)
         }
     }
     if (self->flags & TW_H_SCHEDULED) {
+        loop->stats.timers_cancelled++;
         if (tw_heap_take_last(&loop->timers, self)) {
             self->flags &= ~TW_H_SCHEDULED;
             tw_handle_release_steal(self); /* the caller has another */

@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "base/vec.h"
 #include "core/gil.h"
+#include "core/metrics.h"
 #include "core/poller.h"
 #include "core/seam.h"
 
@@ -23,19 +24,6 @@
 typedef struct TwWatcher TwWatcher;
 typedef struct TwHandle TwHandle;
 typedef struct TwTransport TwTransport;
-
-typedef struct {
-    uint64_t turns;
-    uint64_t callbacks;
-    uint64_t bytes_read;
-    uint64_t bytes_written;
-    double idle;         /* seconds spent waiting */
-    double running;      /* seconds spent in finished run_forever calls */
-    double run_start;    /* when the present run_forever began, or 0 */
-    double longest;      /* seconds: the longest stretch between polls */
-    uint32_t ready_peak; /* most handles ready at one time */
-    uint32_t transports; /* open ones */
-} TwStats;
 
 /* Consecutive generations whose polls found nothing: core/turn.c. */
 typedef struct {
@@ -123,7 +111,11 @@ struct TwLoop {
     TwSys sys;              /* the calls that a sandbox refused */
     TwGil gil;
     TwChain chain;
+    PyObject *name;         /* strong or NULL: the program's, for stats() */
+    TwTiming timing;
+    TwGauges gauges;
     TwStats stats;
+    TwStats *stats_base;    /* ours or NULL: as of stats(reset=True) */
 };
 
 /* -- life ----------------------------------------------------------------- */

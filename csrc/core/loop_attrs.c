@@ -1,6 +1,5 @@
 /* Attributes that asyncio's BaseEventLoop assigns and reads, stored in the C
-   struct only.  And loop.stats(). */
-#include "base/clock.h"
+   struct only. */
 #include "core/loop_type.h"
 
 static PyObject *
@@ -68,6 +67,8 @@ PyGetSetDef tw_loop_getset[] = {
      AT(select_patched)},
     {"_signal_fd_is_kept", attr_get_bool, attr_set_bool, NULL, AT(wake_known)},
     {"_nests", attr_get_bool, attr_set_bool, NULL, AT(nests)},
+    {"name", attr_get_object, attr_set_object,
+     PyDoc_STR("The loop's name in stats(), or None."), AT(name)},
     {"_thread_id", attr_get_object, attr_set_object, NULL, AT(thread_id)},
     {"_task_factory", attr_get_object, attr_set_object, NULL,
      AT(task_factory)},
@@ -84,33 +85,3 @@ PyGetSetDef tw_loop_getset[] = {
      (void *)"_selector"},
     {NULL},
 };
-
-const char tw_loop_doc_stats[] = PyDoc_STR(
-"stats($self, /)\n--\n\n"
-"What the loop has done so far, as a dict; tidewire's own.\n\n"
-"turns, callbacks, bytes_read, bytes_written: counts since it was made;\n"
-"busy, idle: seconds spent running, and waiting; longest: seconds of the\n"
-"longest stretch between two polls; ready, ready_peak: callbacks ready now,\n"
-"and at most; timers: scheduled ones; transports: open ones; poller: the\n"
-"name of what asks the system for descriptors that are ready.");
-
-PyObject *
-tw_loop_meth_stats(PyObject *self, PyObject *unused)
-{
-    TwLoop *loop = (TwLoop *)self;
-    const TwStats *st = &loop->stats;
-    double total = st->running;
-
-    if (st->run_start != 0) {
-        total += (double)tw_now_ns() / 1e9 - st->run_start;
-    }
-    return Py_BuildValue(
-        "{sKsKsKsKsdsdsdsIsIsnsIsz}", "turns", st->turns, "callbacks",
-        st->callbacks, "bytes_read", st->bytes_read, "bytes_written",
-        st->bytes_written, "busy", total - st->idle, "idle", st->idle,
-        "longest", st->longest, "ready", loop->ready.count, "ready_peak",
-        st->ready_peak, "timers",
-        (Py_ssize_t)(loop->timers.count - loop->timers_cancelled),
-        "transports", st->transports, "poller",
-        loop->poller == NULL ? NULL : loop->poller->ops->name);
-}

@@ -1,6 +1,7 @@
 /* How a loop is made and freed, and its part of garbage collection. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/pages.h"
 #include "core/call.h"
@@ -155,6 +156,7 @@ tw_loop_shut(TwLoop *loop)
     }
     loop->live = false;
     loop->closed = true;
+    loop->gauges.closed = tw_now_wall();
     loop_drop_free_memory(loop);
     loop_drop_queued(loop);
     Py_CLEAR(loop->future_kwargs);
@@ -191,6 +193,7 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->exception_handler);
     Py_VISIT(loop->current_handle);
+    Py_VISIT(loop->name);
     Py_VISIT(loop->signal_handlers);
     Py_VISIT(loop->future_kwargs);
     Py_VISIT(loop->userfds);
@@ -219,6 +222,7 @@ tw_loop_clear(PyObject *self)
     Py_CLEAR(loop->task_factory);
     Py_CLEAR(loop->exception_handler);
     Py_CLEAR(loop->current_handle);
+    Py_CLEAR(loop->name);
     Py_CLEAR(loop->signal_handlers);
     Py_CLEAR(loop->future_kwargs);
     Py_CLEAR(loop->other_context);
@@ -238,6 +242,7 @@ tw_loop_dealloc(PyObject *self)
     Py_XDECREF((PyObject *)loop->free_handles.type);
     Py_XDECREF((PyObject *)loop->free_timers.type);
     Py_XDECREF((PyObject *)loop->free_threadsafe.type);
+    PyMem_RawFree(loop->stats_base);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -258,6 +263,10 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     loop->due.place = offsetof(TwWatcher, in_due);
     loop->changed.place = offsetof(TwWatcher, in_changed);
     loop->live = true;
+    loop->gauges.made = tw_now_wall();
+    if (loop->state != NULL) {
+        loop->gauges.number = ++loop->state->loops;
+    }
     if (loop->state == NULL || tw_handle_init_free(loop) < 0) {
         Py_DECREF(self);
         return NULL;

@@ -321,6 +321,7 @@ sched_push_timer(TwLoop *loop, double when, PyObject *callback,
         return NULL;
     }
     handle->flags |= TW_H_SCHEDULED;
+    loop->stats.timers++;
     tw_loop_wake(loop);
     return Py_NewRef((PyObject *)handle);
 }

@@ -13,10 +13,8 @@ PyObject *tw_loop_meth_open(PyObject *self, PyObject *args);
 PyObject *tw_loop_meth_signal_fd(PyObject *self, PyObject *unused);
 PyObject *tw_loop_meth_note_signal(PyObject *self, PyObject *number);
 
-/* core/loop_attrs.c: what BaseEventLoop assigns; stats(). */
+/* core/loop_attrs.c: what BaseEventLoop assigns. */
 extern PyGetSetDef tw_loop_getset[];
-PyObject *tw_loop_meth_stats(PyObject *self, PyObject *unused);
-extern const char tw_loop_doc_stats[];
 
 /* core/loop_run.c */
 PyObject *tw_loop_meth_run_turns(PyObject *self, PyObject *future);

@@ -124,6 +124,8 @@ tw_state_init(tw_state *state, PyObject *module)
     X(reader.parts)                                                           \
     X(tls)                                                                    \
     X(dns)                                                                    \
+    X(time_bounds)                                                            \
+    X(size_bounds)                                                            \
     X(empty_tuple)                                                            \
     X(kw_loop)                                                                \
     X(kw_context)                                                             \

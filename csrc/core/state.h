@@ -87,6 +87,7 @@ typedef struct TwLoop TwLoop;
     X(resume_writing)                                                         \
     X(send)                                                                   \
     X(sendto)                                                                 \
+    X(session_reused)                                                         \
     X(set_exception)                                                          \
     X(set_protocol)                                                           \
     X(set_result)                                                             \
@@ -132,6 +133,9 @@ typedef struct tw_state {
     int sendfile_always_moves;      /* the file, also if nothing was sent */
     int accepts_one_more;           /* than the backlog, in a turn */
 
+    uint64_t loops;        /* so many were made */
+    PyObject *time_bounds; /* of histograms, in seconds: tuple of float */
+    PyObject *size_bounds; /* the same of numbers: tuple of int */
     PyObject *empty_tuple;
     PyObject *kw_loop; /* ("loop",) */
     PyObject *kw_context; /* ("context",) */

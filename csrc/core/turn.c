@@ -12,6 +12,7 @@
 #include "core/debug.h"
 #include "core/handle.h"
 #include "core/nest.h"
+#include "core/overrides.h"
 #include "core/source.h"
 #include "core/watcher.h"
 
@@ -42,15 +43,44 @@ turn_run_ready(TwLoop *loop, Py_ssize_t n)
                 continue;
             }
             status = tw_handle_run((TwHandle *)item);
+            tw_timing_callback(&loop->timing, &loop->stats);
             tw_handle_retire_steal((TwHandle *)item, status);
         }
         else {
             status = TW_UNLIKELY(loop->debug)
                          ? tw_debug_step(loop, item)
                          : ((TwStepper *)item)->ops->step(item);
+            tw_timing_callback(&loop->timing, &loop->stats);
             Py_DECREF(item);
         }
-        loop->stats.callbacks++;
+    }
+    return status;
+}
+
+/* How late a timer is, as of the last reading of the clock.  The program's own
+   clock may tell another time. */
+static void
+turn_note_lag(TwLoop *loop, PyObject *item)
+{
+    TwHandle *handle = (TwHandle *)item;
+    double ns;
+
+    if (tw_handle_is(loop->state, item) && handle->flags & TW_H_TIMER
+        && !(handle->flags & TW_H_CANCELLED) && !tw_overrides_time(loop)) {
+        ns = (double)loop->timing.begin - handle->when * 1e9;
+        tw_stats_time(&loop->stats.hist.lag, ns > 0 ? (uint64_t)ns : 0);
+    }
+}
+
+/* Run the next `n`, which were timers. */
+static tw_status
+turn_run_timers(TwLoop *loop, Py_ssize_t n)
+{
+    tw_status status = 0;
+
+    while (n-- > 0 && status == 0 && loop->ready.count > 0) {
+        turn_note_lag(loop, tw_ring_at(&loop->ready, 0));
+        status = turn_run_ready(loop, 1);
     }
     return status;
 }
@@ -64,14 +94,13 @@ turn_run_generation(TwLoop *loop)
     if (timers < 0) {
         return -1;
     }
-    if (loop->ready.count > loop->stats.ready_peak) {
-        loop->stats.ready_peak = loop->ready.count;
-    }
+    tw_timing_depth(&loop->timing, &loop->stats,
+                    loop->ready.count + loop->due.count);
     if (turn_run_ready(loop, ready) < 0
         || (loop->due.count > 0 && tw_watcher_run_due(loop) < 0)) {
         return -1;
     }
-    return timers > 0 ? turn_run_ready(loop, timers) : 0;
+    return timers > 0 ? turn_run_timers(loop, timers) : 0;
 }
 
 static bool
@@ -195,18 +224,22 @@ tw_status
 tw_turn_run(TwLoop *loop, PyObject *future)
 {
     tw_status status;
+    uint64_t now;
 
     loop->running = true;
     loop->owner = PyThread_get_thread_ident();
     loop->chain = TW_CHAIN_NONE;
-    tw_gil_note_wait(&loop->gil, tw_now_ns());
-    loop->stats.run_start = (double)loop->gil.last_release / 1e9;
+    now = tw_now_ns();
+    tw_gil_note_wait(&loop->gil, now);
+    loop->gauges.run_start = loop->gauges.turn_start = now;
+    tw_timing_skip(&loop->timing, &loop->stats, now);
     status = future == Py_None ? turn_run_to_stop(loop)
                                : tw_nest_run(loop, future);
     loop->running = false;
     turn_track_queued(loop);
-    loop->stats.running +=
-        (double)tw_now_ns() / 1e9 - loop->stats.run_start;
-    loop->stats.run_start = 0;
+    now = tw_now_ns();
+    tw_timing_batch(&loop->timing, &loop->stats, now);
+    loop->stats.running_ns += now - loop->gauges.run_start;
+    loop->gauges.run_start = 0;
     return status;
 }

@@ -53,16 +53,16 @@ tw_loop_is_quiet(TwLoop *loop)
                && loop->timers.entries[0].when > tw_loop_time(loop));
 }
 
-/* Other threads get the GIL also while the loop does not wait. */
+/* A turn ends.  Other threads get the GIL also while the loop does not wait:
+   that counts with the turn that begins. */
 static void
 poll_share_gil(TwLoop *loop)
 {
     uint64_t now = tw_now_ns();
-    double busy = (double)(now - loop->gil.last_release) * 1e-9;
 
-    if (busy > loop->stats.longest) {
-        loop->stats.longest = busy;
-    }
+    tw_timing_batch(&loop->timing, &loop->stats, now);
+    tw_stats_time(&loop->stats.hist.turn, now - loop->gauges.turn_start);
+    loop->gauges.turn_start = now;
     tw_gil_share(&loop->gil, now);
 }
 
@@ -117,7 +117,10 @@ poll_wait(TwLoop *loop, double bound)
     tw_gil_note_wait(&loop->gil, tw_now_ns());
     waited = loop->gil.last_release - start;
     loop->wait_was_short = waited < POLL_SHORT_NS;
-    loop->stats.idle += (double)waited * 1e-9;
+    loop->stats.idle_ns += waited;
+    tw_stats_time(&loop->stats.hist.poll, waited);
+    loop->gauges.turn_start = loop->gil.last_release;
+    tw_timing_skip(&loop->timing, &loop->stats, loop->gil.last_release);
     return n;
 }
 

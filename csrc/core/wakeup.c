@@ -49,6 +49,7 @@ wakeup_handle_signals(TwLoop *loop, const char *numbers, Py_ssize_t n)
 {
     PyObject *argv[2] = {(PyObject *)loop, NULL}, *done = NULL;
 
+    loop->stats.signals += (uint64_t)n;
     argv[1] = PyBytes_FromStringAndSize(numbers, n);
     if (argv[1] != NULL) {
         done = tw_call_plain_method(loop->state->str._handle_signals, argv,

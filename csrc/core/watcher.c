@@ -532,6 +532,7 @@ tw_watcher_run_due(TwLoop *loop)
             status = TW_UNLIKELY(loop->debug)
                          ? tw_debug_ready(loop, owner, events, w->on_ready)
                          : w->on_ready(owner, events);
+            tw_timing_callback(&loop->timing, &loop->stats);
         }
         Py_DECREF(owner);
     }

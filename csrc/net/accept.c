@@ -217,6 +217,7 @@ accept_one(TwAccept *self)
     if (err == EAGAIN || err == EINTR || err == ECONNABORTED) {
         return 0;
     }
+    tw_stats_accept_error(&self->loop->stats, err);
     if (accept_is_exhaustion(err)) {
         return accept_exhausted(self, err);
     }

@@ -40,7 +40,7 @@ out_send(TwOut *self, struct iovec *iov, int n)
     tw_uverr done = self->base.ops->out->send(&self->base, iov, n);
 
     if (TW_LIKELY(done > 0)) {
-        self->base.loop->stats.bytes_written += (uint64_t)done;
+        tw_stats_out(&self->base.loop->stats, self->base.kind, (size_t)done);
     }
     return done;
 }

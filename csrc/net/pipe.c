@@ -125,7 +125,6 @@ pipe_disown(TwPipe *self)
 {
     if (self->base.fd >= 0) {
         self->base.fd = -1;
-        self->base.loop->stats.transports--;
     }
     tw_pipe_release(self);
 }
@@ -181,6 +180,7 @@ pipe_new(TwLoop *loop, PyTypeObject *type, const TwPipeKind *kind,
     }
     self->ends_on_read = S_ISSOCK(mode) || S_ISFIFO(mode);
     self->messages = pipe_has_messages(fd, mode);
+    tw_transport_count(&self->base, TW_KIND_PIPE, false);
     return (PyObject *)self;
 
 error:

@@ -150,7 +150,8 @@ pipe_deliver(TwPipe *self, TwReadBytes *data)
     TwLoop *loop = self->base.loop;
     PyObject *done;
 
-    loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(data->bytes);
+    tw_stats_in(&loop->stats, self->base.kind,
+                (size_t)PyBytes_GET_SIZE(data->bytes));
     done = tw_transport_call_protocol(
         TW_BASE(self), loop->state->str.data_received, data->bytes);
     tw_readbytes_release(loop, data);

@@ -124,6 +124,10 @@ stream_make(TwLoop *loop, int fd, PyObject *sock, const TwSink *sink,
         return NULL;
     }
     stream_suit_family(self);
+    tw_transport_count(&self->base,
+                       self->base.flags & TW_F_INET ? TW_KIND_TCP
+                                                    : TW_KIND_UNIX,
+                       self->base.server != NULL);
     return self;
 }
 

@@ -32,6 +32,8 @@ typedef struct {
     /* The write queue rose above the high mark, or fell to the low one. */
     tw_status (*pause_writing)(TwStream *stream, PyObject *owner);
     tw_status (*resume_writing)(TwStream *stream, PyObject *owner);
+    /* Bytes that wait in the owner and below. */
+    size_t (*waiting)(PyObject *owner);
 } TwSink;
 
 struct TwStream {

@@ -82,13 +82,14 @@ static tw_status
 stream_deliver(TwStream *self, TwReadBytes *data)
 {
     TwTransport *base = &self->base;
-    uint64_t written = base->loop->stats.bytes_written;
+    const uint64_t *out = &base->loop->stats.kinds[base->kind].bytes_out;
+    uint64_t written = *out;
     PyObject *result;
 
     result = tw_transport_call_protocol(
         TW_BASE(base), base->loop->state->str.data_received, data->bytes);
     tw_readbytes_release(base->loop, data);
-    self->sends = base->loop->stats.bytes_written != written;
+    self->sends = *out != written;
     if (TW_UNLIKELY(result == NULL)) {
         return tw_transport_fatal(
             base, "Fatal error: protocol.data_received() call failed.");
@@ -153,7 +154,7 @@ read_into_protocol(TwStream *self)
     if (got == 0) {
         return read_eof(self);
     }
-    base->loop->stats.bytes_read += (uint64_t)got;
+    tw_stats_in(&base->loop->stats, base->kind, (size_t)got);
     self->filled = filled;
     count = PyLong_FromSsize_t(got);
     result = count ? tw_transport_call_protocol(
@@ -174,7 +175,7 @@ read_into_protocol(TwStream *self)
 static void
 read_note_size(TwStream *self, tw_uverr got, size_t room)
 {
-    self->base.loop->stats.bytes_read += (uint64_t)got;
+    tw_stats_in(&self->base.loop->stats, self->base.kind, (size_t)got);
     self->read_hint = (uint32_t)got;
     self->filled = (size_t)got >= room;
 }
@@ -354,7 +355,8 @@ tw_stream_read(TwStream *self)
 {
     TwLoop *loop = self->base.loop;
     uint32_t share = MAX(loop->due.count / READ_MANY, 1);
-    uint64_t enough = loop->stats.bytes_read + READ_BYTES_A_TURN / share;
+    const uint64_t *in = &loop->stats.kinds[self->base.kind].bytes_in;
+    uint64_t enough = *in + READ_BYTES_A_TURN / share;
     int reads = (int)(STREAM_READS_A_TURN / share);
 
     do {
@@ -362,7 +364,7 @@ tw_stream_read(TwStream *self)
         if (read_once(self) < 0) {
             return -1;
         }
-    } while (self->filled && --reads > 0 && loop->stats.bytes_read < enough
+    } while (self->filled && --reads > 0 && *in < enough
              && tw_stream_is_reading(self) && tw_loop_is_quiet(loop));
     return 0;
 }

@@ -95,8 +95,39 @@ tw_transport_adopt(TwTransport *self, int fd, PyObject *sock,
     self->watcher->is_stale = transport_is_stale;
     self->fd = self->fd_shown = fd;
     self->sock = Py_XNewRef(sock);
-    self->loop->stats.transports++;
     return 0;
+}
+
+void
+tw_transport_count(TwTransport *self, TwKind kind, bool accepted)
+{
+    TwTransportStats *stats = &self->loop->stats.kinds[kind];
+
+    self->kind = kind;
+    self->loop->gauges.open[kind]++;
+    if (accepted) {
+        stats->accepted++;
+    }
+    else {
+        stats->opened++;
+    }
+}
+
+/* It ends, with `exc` or without. */
+static void
+transport_count_end(TwTransport *self, PyObject *exc)
+{
+    TwTransportStats *stats = &self->loop->stats.kinds[self->kind];
+
+    if (exc == NULL) {
+        stats->closed++;
+    }
+    else if (PyErr_GivenExceptionMatches(exc, PyExc_ConnectionError)) {
+        stats->reset++;
+    }
+    else {
+        stats->lost++;
+    }
 }
 
 /* server._attach(self), server._detach(self): without self before 3.13. */
@@ -362,6 +393,7 @@ tw_transport_call_lost(TwTransport *self)
         self->conn_lost = 1;
     }
     exc = TW_TAKE(self->lost_exc);
+    transport_count_end(self, exc);
     status = transport_step_call(self, TW_CALL_LOST,
                                  self->loop->state->str.connection_lost,
                                  exc ? exc : Py_None);
@@ -389,7 +421,9 @@ tw_transport_release(TwTransport *self)
     }
     exc = tw_err_take(); /* of the transport that failed */
     self->fd = -1;
-    self->loop->stats.transports--;
+    if (self->kind != TW_KIND_NONE) {
+        self->loop->gauges.open[self->kind]--;
+    }
     tw_source_unwatch(&self->watcher);
     if (self->sock != NULL) {
         PyObject *argv[] = {self->sock};
@@ -432,6 +466,7 @@ tw_transport_finalize(PyObject *op)
     }
     tw_transport_warn_unclosed(op);
     exc = tw_err_take();
+    transport_count_end(self, NULL);
     tw_transport_release(self);
     transport_detach_server(self);
     if (exc != NULL) {
@@ -494,6 +529,7 @@ transport_call_flow(TwTransport *self, TwProtocolCall what, PyObject *name,
     if (asked <= 0 || self->protocol == NULL) {
         return asked < 0 ? -1 : 0;
     }
+    self->loop->stats.pauses += what == TW_CALL_PAUSE;
     argv[0] = Py_NewRef(self->protocol);
     result = tw_call_method(self->loop, context, name, argv, 1);
     if (result == NULL) {

@@ -124,6 +124,7 @@ struct TwTransport {
     TwHabit habit;
     int fd;               /* -1 once closed */
     int fd_shown;         /* asyncio's _sock_fd: stays after close */
+    unsigned kind;        /* TwKind */
 };
 
 TW_CHECK_STEPPER(TwBaseTransport);
@@ -155,6 +156,9 @@ TwTransport *tw_transport_new(PyTypeObject *type, TwLoop *loop,
    that is NULL. */
 TW_MUSTCHECK tw_status tw_transport_adopt(TwTransport *self, int fd,
                                           PyObject *sock, TwOnReady on_ready);
+
+/* Count it as open, of that kind, until it is released. */
+void tw_transport_count(TwTransport *self, TwKind kind, bool accepted);
 
 /* Schedule connection_made (then ops->started, then the waiter): one step; or
    three, as asyncio calls call_soon() three times, if the program has replaced

@@ -149,6 +149,7 @@ udp_make(TwLoop *loop, int fd, PyObject *sock, PyObject *protocol,
         return NULL;
     }
     udp_learn(self);
+    tw_transport_count(&self->base, TW_KIND_UDP, false);
     return (PyObject *)self;
 }
 

@@ -35,6 +35,8 @@ udp_deliver(TwUdp *self, PyObject *data, PyObject *addr)
     PyObject *context = Py_NewRef(base->context), *result;
     tw_status status = 0;
 
+    tw_stats_in(&base->loop->stats, TW_KIND_UDP,
+                PyBytes_Check(data) ? (size_t)PyBytes_GET_SIZE(data) : 0);
     result = tw_call_method(base->loop, context,
                             base->loop->state->str.datagram_received, argv,
                             3);
@@ -63,7 +65,6 @@ read_make(TwUdp *self, const char *p, size_t n, const TwAddr *from,
         tw_readbytes_release(self->base.loop, data);
         return -1;
     }
-    self->base.loop->stats.bytes_read += n;
     return 0;
 }
 
@@ -144,7 +145,6 @@ read_kept(TwUdp *self)
     TwDgram d = tw_dgramq_pop(&self->in);
     tw_status status;
 
-    self->base.loop->stats.bytes_read += (uint64_t)PyBytes_GET_SIZE(d.data);
     status = udp_deliver(self, d.data, d.addr);
     Py_DECREF(d.data);
     Py_DECREF(d.addr);

@@ -57,8 +57,8 @@ tw_udp_send_one(TwUdp *self, const TwDgram *d, const void *p, size_t n)
     do {
         sent = sendto(self->base.fd, p, n, SEND_FLAGS, to, len);
     } while (sent < 0 && errno == EINTR);
-    if (sent > 0) {
-        self->base.loop->stats.bytes_written += (uint64_t)sent;
+    if (sent >= 0) {
+        tw_stats_out(&self->base.loop->stats, TW_KIND_UDP, (size_t)sent);
     }
     return udp_send_result(sent);
 }
@@ -71,6 +71,9 @@ tw_udp_send_python(TwUdp *self, PyObject *data, PyObject *addr)
     result = tw_call_plain_method(self->base.loop->state->str.sendto, argv, 3);
     if (result != NULL) {
         Py_DECREF(result);
+        tw_stats_out(&self->base.loop->stats, TW_KIND_UDP,
+                     PyBytes_Check(data) ? (size_t)PyBytes_GET_SIZE(data)
+                                         : 0);
         return 1;
     }
     if (PyErr_ExceptionMatches(PyExc_BlockingIOError)
@@ -237,7 +240,7 @@ static int
 send_many(TwUdp *self, int n)
 {
     TwTrain train;
-    uint64_t bytes = 0;
+    size_t bytes = 0;
     int sent, datagrams = 0;
 
     train_make(self, &train, n);
@@ -256,7 +259,8 @@ send_many(TwUdp *self, int n)
         bytes += train.msgs[i].msg_len;
         datagrams += train.cars[i];
     }
-    self->base.loop->stats.bytes_written += bytes;
+    tw_stats_out_many(&self->base.loop->stats, TW_KIND_UDP, bytes,
+                      (size_t)datagrams);
     return datagrams;
 }
 

@@ -155,7 +155,6 @@ userfd_run_handle(TwUserFd *self, int i, TwHandle *handle)
                         (PyObject *)handle);
     }
     else if (!tw_nest_is_entered(self->loop, handle)) {
-        self->loop->stats.callbacks++;
         return tw_handle_run(handle);
     }
     return 0;

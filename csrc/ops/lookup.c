@@ -334,6 +334,17 @@ tw_lookups_withdraw(TwLookups *pool, TwLookup *lookup)
     return queued;
 }
 
+int
+tw_lookups_waiting(TwLookups *pool)
+{
+    int waiting;
+
+    pthread_mutex_lock(&pool->lock);
+    waiting = pool->queued;
+    pthread_mutex_unlock(&pool->lock);
+    return waiting;
+}
+
 TwLookup *
 tw_lookups_collect(TwLookups *pool)
 {

@@ -31,6 +31,7 @@ struct TwLookup {
     bool queued;
     /* asker */
     TwLookup *older, *newer; /* all lookups of one loop */
+    uint64_t asked;          /* ns: when */
     PyObject *future;        /* strong or NULL: the pool does not use it */
     /* the arguments */
     TwAddr addr;             /* len > 0: getnameinfo(3) of it... */
@@ -62,6 +63,9 @@ TW_MUSTCHECK bool tw_lookups_ask(TwLookups *pool, TwLookup *lookup);
 
 /* True: it had not begun, and the caller owns it again. */
 TW_MUSTCHECK bool tw_lookups_withdraw(TwLookups *pool, TwLookup *lookup);
+
+/* How many are queued. */
+int tw_lookups_waiting(TwLookups *pool);
 
 /* All lookups that are done, the oldest first, linked by `next`. */
 TwLookup *tw_lookups_collect(TwLookups *pool);

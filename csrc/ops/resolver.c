@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/errno.h"
 #include "core/call.h"
@@ -88,6 +89,14 @@ resolver_unlink(TwResolver *self, TwLookup *lookup)
     *(lookup->newer ? &lookup->newer->older : &self->newest) = lookup->older;
 }
 
+/* It is done, or withdrawn. */
+static void
+resolver_count(TwLoop *loop, const TwLookup *lookup)
+{
+    loop->stats.lookups_done++;
+    loop->stats.lookups_ns += tw_now_ns() - lookup->asked;
+}
+
 /* Queue it.  Its future, or None if no thread can be started. */
 static PyObject *
 resolver_ask_steal(TwResolver *self, TwLookup *lookup)
@@ -104,6 +113,8 @@ resolver_ask_steal(TwResolver *self, TwLookup *lookup)
         Py_RETURN_NONE;
     }
     lookup->future = Py_NewRef(future);
+    lookup->asked = tw_now_ns();
+    self->loop->stats.lookups++;
     resolver_link(self, lookup);
     return future;
 }
@@ -121,10 +132,22 @@ tw_resolver_loop_abandon(PyObject *op, PyObject *future)
     }
     if (lookup != NULL && tw_lookups_withdraw(self->pool, lookup)) {
         resolver_unlink(self, lookup);
+        resolver_count(loop, lookup);
         Py_CLEAR(lookup->future);
         tw_lookup_free(lookup);
     }
     Py_RETURN_NONE;
+}
+
+PyObject *
+tw_resolver_loop_waiting(PyObject *op, PyObject *unused)
+{
+    TwLoop *loop = (TwLoop *)op;
+    TwResolver *self = (TwResolver *)loop->resolver;
+
+    return PyLong_FromLong(self == NULL || loop->forked
+                               ? 0
+                               : tw_lookups_waiting(self->pool));
 }
 
 /* -- getaddrinfo's arguments ---------------------------------------------- */
@@ -445,6 +468,7 @@ resolver_deliver(TwLoop *loop)
 
         self->answers = lookup->next;
         resolver_unlink(self, lookup);
+        resolver_count(loop, lookup);
         if (resolver_settle(loop, lookup, future) < 0) {
             status = tw_call_report(loop, "Error on a name lookup",
                                     NULL, NULL);

@@ -24,6 +24,9 @@ PyObject *tw_resolver_loop_look_up_address(PyObject *loop,
                                            PyObject *const *args,
                                            Py_ssize_t nargs);
 
+/* loop._lookups_waiting(): how many no thread has begun.  METH_NOARGS. */
+PyObject *tw_resolver_loop_waiting(PyObject *loop, PyObject *unused);
+
 /* loop._abandon_lookup(future): nobody waits for it any longer.  METH_O. */
 PyObject *tw_resolver_loop_abandon(PyObject *loop, PyObject *future);
 

@@ -96,6 +96,7 @@ file_try(TwSockOp *op, PyObject **result)
     if (n == 0) {
         return file_done(op, result);
     }
+    tw_stats_out(&op->loop->stats, TW_KIND_SOCK, (size_t)n);
     file->offset += n;
     file->total += n;
     return TW_TRY_AGAIN;

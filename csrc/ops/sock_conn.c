@@ -68,6 +68,21 @@ conn_errno(int err, PyObject **result)
     return tw_sock_io_errno(err);
 }
 
+/* Count a connection that could not be made. */
+static void
+conn_count_failure(TwSockOp *op, int fd)
+{
+    TwAddr local;
+    TwKind kind = TW_KIND_TCP;
+
+    local.len = sizeof(local.u);
+    if (getsockname(fd, &local.u.any, &local.len) == 0
+        && local.u.any.sa_family == AF_UNIX) {
+        kind = TW_KIND_UNIX;
+    }
+    op->loop->stats.kinds[kind].failed++;
+}
+
 /* asyncio's message for a connect() that was begun and failed. */
 static TwTry
 conn_failed(TwSockOp *op, int err)
@@ -102,7 +117,7 @@ conn_is_made(int fd)
 static TwTry
 conn_connect_literal(TwSockOp *op, const TwAddr *addr, PyObject **result)
 {
-    int fd = tw_sock_op_fileno(op);
+    int err, fd = tw_sock_op_fileno(op);
 
     if (PySys_Audit("socket.connect", "OO", op->sock, op->args[0]) < 0) {
         return TW_TRY_ERROR;
@@ -115,7 +130,11 @@ conn_connect_literal(TwSockOp *op, const TwAddr *addr, PyObject **result)
         *result = Py_NewRef(Py_True);
         return TW_TRY_DONE;
     }
-    return conn_errno(errno, result);
+    err = errno;
+    if (err != EINPROGRESS && err != EALREADY) {
+        conn_count_failure(op, fd);
+    }
+    return conn_errno(err, result);
 }
 
 static TwTry
@@ -174,6 +193,7 @@ conn_connect_again(TwSockOp *op, PyObject **result)
     if (err == 0 || err == EINPROGRESS || err == EALREADY) {
         return conn_errno(err, result);
     }
+    conn_count_failure(op, op->fd);
     return conn_failed(op, err);
 }
 

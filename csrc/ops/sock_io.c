@@ -42,16 +42,51 @@ tw_sock_io_method(PyObject *name, PyObject *const *argv, size_t n,
     return *result == NULL ? io_would_block() : TW_TRY_DONE;
 }
 
+/* The system call moved `n` bytes. */
+static void
+io_count(TwSockOp *op, Py_ssize_t n)
+{
+    if (op->kind->event == TW_EV_READ) {
+        tw_stats_in(&op->loop->stats, TW_KIND_SOCK, (size_t)n);
+    }
+    else {
+        tw_stats_out(&op->loop->stats, TW_KIND_SOCK, (size_t)n);
+    }
+}
+
+/* The same of a method's result: the bytes, or their number; or a tuple with
+   that and an address. */
+static void
+io_count_result(TwSockOp *op, PyObject *result)
+{
+    if (PyTuple_Check(result) && PyTuple_GET_SIZE(result) > 0) {
+        result = PyTuple_GET_ITEM(result, 0);
+    }
+    if (PyBytes_Check(result)) {
+        io_count(op, PyBytes_GET_SIZE(result));
+    }
+    else if (PyLong_CheckExact(result)) {
+        Py_ssize_t n = PyLong_AsSsize_t(result);
+        PyErr_Clear();
+        io_count(op, n > 0 ? n : 0);
+    }
+}
+
 /* Call the object's method with one or two arguments of the operation. */
 static TwTry
 io_method_args(TwSockOp *op, PyObject *name, PyObject **result)
 {
     PyObject *argv[] = {op->sock, op->args[0], op->args[1]};
+    TwTry got;
 
     if (tw_sock_op_given_up(op)) {
         return TW_TRY_AGAIN;
     }
-    return tw_sock_io_method(name, argv, op->args[1] == NULL ? 2 : 3, result);
+    got = tw_sock_io_method(name, argv, op->args[1] == NULL ? 2 : 3, result);
+    if (got == TW_TRY_DONE) {
+        io_count_result(op, *result);
+    }
+    return got;
 }
 
 static TwTry
@@ -117,6 +152,7 @@ io_recv_fresh(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
         return tw_sock_io_errno(err);
     }
     op->pos = got;
+    io_count(op, got);
     op->loop->sock_hint = (size_t)got;
     if (got != n && _PyBytes_Resize(&bytes, got) < 0) {
         return TW_TRY_ERROR;
@@ -140,6 +176,7 @@ io_recv_copied(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
         return tw_sock_io_errno(errno);
     }
     op->pos = got;
+    io_count(op, got);
     op->loop->sock_hint = (size_t)got;
     return io_done(PyBytes_FromStringAndSize(buffer, got), result);
 }
@@ -220,6 +257,7 @@ io_recv_into(TwSockOp *op, PyObject **result)
         return tw_sock_io_errno(err);
     }
     op->pos = got;
+    io_count(op, got);
     return io_done(PyLong_FromSsize_t(got), result);
 }
 
@@ -293,6 +331,7 @@ io_recvfrom(TwSockOp *op, PyObject **result)
         return tw_sock_io_errno(errno);
     }
     op->pos = got;
+    io_count(op, got);
     return io_with_address(PyBytes_FromStringAndSize(buffer, got), &addr,
                            result);
 }
@@ -335,6 +374,7 @@ io_recvfrom_into_fast(TwSockOp *op, const Py_buffer *view, Py_ssize_t n,
         return tw_sock_io_errno(errno);
     }
     op->pos = got;
+    io_count(op, got);
     return io_with_address(PyLong_FromSsize_t(got), &addr, result);
 }
 
@@ -447,6 +487,7 @@ io_send_some(TwSockOp *op)
         }
     }
     op->pos += n;
+    io_count(op, n);
     return op->pos >= op->view.len ? TW_TRY_DONE : TW_TRY_AGAIN;
 }
 
@@ -534,6 +575,7 @@ io_sendto(TwSockOp *op, PyObject **result)
     if (n < 0) {
         return tw_sock_io_errno(err);
     }
+    io_count(op, n);
     return io_done(PyLong_FromSsize_t(n), result);
 }
 

@@ -80,6 +80,19 @@ tw_engine_handshake(TwEngine *engine)
 }
 
 int
+tw_engine_is_resumed(TwEngine *engine)
+{
+    /* allow: a property of the ssl module's own class */
+    PyObject *reused = PyObject_GetAttr(
+        engine->sslobj, engine->loop->state->str.session_reused);
+    int resumed = reused == Py_True;
+
+    Py_XDECREF(reused);
+    tw_call_ignore_error();
+    return resumed;
+}
+
+int
 tw_engine_unwrap(TwEngine *engine)
 {
     return engine_method(engine, engine->loop->state->str.unwrap);

@@ -77,6 +77,9 @@ void tw_engine_free(TwEngine *engine);
 int tw_engine_traverse(TwEngine *engine, visitproc visit, void *arg);
 
 int tw_engine_handshake(TwEngine *engine);
+
+/* Did the handshake that is done continue an older session? */
+int tw_engine_is_resumed(TwEngine *engine);
 int tw_engine_unwrap(TwEngine *engine);
 
 /* -- common answers ------------------------------------------------------- */

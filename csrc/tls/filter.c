@@ -87,7 +87,14 @@ sink_on_resume(TwStream *stream, PyObject *owner)
     return tw_tls_drained((TwTls *)owner);
 }
 
+static size_t
+sink_waiting(PyObject *owner)
+{
+    return tw_tls_buffer_size((TwTls *)owner);
+}
+
 static const TwSink filter_sink = {
+    .waiting = sink_waiting,
     .data = sink_on_data,
     .eof = sink_on_eof,
     .made = sink_on_made,

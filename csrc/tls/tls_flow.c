@@ -1,4 +1,5 @@
 /* The changes of state: handshake, shutdown, loss. */
+#include "base/clock.h"
 #include "base/compat.h"
 #include "tls/filter.h"
 #include "tls/names.h"
@@ -16,6 +17,7 @@ handshake_failed(TwTls *self)
     tw_status status;
 
     exc = tw_err_take();
+    self->base.loop->stats.tls_failures++;
     tw_tls_stop_timer(self);
     self->state = TW_TLS_UNWRAPPED;
     status = tw_tls_fail(
@@ -61,6 +63,9 @@ handshake_done(TwTls *self)
     tw_tls_stop_timer(self);
     self->state = TW_TLS_WRAPPED;
     self->is_done = 1;
+    self->base.loop->stats.tls_handshakes++;
+    self->base.loop->stats.tls_resumed +=
+        (uint64_t)tw_engine_is_resumed(self->engine);
     if (handshake_log_time(self) < 0) {
         return tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
     }
@@ -81,8 +86,11 @@ handshake_done(TwTls *self)
 static tw_status
 flow_handshake(TwTls *self)
 {
+    TwStats *stats = &self->base.loop->stats;
+    uint64_t start = tw_now_ns();
     int result = tw_engine_handshake(self->engine);
 
+    stats->tls_ns += tw_now_ns() - start;
     if (self->state != TW_TLS_HANDSHAKE) {
         /* A callback of the handshake aborted it. */
         if (result == -1) {

@@ -141,6 +141,7 @@ tls_read_copied(TwTls *self)
         return tw_tls_read_failed(self);
     }
     if (n > 0 && self->base.protocol != NULL && tw_tls_is_readable(self)) {
+        tw_stats_in(&self->base.loop->stats, TW_KIND_TLS, (size_t)n);
         result = tw_transport_call_protocol(
             &self->base, self->base.loop->state->str.data_received,
             data.bytes);
@@ -212,6 +213,9 @@ tls_read_to_reader(TwTls *self, TwFeeder *reader)
     Py_ssize_t size = tls_read_into_reader(self, reader, &last);
     tw_status status = -1;
 
+    if (size > 0) {
+        tw_stats_in(&self->base.loop->stats, TW_KIND_TLS, (size_t)size);
+    }
     if (size >= 0) {
         bool wanted = self->base.protocol != NULL && tw_tls_is_readable(self);
         status = tw_feeder_fed(reader, wanted ? (size_t)size : 0);
@@ -266,6 +270,7 @@ tls_read_updated(TwTls *self, PyObject *giver, size_t n)
     if (count == NULL) {
         return -1;
     }
+    tw_stats_in(&self->base.loop->stats, TW_KIND_TLS, n);
     argv[0] = Py_NewRef(self->base.flags & TW_F_BUFFERED ? self->base.protocol
                                                          : giver);
     argv[1] = count;

@@ -81,6 +81,7 @@ tw_tls_control_writing(TwTls *self, bool own)
         return 0;
     }
     self->base.flags |= TW_F_WRITE_PAUSED;
+    self->base.loop->stats.pauses++;
     tw_filter_request_resume(self);
     return tls_write_notify(self, self->base.loop->state->str.pause_writing,
                             own, "protocol.pause_writing() failed");
@@ -207,6 +208,7 @@ tls_write_some(TwTls *self, PyObject *bytes, const char *p, size_t n)
 {
     Py_ssize_t done = 0;
 
+    tw_stats_out(&self->base.loop->stats, TW_KIND_TLS, n);
     if (self->backlog.count == 0 && self->state == TW_TLS_WRAPPED
         && tls_write_is_free(self)) {
         self->in_write = 1;

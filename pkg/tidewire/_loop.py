@@ -1,10 +1,12 @@
 """The Loop: C for what is hot, asyncio.BaseEventLoop for what is cold."""
 import asyncio
 import concurrent.futures
+import functools
 import os
 import signal
 import sys
 import threading
+import time
 import types
 import warnings
 import weakref
@@ -67,6 +69,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._open(poller or _settings.choice('TIDEWIRE_POLLER'), _is_main_thread())
         self._unix_server_sockets = {}
         self._made_executor = None
+        self._jobs = set()      # futures of the executors
         self._never_hold = not _settings.is_on('TIDEWIRE_CORK')
         self._never_merge = not _settings.is_on('TIDEWIRE_GRO')
         self._nests = False
@@ -284,9 +287,35 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
                 executor = self._default_executor = concurrent.futures.ThreadPoolExecutor(
                     thread_name_prefix='asyncio')
                 self._made_executor = executor
-        return _seam.wrap_future(executor.submit(func, *args), self)
+        job = executor.submit(func, *args)
+        if isinstance(job, concurrent.futures.Future):
+            self._count('jobs')
+            self._jobs.add(job)
+            job.add_done_callback(functools.partial(self._job_done, time.monotonic_ns()))
+        return _seam.wrap_future(job, self)
 
     _plain_run_in_executor = run_in_executor
+
+    def _job_done(self, start, job):
+        self._jobs.discard(job)
+        self._count('jobs_done')
+        self._count('jobs_ns', time.monotonic_ns() - start)
+
+    # -- observability -------------------------------------------------------
+
+    def stats(self, reset=False):
+        """What the loop has done since it was made, as a dict; tidewire's own.
+
+        reset: later calls count from this one on.  Works in any thread, and on a closed
+        loop.  docs/observability.rst says what each key means.
+        """
+        stats = super().stats(reset)
+        running = sum(job.running() for job in list(self._jobs))
+        for work, waiting in ((stats['executor'], len(self._jobs) - running),
+                              (stats['lookups'], self._lookups_waiting())):
+            work['waiting'] = waiting
+            work['running'] = max(work.pop('pending') - waiting, 0)
+        return stats
 
     # -- servers and connections ---------------------------------------------
 

@@ -3,8 +3,10 @@
 import asyncio
 
 from . import _core
+from ._stats import Stats
 
 class Loop(_core.Loop, asyncio.BaseEventLoop):
     def __init__(self, *, poller: str | None = None) -> None: ...
+    def stats(self, reset: bool = False) -> Stats: ...  # type: ignore[override]
 
 def new_event_loop(*, poller: str | None = None) -> Loop: ...

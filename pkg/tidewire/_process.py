@@ -121,6 +121,7 @@ class SubprocessTransport(
 
     def _child_ended(self, returncode):
         """Called from the loop, with the return code, or None if somebody else took it."""
+        self._loop._count("processes_ended")
         if returncode is None:
             returncode = self._code_taken_elsewhere()
         elif _ONE_MORE_TURN:    # whose watcher is a thread
@@ -178,6 +179,7 @@ def _wait_in_thread(loop, pid, callback):
 
 
 def _watch(loop, transport):
+    loop._count("processes")
     pid = transport.get_pid()
     if os.environ.get("TIDEWIRE_CHILD_WATCHER") != "thread":
         if loop._watch_child(pid, transport._child_ended):

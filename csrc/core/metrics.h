@@ -1,0 +1,161 @@
+/* What a loop counts and measures, always.
+
+   The counters (TwStats) are uint64_t, only grow, and belong to the loop; a
+   gauge is in TwGauges.  loop.stats() shows both: core/stats.c, and
+   docs/observability.rst says what each one means.
+
+   How callbacks are timed.  To read the clock costs about as much as a small
+   callback.  So callbacks that take less than 4 us on average are timed in
+   batches: as many as take some 8 us, 64 at most, share one reading, and each
+   is recorded with the batch's mean.  A batch that takes twice as long has had
+   a slow callback in it; then the others are recorded with the average, and
+   the rest of the time as one callback.  Slower callbacks are timed one by
+   one.  Numbers and sums are exact; a batch ends with its turn. */
+#pragma once
+
+#include "base/histogram.h"
+
+/* What carries bytes.  TW_KIND_SOCK: the loop's sock_*() methods. */
+typedef enum {
+    TW_KIND_NONE, /* a transport that is not complete yet */
+    TW_KIND_TCP,
+    TW_KIND_UNIX,
+    TW_KIND_PIPE,
+    TW_KIND_UDP,
+    TW_KIND_TLS,
+    TW_KIND_SOCK,
+    TW_KIND_COUNT
+} TwKind;
+
+/* Field, and key in loop.stats(): bytes and messages of a kind. */
+#define TW_TRAFFIC(X) X(bytes_in) X(bytes_out) X(messages_in) X(messages_out)
+
+/* Connections of a kind: how they began and ended. */
+#define TW_CONNECTIONS(X)                                                     \
+    X(opened) X(accepted) X(failed) X(closed) X(reset) X(lost)
+
+/* Errors of accept(2): field, key. */
+#define TW_ACCEPT_ERRORS(X)                                                   \
+    X(emfile, "EMFILE")                                                       \
+    X(enfile, "ENFILE")                                                       \
+    X(enobufs, "ENOBUFS")                                                     \
+    X(enomem, "ENOMEM")                                                       \
+    X(other, "other")
+
+/* Times have 32 ns as their unit; the ready queue's length has 1. */
+#define TW_TIME_SHIFT 5
+#define TW_HISTOGRAMS(X) X(callback) X(turn) X(lag) X(poll) X(ready)
+
+typedef struct {
+#define X(name) uint64_t name;
+    TW_TRAFFIC(X)
+    TW_CONNECTIONS(X)
+#undef X
+} TwTransportStats;
+
+typedef struct {
+    uint64_t turns;
+    uint64_t callbacks;
+    uint64_t idle_ns;
+    uint64_t running_ns; /* of finished run_forever() calls */
+    TwTransportStats kinds[TW_KIND_COUNT];
+    struct {
+#define X(name, key) uint64_t name;
+        TW_ACCEPT_ERRORS(X)
+#undef X
+    } accept_errors;
+    uint64_t pauses; /* calls of pause_writing() */
+    uint64_t timers, timers_cancelled;
+    uint64_t signals;
+    uint64_t processes, processes_ended;
+    uint64_t tls_handshakes, tls_failures, tls_resumed, tls_ns;
+    uint64_t lookups, lookups_done, lookups_ns;
+    uint64_t jobs, jobs_done, jobs_ns;
+    struct {
+#define X(name) TwHist name;
+        TW_HISTOGRAMS(X)
+#undef X
+    } hist;
+} TwStats;
+
+typedef struct {
+    uint64_t run_start;  /* ns: when the present run_forever() began, or 0 */
+    uint64_t turn_start; /* ns: when the last poll ended */
+    double made, closed; /* time.time(); closed: 0 if it is not */
+    uint32_t open[TW_KIND_COUNT]; /* transports */
+    uint64_t number;     /* of the loop: 1, 2, ... */
+} TwGauges;
+
+typedef struct {
+    uint64_t until;      /* callbacks: the batch ends there */
+    uint64_t first;      /* callbacks when it began */
+    uint64_t begin;      /* ns: when it began */
+    uint64_t mean;       /* ns: of about the last 64 callbacks */
+    uint64_t depth;      /* of the ready queue, in the last generations */
+    uint64_t depth_runs; /* so many generations */
+} TwTiming;
+
+static inline void
+tw_stats_in(TwStats *stats, unsigned kind, size_t bytes)
+{
+    stats->kinds[kind].bytes_in += bytes;
+    stats->kinds[kind].messages_in++;
+}
+
+static inline void
+tw_stats_out_many(TwStats *stats, unsigned kind, size_t bytes, size_t n)
+{
+    stats->kinds[kind].bytes_out += bytes;
+    stats->kinds[kind].messages_out += n;
+}
+
+static inline void
+tw_stats_out(TwStats *stats, unsigned kind, size_t bytes)
+{
+    tw_stats_out_many(stats, kind, bytes, 1);
+}
+
+/* Record a time of `ns`. */
+static inline void
+tw_stats_time(TwHist *hist, uint64_t ns)
+{
+    tw_hist_add(hist, ns >> TW_TIME_SHIFT, 1, ns);
+}
+
+/* Count an error of accept(2). */
+void tw_stats_accept_error(TwStats *stats, int err);
+
+/* End the batch of callbacks that began last, at `now`, and begin another. */
+void tw_timing_batch(TwTiming *timing, TwStats *stats, uint64_t now);
+
+/* A callback has run: end the batch if it was the last one in it. */
+void tw_timing_full(TwTiming *timing, TwStats *stats);
+
+static inline void
+tw_timing_callback(TwTiming *timing, TwStats *stats)
+{
+    if (TW_UNLIKELY(++stats->callbacks >= timing->until)) {
+        tw_timing_full(timing, stats);
+    }
+}
+
+/* The time until `now` was none of callbacks'. */
+static inline void
+tw_timing_skip(TwTiming *timing, const TwStats *stats, uint64_t now)
+{
+    timing->begin = now;
+    timing->first = stats->callbacks;
+}
+
+/* Count the generations of that depth. */
+void tw_timing_depth_changed(TwTiming *timing, TwStats *stats, uint64_t depth);
+
+/* A generation begins with so many ready. */
+static inline void
+tw_timing_depth(TwTiming *timing, TwStats *stats, uint64_t depth)
+{
+    if (TW_UNLIKELY(depth != timing->depth)) {
+        tw_timing_depth_changed(timing, stats, depth);
+    }
+    timing->depth_runs++;
+}
