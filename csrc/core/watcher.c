@@ -246,7 +246,7 @@ watcher_drop_ghosts(TwLoop *loop)
     }
 }
 
-/* -- wanting -------------------------------------------------------------- */
+/* -- wanted events -------------------------------------------------------- */
 
 static tw_status
 watcher_note_change(TwWatcher *w)

@@ -8,7 +8,7 @@
 /* A buffer that uses less than this part of its block does not keep it. */
 #define READER_USED 8
 
-/* -- what asyncio's classes must still be --------------------------------- */
+/* -- are asyncio's classes unchanged? ------------------------------------- */
 
 /* Does the class itself define `name` as exactly this method or property?
    With `what` NULL: does it not define the name? */

@@ -208,7 +208,7 @@ tw_out_write_own(TwOut *self, const char *p, size_t n)
     return out_write(self, NULL, p, n, false);
 }
 
-/* -- many ----------------------------------------------------------------- */
+/* -- a list of pieces ----------------------------------------------------- */
 
 /* One message of all pieces. */
 static tw_status

@@ -233,7 +233,7 @@ tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
                     argv);
 }
 
-/* -- what both sides say -------------------------------------------------- */
+/* -- logging -------------------------------------------------------------- */
 
 tw_status
 tw_pipe_log(TwPipe *self, const char *level, const char *format)
@@ -289,7 +289,7 @@ tw_pipe_dealloc(PyObject *op)
     }
 }
 
-/* -- Python's side -------------------------------------------------------- */
+/* -- methods and attributes ----------------------------------------------- */
 
 static PyObject *
 pipe_or_none(PyObject *value)

@@ -87,7 +87,7 @@ extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
 
 TW_MUSTCHECK tw_status tw_pipe_setup(tw_state *state, PyObject *module);
 
-/* -- pipe_read.c, pipe_write.c: what differs ------------------------------ */
+/* -- pipe_read.c, pipe_write.c -------------------------------------------- */
 
 extern const TwPipeKind tw_pipe_read_kind, tw_pipe_write_kind;
 TW_MUSTCHECK tw_status tw_pipe_read_setup(tw_state *state);

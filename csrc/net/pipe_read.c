@@ -286,7 +286,7 @@ const TwPipeKind tw_pipe_read_kind = {
     .writing = false,
 };
 
-/* -- Python's side -------------------------------------------------------- */
+/* -- methods and attributes ----------------------------------------------- */
 
 PyDoc_STRVAR(doc_is_reading, "is_reading($self, /)\n--\n\n"
                              "True unless reading is paused or the transport "

@@ -47,7 +47,7 @@ pipe_write_started(TwTransport *base)
     return 0;
 }
 
-/* -- what the output queue asks ------------------------------------------- */
+/* -- operations for the output queue -------------------------------------- */
 
 static tw_uverr
 pipe_send(TwTransport *base, struct iovec *iov, int n)
@@ -105,7 +105,7 @@ pipe_write(TwPipe *self, PyObject *data, const Py_buffer *view)
     return tw_out_write_copy((TwOut *)self, view->buf, (size_t)view->len);
 }
 
-/* -- what the loop says --------------------------------------------------- */
+/* -- events of the descriptor --------------------------------------------- */
 
 static tw_status
 pipe_peer_closed(TwPipe *self)
@@ -187,7 +187,7 @@ pipe_write_eof(TwPipe *self)
     return tw_transport_force_close(&self->base, NULL);
 }
 
-/* -- Python's side -------------------------------------------------------- */
+/* -- methods and attributes ----------------------------------------------- */
 
 PyDoc_STRVAR(doc_write,
 "write($self, /, data)\n--\n\n"

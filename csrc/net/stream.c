@@ -11,7 +11,7 @@
 #include "net/hold.h"
 #include "net/stream_methods.h"
 
-/* -- what the room's common part asks of us ------------------------------- */
+/* -- operations of the transport ------------------------------------------ */
 
 static tw_status
 stream_started(TwTransport *base)
@@ -70,12 +70,13 @@ static const TwTransportOps stream_ops = {
     .intercept = stream_intercept,
 };
 
-/* -- making --------------------------------------------------------------- */
+/* -- new ------------------------------------------------------------------ */
 
-/* Over IP small writes must not wait for the peer's acknowledgement.  A Unix
-   socket may be of a type whose writes are messages. */
+/* The socket options of a new stream, accepted or connected.  Over IP small
+   writes must not wait for the peer's acknowledgement.  A Unix socket may be
+   of a type whose writes are messages. */
 static void
-stream_suit_family(TwStream *self)
+stream_set_options(TwStream *self)
 {
     const unsigned char *local = self->base.addrs;
     sa_family_t family = AF_UNSPEC;
@@ -123,7 +124,7 @@ stream_make(TwLoop *loop, int fd, PyObject *sock, const TwSink *sink,
         Py_DECREF(self);
         return NULL;
     }
-    stream_suit_family(self);
+    stream_set_options(self);
     tw_transport_count(&self->base,
                        self->base.flags & TW_F_INET ? TW_KIND_TCP
                                                     : TW_KIND_UNIX,
@@ -199,7 +200,7 @@ tw_stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* -- reading on and off --------------------------------------------------- */
+/* -- pausing and resuming ------------------------------------------------- */
 
 bool
 tw_stream_is_reading(const TwStream *self)

@@ -36,7 +36,7 @@ read_some(int fd, void *p, size_t n)
     return got < 0 ? -errno : got;
 }
 
-/* -- what came ------------------------------------------------------------ */
+/* -- delivery ------------------------------------------------------------- */
 
 static tw_status
 read_eof(TwStream *self)

@@ -7,7 +7,7 @@
 #include "net/stream_methods.h"
 #include "net/stream_send.h"
 
-/* -- what the output queue asks ------------------------------------------- */
+/* -- operations for the output queue -------------------------------------- */
 
 static tw_uverr
 stream_send(TwTransport *base, struct iovec *iov, int n)

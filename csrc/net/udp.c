@@ -8,7 +8,7 @@
 #include "base/errno.h"
 #include "net/hold.h"
 
-/* -- what the room's common part asks of us ------------------------------- */
+/* -- operations of the transport ------------------------------------------ */
 
 tw_status
 tw_udp_update_watch(TwUdp *self)
@@ -95,7 +95,7 @@ udp_on_ready(PyObject *op, unsigned events)
     return 0;
 }
 
-/* -- making --------------------------------------------------------------- */
+/* -- new ------------------------------------------------------------------ */
 
 /* Family and peer, from the addresses that were just kept. */
 static void
@@ -182,7 +182,7 @@ tw_udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs)
                     extra);
 }
 
-/* -- reading on and off --------------------------------------------------- */
+/* -- pausing and resuming ------------------------------------------------- */
 
 static PyObject *
 udp_meth_is_reading(PyObject *self, PyObject *unused)

@@ -94,7 +94,7 @@ void tw_udp_merged_drop(TwUdp *self);
 /* TwTransportOps: the kernel merges nothing any more. */
 void tw_udp_shared(TwTransport *self);
 
-/* -- net/udp_send.c: what the kernel says --------------------------------- */
+/* -- net/udp_send.c ------------------------------------------------------- */
 
 /* Each returns 0 if the kernel's buffer is full, and -1 with an exception (of
    the first datagram of several). */

@@ -84,7 +84,7 @@ tw_udp_send_python(TwUdp *self, PyObject *data, PyObject *addr)
     return -1;
 }
 
-/* -- many ----------------------------------------------------------------- */
+/* -- several with one system call ----------------------------------------- */
 
 typedef union {
     struct cmsghdr align;
@@ -94,7 +94,7 @@ typedef union {
 typedef struct {
     TwMmsg msgs[TW_UDP_BATCH];
     struct iovec iov[TW_UDP_BATCH];
-    uint8_t cars[TW_UDP_BATCH]; /* datagrams in each message */
+    uint8_t length[TW_UDP_BATCH]; /* datagrams in each message */
     union {
         struct sockaddr_un path;
         TwSegment segment;
@@ -123,7 +123,7 @@ dgram_same_target(const TwDgram *a, const TwDgram *b)
 
 /* How many of `n`, from the i-th on, can be sent as one message. */
 static int
-train_couple(const TwUdp *self, int i, int n, int32_t longest)
+train_length(const TwUdp *self, int i, int n, int32_t longest)
 {
     const TwDgram *first = tw_dgramq_at(&self->out, (uint32_t)i);
     Py_ssize_t size = PyBytes_GET_SIZE(first->data), total = size;
@@ -174,20 +174,20 @@ train_make(TwUdp *self, TwTrain *train, int n)
 
     train->count = 0;
     while (i < n) {
-        int at = train->count++, cars = train_couple(self, i, n, longest);
+        int at = train->count++, length = train_length(self, i, n, longest);
         TwDgram *first = tw_dgramq_at(&self->out, (uint32_t)i);
         struct msghdr *hdr = &train->msgs[at].msg_hdr;
         memset(&train->msgs[at], 0, sizeof(train->msgs[at]));
-        train->cars[at] = (uint8_t)cars;
+        train->length[at] = (uint8_t)length;
         hdr->msg_iov = &train->iov[i];
-        hdr->msg_iovlen = (size_t)cars;
-        for (int end = i + cars; i < end; i++) {
+        hdr->msg_iovlen = (size_t)length;
+        for (int end = i + length; i < end; i++) {
             PyObject *data = tw_dgramq_at(&self->out, (uint32_t)i)->data;
             train->iov[i] = (struct iovec){PyBytes_AS_STRING(data),
                                            (size_t)PyBytes_GET_SIZE(data)};
         }
         train_set_target(hdr, first, &train->extra[at].path);
-        if (cars > 1) {
+        if (length > 1) {
             tw_sys_set_segment(hdr, &train->extra[at].segment,
                                (uint16_t)hdr->msg_iov->iov_len);
         }
@@ -197,9 +197,9 @@ train_make(TwUdp *self, TwTrain *train, int n)
 /* A train was refused: must it be sent one by one?  Then no such train is
    tried again. */
 static bool
-train_uncouple(TwUdp *self, const TwTrain *train)
+train_was_refused(TwUdp *self, const TwTrain *train)
 {
-    if (train->cars[0] < 2) {
+    if (train->length[0] < 2) {
         return false;
     }
     switch (errno) {
@@ -249,7 +249,7 @@ send_many(TwUdp *self, int n)
                                train.msgs, (unsigned)train.count, SEND_FLAGS);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) {
-        if (train_uncouple(self, &train)) {
+        if (train_was_refused(self, &train)) {
             return send_many(self, n);
         }
         return tw_sys_is_refusal(errno) ? send_refused(self)
@@ -257,7 +257,7 @@ send_many(TwUdp *self, int n)
     }
     for (int i = 0; i < sent; i++) {
         bytes += train.msgs[i].msg_len;
-        datagrams += train.cars[i];
+        datagrams += train.length[i];
     }
     tw_stats_out_many(&self->base.loop->stats, TW_KIND_UDP, bytes,
                       (size_t)datagrams);

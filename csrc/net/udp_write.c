@@ -14,7 +14,7 @@
    the cache, and its error (EMSGSIZE) must be raised at once. */
 #define HOLD_MAX (16 * 1024)
 
-/* -- where to ------------------------------------------------------------- */
+/* -- the target ----------------------------------------------------------- */
 
 /* Set the kind of target and the address; `addr` is None or the user's
    object. */
@@ -172,7 +172,7 @@ queue_wait(TwUdp *self)
     return tw_transport_maybe_pause(&self->base);
 }
 
-/* -- what is held --------------------------------------------------------- */
+/* -- held datagrams ------------------------------------------------------- */
 
 tw_status
 tw_udp_flush(TwTransport *base)

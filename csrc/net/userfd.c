@@ -37,7 +37,7 @@ userfd_slot(unsigned which)
     return which == TW_EV_WRITE;
 }
 
-/* -- what is wanted ------------------------------------------------------- */
+/* -- wanted events -------------------------------------------------------- */
 
 static unsigned
 userfd_wanted(const TwUserFd *self)

@@ -32,7 +32,7 @@ static const DnsKind dns_kinds[] = {
 static const int dns_numbers[] = {AF_INET, AF_INET6, SOCK_STREAM, SOCK_DGRAM,
                                   SOCK_RAW};
 
-/* -- the question --------------------------------------------------------- */
+/* -- arguments ------------------------------------------------------------ */
 
 const char *
 tw_dns_text(PyObject *obj, Py_ssize_t *n)
@@ -132,7 +132,7 @@ dns_read(DnsQuestion *q, PyObject *const *args)
     return q->family == AF_UNSPEC || q->family == q->addr.u.any.sa_family;
 }
 
-/* -- the answer ----------------------------------------------------------- */
+/* -- the result ----------------------------------------------------------- */
 
 static bool
 dns_kind_fits(const DnsQuestion *q, const DnsKind *kind)

@@ -287,7 +287,7 @@ thread_main(void *arg)
     lookups_unlock(pool);
 }
 
-/* -- asking --------------------------------------------------------------- */
+/* -- queueing and withdrawing --------------------------------------------- */
 
 /* The thread that was counted cannot be started.  False: there is no other
    thread for the lookup. */

@@ -72,7 +72,7 @@ resolver_of(TwLoop *loop)
     return self;
 }
 
-/* -- lookups that were asked ---------------------------------------------- */
+/* -- lookups under way ---------------------------------------------------- */
 
 static void
 resolver_link(TwResolver *self, TwLookup *lookup)

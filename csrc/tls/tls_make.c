@@ -2,7 +2,7 @@
 #include "tls/filter.h"
 #include "tls/tls_transport.h"
 
-/* -- making --------------------------------------------------------------- */
+/* -- new ------------------------------------------------------------------ */
 
 /* resume_reading() continues here in a later turn.  Handshake and loss of
    the lower transport call connection_made() and connection_lost()

@@ -204,3 +204,14 @@ def test_each_file_says_what_it_is():
     mute = [names for name in rooms.ROOMS for names, what in rooms.files(name).values()
             if not what]
     assert not mute
+
+
+def test_map_of_the_code():
+    """csrc/README.rst says where things are: each function is in the file named before it."""
+    text = " ".join((CSRC / "README.rst").read_text().split())
+    places = re.findall(r"``(\w+/\w+\.[ch])``", text)
+    functions = re.findall(r"``(\w+/\w+\.[ch])``,\s+``(\w+)\(\)``", text)
+    assert len(functions) > 8
+    assert not [place for place in places if not (CSRC / place).is_file()]
+    assert not [(place, name) for place, name in functions
+                if not re.search(rf"^(static .*)?{name}\(", (CSRC / place).read_text(), re.MULTILINE)]
