@@ -231,6 +231,25 @@ class Builder:
         stub.write_text("".join(f"char {name};\n" for name in sorted(names)))
         self.zig(target, "-shared", "-fPIC", stub, "-o", folder / "libpython.so")
         self.zig(target, *link, "-Wl,-z,defs", folder / "libpython.so", "-o", folder / "whole.so")
+        if target == "x86_64-linux-musl" and os.uname().machine == "x86_64":
+            self.load_by_musl(target, folder, out)
+
+    def load_by_musl(self, target, folder, out):
+        """Debian has musl, but no Python for it: musl's own linker loads the extension at least."""
+        program = folder / "load.c"
+        program.write_text("""
+            #include <dlfcn.h>
+            #include <stdio.h>
+            int main(int argc, char **argv)
+            {
+                while (*++argv)
+                    if (!dlopen(*argv, RTLD_NOW | RTLD_GLOBAL))
+                        return puts(dlerror()), 1;
+                return dlsym(RTLD_DEFAULT, "PyInit__core") == NULL;
+            }""")
+        self.zig(target, "-dynamic", program, "-o", folder / "load")
+        linker = debian_package("trixie", "musl") / "usr/lib/x86_64-linux-musl/libc.so"
+        run([linker, folder / "load", folder / "libpython.so", out])
 
 
 # -- the wheel ------------------------------------------------------------------

@@ -130,6 +130,11 @@ def test_without_policies():
     assert process.stdout.split() == ["tidewire"] * 4, process.stderr
 
 
+def test_a_unix_server_takes_what_this_pythons_takes():
+    """As mode=, from Python 3.16 on: the method is asyncio's own."""
+    assert tidewire.Loop.create_unix_server is asyncio.SelectorEventLoop.create_unix_server
+
+
 def test_install_without_policies(monkeypatch):
     monkeypatch.setattr(tidewire, "_has_policies", False)
     with pytest.raises(RuntimeError, match="Python 3.16 has no event loop policies"):
