@@ -9,12 +9,13 @@ PY = $(BIN)/python
 CC ?= cc
 ARGS ?=
 N ?= 10
+STEPS ?= 1000000
 DEBUG_VENV = .venv-dbg
 ECOSYSTEM_VENV = .venv-ecosystem
 ASAN_BUILD = build/asan
 
 .DEFAULT_GOAL = help
-.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan leaks lint fmt docs stubs wheel wheels wheels-test clean ci setup
+.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan kernel leaks lint fmt docs stubs wheel wheels wheels-test clean ci setup
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -68,6 +69,10 @@ bench-compare: setup  ## two commits side by side: make bench-compare A=main~1 B
 
 conformance:  ## asyncio's own tests and its documentation's examples, on every Python found
 	@python3 tools/conformance.py $(ARGS)
+
+kernel: setup  ## random programs on a kernel that lies, and beside the stock loop (STEPS=1000000 system calls)
+	$(PY) tests/kernel/run.py tidewire:new_event_loop --steps $(STEPS)
+	$(PY) tests/kernel/run.py tidewire:new_event_loop --seeds 1000000-1000300 --with asyncio:SelectorEventLoop
 
 asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@rm -f $(ASAN_BUILD)/report.*
