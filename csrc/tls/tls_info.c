@@ -32,6 +32,9 @@ tw_tls_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
         || tw_filter_flush(self) < 0) {
         return NULL;
     }
+    if (tw_tls_is_lost(self)) {
+        Py_RETURN_NONE; /* connection_lost() was the protocol's last call */
+    }
     tw_filter_set_marks(self);
     return tw_tls_result(tw_tls_control_writing(self, false));
 }

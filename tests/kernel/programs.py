@@ -297,9 +297,9 @@ class DatagramEnd(End):
 
     def do_write(self, n):
         if self._may_write():
-            data = pattern(self.number, n % 3000)
-            self.transport.sendto(self.number.to_bytes(4, "big") + data)
+            number = self.number
             self.number += 1
+            self.transport.sendto(number.to_bytes(4, "big") + pattern(number, n % 3000))
 
     do_writelines = do_write
 

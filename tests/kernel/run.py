@@ -78,6 +78,7 @@ def inside(target, seeds, without):
     factory = getattr(importlib.import_module(module), name)
     signal.signal(signal.SIGALRM, too_long)
     kernel, tls = Kernel(), contexts()
+    factory().close()       # what a process has once is no program's
     for seed in seeds:
         print(json.dumps({"begin": seed}), flush=True)
         print(json.dumps(one(seed, factory, kernel, tls, without)), flush=True)

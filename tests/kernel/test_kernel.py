@@ -31,6 +31,13 @@ def test_programs(first):
     assert "100 programs" in done.stdout
 
 
+@pytest.mark.parametrize("seed", [
+    452, 538, 1980, 2143])      # set_write_buffer_limits() of a lost TLS transport
+def test_what_failed_once(seed):
+    done = run("tidewire:new_event_loop", "--seeds", f"{seed}-{seed + 1}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_same_is_seen_as_on_asyncio():
     done = run("tidewire:new_event_loop", "--seeds", "400-450", "--with",
                "asyncio:SelectorEventLoop")
