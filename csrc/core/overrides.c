@@ -1,6 +1,7 @@
 #include "core/overrides.h"
 
 #include "base/compat.h"
+#include "core/call.h"
 #include "core/loop_type.h"
 
 #define CODE(f) ((PyCFunction)(void (*)(void))(f))
@@ -15,7 +16,7 @@ method_is_ours(TwLoop *loop, PyObject *name, PyCFunction code)
                 && ((PyMethodDescrObject *)found)->d_method->ml_meth == code;
 
     if (found == NULL) {
-        PyErr_Clear();
+        tw_call_ignore_error(); /* the program's: it is called by name */
     }
     Py_XDECREF(found);
     return ours;

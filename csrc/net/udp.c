@@ -41,7 +41,7 @@ udp_lost(TwTransport *base, PyObject *exc)
 
     /* connection_lost() itself sent it: the descriptor is still open. */
     if (tw_hold_flush(base) < 0) {
-        PyErr_WriteUnraisable((PyObject *)self);
+        tw_call_flush_failed((PyObject *)self);
     }
     tw_udp_buffer_clear(base);
     tw_udp_merged_drop(self);

@@ -78,7 +78,7 @@ tw_udp_error_later(TwUdp *self, PyObject *exc)
         Py_DECREF(method);
     }
     if (status < 0) {
-        PyErr_WriteUnraisable((PyObject *)self);
+        tw_call_flush_failed((PyObject *)self);
     }
     return 0;
 }

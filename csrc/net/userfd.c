@@ -78,6 +78,15 @@ userfd_want(TwUserFd *self)
                        : tw_watcher_want(self->watcher, events);
 }
 
+/* The same where nobody could be told that memory lacks. */
+static void
+userfd_want_or_ignore(TwUserFd *self)
+{
+    if (userfd_want(self) < 0) {
+        PyErr_Clear();
+    }
+}
+
 /* Would asyncio's selector have a key for it? */
 static bool
 userfd_is_registered(const TwUserFd *self)
@@ -115,6 +124,15 @@ userfd_report_refused(TwLoop *loop, int err)
         NULL, NULL);
 }
 
+static tw_status
+userfd_fail(TwUserFd *self, PyObject *target, TwOnReady on_ready, int refused)
+{
+    if (on_ready != NULL) {
+        return on_ready(target, TW_EV_BAD);
+    }
+    return refused ? userfd_report_refused(self->loop, refused) : 0;
+}
+
 /* A transport was made on the number (refused == 0), or the poller refused it.
    With EBADF the descriptor was closed: asyncio's selector keeps its key then,
    because the kernel forgets a closed descriptor silently. */
@@ -122,8 +140,7 @@ static tw_status
 userfd_gone(TwUserFd *self)
 {
     int refused = self->watcher == NULL ? 0 : self->watcher->refused;
-    PyObject *key = TW_TAKE(self->key);
-    tw_status status = 0;
+    PyObject *key = TW_TAKE(self->key), *exc = NULL;
 
     self->spare = 0;
     for (int i = 0; i < 2; i++) {
@@ -133,18 +150,19 @@ userfd_gone(TwUserFd *self)
             continue;
         }
         target = userfd_empty_slot(self, i);
-        if (target != NULL && status == 0) {
-            status = on_ready ? on_ready(target, TW_EV_BAD)
-                     : refused ? userfd_report_refused(self->loop, refused)
-                               : 0;
+        if (target != NULL
+            && userfd_fail(self, target, on_ready, refused) < 0) {
+            Py_XSETREF(exc, tw_err_take());
         }
         userfd_drop(target, on_ready);
     }
-    if (userfd_want(self) < 0) {
-        PyErr_Clear();
-    }
+    userfd_want_or_ignore(self);
     Py_XDECREF(key);
-    return status;
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+        return -1;
+    }
+    return 0;
 }
 
 static tw_status
@@ -205,9 +223,7 @@ userfd_step(PyObject *op)
 
     self->queued = false;
     self->spare = 0;
-    if (userfd_want(self) < 0) {
-        PyErr_Clear();
-    }
+    userfd_want_or_ignore(self);
     return 0;
 }
 
@@ -399,8 +415,8 @@ tw_userfd_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
     if (userfd_wanted(self) == 0 && self->watcher != NULL) {
         (void)userfd_end(self, true);
     }
-    else if (userfd_want(self) < 0) {
-        PyErr_Clear();
+    else {
+        userfd_want_or_ignore(self);
     }
     userfd_drop(target, on_ready);
     Py_DECREF(self);
@@ -418,7 +434,7 @@ tw_userfd_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
     }
     if (!self->queued) {
         if (tw_loop_push_step(loop, (PyObject *)self) < 0) {
-            PyErr_Clear();
+            tw_call_ignore_error(); /* of the program's call_soon() */
             tw_userfd_unset(loop, fd, which, only_if);
             return;
         }

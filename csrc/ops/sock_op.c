@@ -242,7 +242,7 @@ op_given_up(TwTry got, PyObject *result_steal)
 static tw_status
 op_turn(TwSockOp *op, unsigned events)
 {
-    PyObject *result = NULL;
+    PyObject *result = NULL, *exc;
     tw_status status;
     TwTry got;
 
@@ -264,7 +264,11 @@ op_turn(TwSockOp *op, unsigned events)
     else {
         status = op_resolve(op, result);
     }
+    exc = tw_err_take(); /* calls of the program's methods follow */
     op_unwatch_after(op, got);
+    if (exc != NULL) {
+        tw_err_restore_steal(exc);
+    }
     return status;
 }
 

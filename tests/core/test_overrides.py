@@ -346,3 +346,25 @@ def test_freezegun(loop):
         loop.run_forever()
         assert loop.time() == start + 3601
         assert seen == [1]
+
+
+def test_an_interrupt_while_a_method_is_looked_up(loop):
+    """A signal that arrives in the program's property is not lost."""
+    class Loop(type(loop)):
+        interrupts = False
+
+        @property
+        def call_at(self):
+            if self.interrupts:
+                type(self).interrupts = False
+                raise KeyboardInterrupt
+            return super().call_at
+
+    own = Loop()
+    try:
+        own.call_soon(setattr, Loop, "interrupts", True)
+        own.call_soon(own.call_later, 0, own.stop)
+        with pytest.raises(KeyboardInterrupt):
+            own.run_forever()
+    finally:
+        own.close()

@@ -1,9 +1,11 @@
 """The awaitable operations as coroutines, and on sockets of other classes."""
 import asyncio
 import collections.abc
+import contextlib
 import ctypes
 import gc
 import inspect
+import os
 import socket
 import warnings
 import weakref
@@ -369,3 +371,74 @@ def test_subclass_of_a_listener(loop, run):
                     assert conn.gettimeout() == 0
 
         run(main())
+
+
+# -- exceptions that leave the loop ------------------------------------------
+
+class Interrupted(asyncio.Future):
+    """A signal arrives while its result is set."""
+
+    def set_result(self, value):
+        raise KeyboardInterrupt("while the result is set")
+
+    def set_exception(self, exc):
+        super().set_exception(exc)
+        if isinstance(exc, OSError):
+            raise KeyboardInterrupt("while the exception is set")
+
+
+def interrupted_loop(loop):
+    """A loop whose futures are such, and whose call_soon() is the program's."""
+    class Loop(type(loop)):
+        interrupts = True
+
+        def create_future(self):
+            return Interrupted(loop=self) if self.interrupts else super().create_future()
+
+        def call_soon(self, *args, **kwargs):
+            return super().call_soon(*args, **kwargs)
+
+    return Loop()
+
+
+def test_an_interrupt_while_the_result_is_set(loop, pair):
+    """The loop's own work behind it calls methods of the program's: that must not lose it."""
+    a, b = pair
+    own = interrupted_loop(loop)
+    task = own.create_task(own.sock_recv(a, 10))
+    own.call_later(0, b.send, b"x")
+    with pytest.raises(KeyboardInterrupt, match="while the result is set"):
+        own.run_forever()
+    own.interrupts = False
+    task.cancel()
+    own.call_soon(own.stop)
+    own.run_forever()
+    own.close()
+
+
+@pytest.mark.tidewire
+def test_an_interrupt_does_not_drop_the_other_operation(loop, pair):
+    """Two wait for a socket whose number another one gets: both hear of it."""
+    a, b = pair
+    own = interrupted_loop(loop)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            a.send(bytes(65536))
+    tasks = [own.create_task(own.sock_recv(a, 10)), own.create_task(own.sock_sendall(a, b"x"))]
+    own.call_soon(own.stop)
+    own.run_forever()
+    own.interrupts = False
+    number = a.detach()
+    other, peer = socket.socketpair()
+    os.dup2(other.fileno(), number)
+    other.close()
+    connection = own.create_task(own.create_connection(
+        asyncio.Protocol, sock=socket.socket(fileno=number)))
+    with pytest.raises(KeyboardInterrupt, match="while the exception is set"):
+        own.run_until_complete(connection)
+    own.run_until_complete(connection)[0].abort()
+    results = own.run_until_complete(asyncio.wait_for(
+        asyncio.gather(*tasks, return_exceptions=True), 10))
+    assert [type(result) for result in results] == [OSError, OSError]
+    peer.close()
+    own.close()
