@@ -32,6 +32,14 @@ typedef Py_ssize_t tw_uverr;
 #define TW_CONTAINER(ptr, type, member)                                       \
     ((type *)((char *)(ptr) - offsetof(type, member)))
 
+/* What a method returns that has no value: None, or NULL with the exception
+   that is set. */
+static inline PyObject *
+tw_none_or_error(tw_status status)
+{
+    return status < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 /* Move a strong reference out of a field: the caller owns it afterwards. */
 #define TW_TAKE(field) tw_take((void **)&(field))
 

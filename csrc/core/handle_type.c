@@ -59,10 +59,7 @@ threadsafe_meth_cancelled(PyObject *self, PyObject *unused)
 static PyObject *
 handle_meth_run(PyObject *self, PyObject *unused)
 {
-    if (tw_handle_run((TwHandle *)self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(tw_handle_run((TwHandle *)self));
 }
 
 PyDoc_STRVAR(when_doc,

@@ -94,10 +94,7 @@ tw_loop_meth_run_turns(PyObject *self, PyObject *future)
     }
     tw_status status = tw_turn_run(loop, future);
     run_not_running(loop);
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(status);
 }
 
 PyObject *

@@ -213,10 +213,7 @@ tw_loop_call_soon(TwLoop *loop, PyObject *callback, PyObject *const *args,
 static PyObject *
 sched_step(PyObject *stepper, PyObject *Py_UNUSED(unused))
 {
-    if (((TwStepper *)stepper)->ops->step(stepper) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(((TwStepper *)stepper)->ops->step(stepper));
 }
 
 static PyMethodDef sched_step_def = {"_step", sched_step, METH_NOARGS, NULL};

@@ -153,8 +153,5 @@ tw_loop_meth_run_nested(PyObject *self, PyObject *future)
     }
     nest_begin(loop, &nest);
     status = tw_nest_run(loop, future);
-    if (nest_end(loop, &nest, status) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(nest_end(loop, &nest, status));
 }

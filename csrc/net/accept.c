@@ -412,10 +412,7 @@ tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     status = accept_begin(self);
     Py_DECREF(self);
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(status);
 }
 
 PyObject *

@@ -7,12 +7,6 @@
    can be sent with what is held. */
 #define OUT_COPY (16 * 1024)
 
-static inline bool
-out_waits(const TwOut *self)
-{
-    return self->queue.count > 0 && !(self->base.flags & TW_F_HELD);
-}
-
 /* -- the kernel ----------------------------------------------------------- */
 
 /* Sending failed with `err`.  The queue is cleared first, because the report
@@ -24,7 +18,7 @@ out_failed(TwOut *self, tw_uverr err)
     tw_status status;
 
     tw_bufq_clear(&self->queue);
-    if (ops->watch(&self->base) < 0) {
+    if (tw_transport_watch(&self->base) < 0) {
         return -1;
     }
     status = tw_transport_fatal_errno(&self->base, err, ops->fatal);
@@ -70,7 +64,7 @@ out_send_queue(TwOut *self)
 static tw_status
 out_wait(TwOut *self)
 {
-    if (self->base.ops->out->watch(&self->base) < 0) {
+    if (tw_transport_watch(&self->base) < 0) {
         return -1;
     }
     return tw_transport_maybe_pause(&self->base);
@@ -172,7 +166,7 @@ out_write(TwOut *self, PyObject *bytes, const char *p, size_t n,
 {
     bool held;
 
-    if (out_waits(self)) {
+    if (tw_out_waits(self)) {
         return out_push_behind(self, bytes, p, n);
     }
     held = habitual && out_may_hold(self, 1, n);
@@ -255,7 +249,7 @@ out_push_list(TwOut *self, PyObject *pieces)
 tw_status
 tw_out_write_list(TwOut *self, PyObject *pieces)
 {
-    bool waits = out_waits(self), held;
+    bool waits = tw_out_waits(self), held;
 
     if (self->messages) {
         return out_write_joined(self, pieces);
@@ -287,7 +281,7 @@ tw_out_on_writable(TwOut *self)
 {
     const TwOutOps *ops = self->base.ops->out;
 
-    if (self->base.conn_lost > 0 || !out_waits(self)) {
+    if (self->base.conn_lost > 0 || !tw_out_waits(self)) {
         return 0;
     }
     if (out_send_queue(self) < 0) {
@@ -303,7 +297,8 @@ tw_out_on_writable(TwOut *self)
     if (self->queue.count > 0 || self->base.conn_lost > 0) {
         return 0;
     }
-    return ops->drained(&self->base);
+    return tw_transport_watch(&self->base) < 0 ? -1
+                                               : ops->drained(&self->base);
 }
 
 size_t

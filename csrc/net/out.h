@@ -27,16 +27,20 @@ struct TwOutOps {
     /* Send n pieces: returns the bytes sent (0: the kernel's buffer is full),
        or a negative errno. */
     tw_uverr (*send)(TwTransport *self, struct iovec *iov, int n);
-    /* Make the watcher match the state: wait for room only while the queue has
-       something that the kernel refused. */
-    tw_status (*watch)(TwTransport *self);
-    /* Everything that was refused is sent. */
+    /* Everything that was refused is sent, and the watcher matches that. */
     tw_status (*drained)(TwTransport *self);
     /* Or NULL: sending failed, and the transport is closing. */
     void (*failed)(TwTransport *self);
     /* resume_writing() comes only when nothing waits. */
     bool resume_when_empty;
 };
+
+/* Has the kernel refused something that waits in the queue? */
+static inline bool
+tw_out_waits(const TwOut *self)
+{
+    return self->queue.count > 0 && !(self->base.flags & TW_F_HELD);
+}
 
 /* write() of an exact bytes object, after asyncio's checks.  0; -1 with an
    exception (MemoryError, or one that leaves the loop). */

@@ -90,6 +90,17 @@ pipe_has_messages(int fd, mode_t mode)
     return true;
 }
 
+/* Close the watcher and the duplicate, not the file object. */
+static void
+pipe_release(TwPipe *self)
+{
+    tw_source_unwatch(&self->base.watcher);
+    if (self->watch_fd > 0) {
+        close(self->watch_fd);
+        self->watch_fd = 0;
+    }
+}
+
 /* Is that descriptor already watched on this loop? */
 static bool
 pipe_fd_is_watched(TwLoop *loop, int fd)
@@ -126,7 +137,7 @@ pipe_disown(TwPipe *self)
     if (self->base.fd >= 0) {
         self->base.fd = -1;
     }
-    tw_pipe_release(self);
+    pipe_release(self);
 }
 
 /* A dict with `pipe` in it: the caller's own, as in asyncio. */
@@ -264,13 +275,9 @@ tw_pipe_state(const TwPipe *self)
 /* -- close ---------------------------------------------------------------- */
 
 void
-tw_pipe_release(TwPipe *self)
+tw_pipe_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
 {
-    tw_source_unwatch(&self->base.watcher);
-    if (self->watch_fd > 0) {
-        close(self->watch_fd);
-        self->watch_fd = 0;
-    }
+    pipe_release((TwPipe *)base);
 }
 
 int
@@ -284,7 +291,7 @@ void
 tw_pipe_dealloc(PyObject *op)
 {
     if (tw_transport_dealloc_begin(op)) {
-        tw_pipe_release((TwPipe *)op);
+        pipe_release((TwPipe *)op);
         tw_transport_dealloc_end(op);
     }
 }

@@ -56,8 +56,8 @@ PyObject *tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
 
 extern const char tw_pipe_doc_make_read[], tw_pipe_doc_make_write[];
 
-/* Close the watcher and the duplicate, not the file object. */
-void tw_pipe_release(TwPipe *self);
+/* TwTransportOps of both: connection_lost was called. */
+void tw_pipe_lost(TwTransport *self, PyObject *exc);
 
 /* If loop.get_debug(): logger.<level>(format, self).  -1 leaves the loop. */
 TW_MUSTCHECK tw_status tw_pipe_log(TwPipe *self, const char *level,

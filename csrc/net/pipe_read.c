@@ -14,35 +14,6 @@
    copy would cost more than a second object. */
 #define PIPE_DIRECT_READ (16 * 1024)
 
-static bool
-pipe_is_reading(const TwPipe *self)
-{
-    return !(self->base.flags & (TW_F_READ_PAUSED | TW_F_CLOSING | TW_F_LOST));
-}
-
-/* Watch the pipe unless reading is paused.  Fails only without memory. */
-static tw_status
-pipe_watch_reading(TwPipe *self)
-{
-    TwWatcher *w = self->base.watcher;
-
-    if (w == NULL || !(self->base.flags & TW_F_MADE)) {
-        return 0;
-    }
-    return tw_watcher_want(w, pipe_is_reading(self) ? TW_EV_READ : 0);
-}
-
-static tw_status
-pipe_read_started(TwTransport *base)
-{
-    TwPipe *self = (TwPipe *)base;
-
-    if (pipe_watch_reading(self) < 0) {
-        return tw_transport_report_call(&self->base, "_add_reader");
-    }
-    return 0;
-}
-
 /* -- read ----------------------------------------------------------------- */
 
 /* The room for a direct read: the pipe's size. */
@@ -211,7 +182,7 @@ pipe_read_on_ready(PyObject *op, unsigned events)
 {
     TwPipe *self = (TwPipe *)op;
 
-    if (!pipe_is_reading(self)) {
+    if (!tw_transport_is_reading(&self->base)) {
         return 0;
     }
     if (events & TW_EV_BAD) {
@@ -255,29 +226,12 @@ pipe_read_step_call(PyObject *op)
     return Py_BuildValue("Ns", Py_NewRef(base->protocol), "eof_received");
 }
 
-static size_t
-pipe_read_buffer_size(TwTransport *Py_UNUSED(base))
-{
-    return 0;
-}
-
-static void
-pipe_read_buffer_clear(TwTransport *Py_UNUSED(base))
-{
-}
-
-static void
-pipe_read_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
-{
-    tw_pipe_release((TwPipe *)base);
-}
-
 static const TwTransportOps pipe_read_ops = {
     .step = {pipe_read_step, pipe_read_step_call},
-    .buffer_size = pipe_read_buffer_size,
-    .buffer_clear = pipe_read_buffer_clear,
-    .started = pipe_read_started,
-    .lost = pipe_read_lost,
+    .buffer_size = tw_out_size,
+    .buffer_clear = tw_out_clear,
+    .wants = tw_transport_wants_read,
+    .lost = tw_pipe_lost,
 };
 
 const TwPipeKind tw_pipe_read_kind = {
@@ -287,23 +241,6 @@ const TwPipeKind tw_pipe_read_kind = {
 };
 
 /* -- methods and attributes ----------------------------------------------- */
-
-PyDoc_STRVAR(doc_is_reading, "is_reading($self, /)\n--\n\n"
-                             "True unless reading is paused or the transport "
-                             "is closing.\n\nSee library/asyncio-protocol.");
-PyDoc_STRVAR(doc_pause_reading,
-             "pause_reading($self, /)\n--\n\n"
-             "Call no data_received() until resume_reading().\n\n"
-             "See library/asyncio-protocol.");
-PyDoc_STRVAR(doc_resume_reading, "resume_reading($self, /)\n--\n\n"
-                                 "Read again after pause_reading().\n\n"
-                                 "See library/asyncio-protocol.");
-
-static PyObject *
-read_pipe_meth_is_reading(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(pipe_is_reading((TwPipe *)op));
-}
 
 static PyObject *
 read_pipe_meth_close(PyObject *op, PyObject *Py_UNUSED(unused))
@@ -318,39 +255,6 @@ read_pipe_meth_close(PyObject *op, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     return tw_transport_meth_close(op, NULL);
-}
-
-static PyObject *
-read_pipe_meth_pause_reading(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    TwPipe *self = (TwPipe *)op;
-
-    if (!pipe_is_reading(self)) {
-        Py_RETURN_NONE;
-    }
-    self->base.flags |= TW_F_READ_PAUSED;
-    if (pipe_watch_reading(self) < 0
-        || tw_pipe_log(self, "debug", "%r pauses reading") < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-read_pipe_meth_resume_reading(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    TwPipe *self = (TwPipe *)op;
-    unsigned flags = self->base.flags;
-
-    if (flags & (TW_F_CLOSING | TW_F_LOST) || !(flags & TW_F_READ_PAUSED)) {
-        Py_RETURN_NONE;
-    }
-    self->base.flags &= ~TW_F_READ_PAUSED;
-    if (pipe_watch_reading(self) < 0
-        || tw_pipe_log(self, "debug", "%r resumes reading") < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -371,11 +275,7 @@ read_pipe_repr(PyObject *op)
 static PyMethodDef read_pipe_methods[] = {
     TW_PIPE_METHODS,
     {"close", read_pipe_meth_close, METH_NOARGS, tw_transport_doc_close},
-    {"is_reading", read_pipe_meth_is_reading, METH_NOARGS, doc_is_reading},
-    {"pause_reading", read_pipe_meth_pause_reading, METH_NOARGS,
-     doc_pause_reading},
-    {"resume_reading", read_pipe_meth_resume_reading, METH_NOARGS,
-     doc_resume_reading},
+    TW_TRANSPORT_READING,
     {NULL},
 };
 

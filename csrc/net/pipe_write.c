@@ -19,32 +19,17 @@ pipe_is_shut(const TwPipe *self)
     return self->base.flags & (TW_F_CLOSING | TW_F_LOST);
 }
 
-/* Watch for the peer's end, and for room if bytes wait. */
-static tw_status
-pipe_watch_writing(TwTransport *base)
+/* The peer's end, and room if bytes wait. */
+static unsigned
+pipe_write_wants(const TwTransport *base)
 {
-    TwPipe *self = (TwPipe *)base;
-    unsigned want = self->ends_on_read ? TW_EV_READ : 0;
+    const TwPipe *self = (const TwPipe *)base;
 
-    if (self->base.watcher == NULL || !(self->base.flags & TW_F_MADE)) {
+    if (!(base->flags & TW_F_STARTED)) {
         return 0;
     }
-    if (self->base.flags & (TW_F_LOST_SCHEDULED | TW_F_LOST)) {
-        want = 0;
-    }
-    else if (self->queue.bytes > 0) {
-        want |= TW_EV_WRITE;
-    }
-    return tw_watcher_want(self->base.watcher, want);
-}
-
-static tw_status
-pipe_write_started(TwTransport *base)
-{
-    if (pipe_watch_writing(base) < 0) {
-        return tw_transport_report_call(base, "_add_reader");
-    }
-    return 0;
+    return (self->ends_on_read ? TW_EV_READ : 0)
+           | (self->queue.bytes > 0 ? TW_EV_WRITE : 0);
 }
 
 /* -- operations for the output queue -------------------------------------- */
@@ -71,9 +56,6 @@ pipe_send(TwTransport *base, struct iovec *iov, int n)
 static tw_status
 pipe_drained(TwTransport *base)
 {
-    if (pipe_watch_writing(base) < 0) {
-        return tw_transport_report_call(base, "_write_ready");
-    }
     if (base->flags & TW_F_CLOSING
         && !(base->flags & (TW_F_LOST_SCHEDULED | TW_F_LOST))) {
         return tw_transport_call_lost(base);
@@ -84,7 +66,6 @@ pipe_drained(TwTransport *base)
 static const TwOutOps pipe_out_ops = {
     .fatal = PIPE_FATAL_WRITE,
     .send = pipe_send,
-    .watch = pipe_watch_writing,
     .drained = pipe_drained,
     .resume_when_empty = true,
 };
@@ -148,19 +129,13 @@ pipe_write_on_ready(PyObject *op, unsigned events)
 
 /* -- end ------------------------------------------------------------------ */
 
-static void
-pipe_write_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
-{
-    tw_pipe_release((TwPipe *)base);
-}
-
 static const TwTransportOps pipe_write_ops = {
     .step = TW_TRANSPORT_STEP,
     .buffer_size = tw_out_size,
     .buffer_clear = tw_out_clear,
     .out = &pipe_out_ops,
-    .started = pipe_write_started,
-    .lost = pipe_write_lost,
+    .wants = pipe_write_wants,
+    .lost = tw_pipe_lost,
 };
 
 const TwPipeKind tw_pipe_write_kind = {
@@ -222,10 +197,7 @@ write_pipe_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     }
     status = pipe_write((TwPipe *)op, data, &view);
     PyBuffer_Release(&view);
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(status);
 }
 
 static PyObject *

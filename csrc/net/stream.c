@@ -13,16 +13,11 @@
 
 /* -- operations of the transport ------------------------------------------ */
 
-static tw_status
-stream_started(TwTransport *base)
+static unsigned
+stream_wants(const TwTransport *base)
 {
-    TwStream *self = (TwStream *)base;
-
-    if (base->watcher != NULL && tw_stream_is_reading(self)) {
-        return tw_watcher_want(base->watcher,
-                               base->watcher->want | TW_EV_READ);
-    }
-    return 0;
+    return tw_transport_wants_read(base)
+           | (tw_out_waits((const TwOut *)base) ? TW_EV_WRITE : 0);
 }
 
 static void
@@ -65,7 +60,7 @@ static const TwTransportOps stream_ops = {
     .buffer_clear = tw_out_clear,
     .flush = tw_out_flush,
     .out = &tw_stream_out_ops,
-    .started = stream_started,
+    .wants = stream_wants,
     .lost = stream_lost,
     .intercept = stream_intercept,
 };
@@ -200,48 +195,6 @@ tw_stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* -- pausing and resuming ------------------------------------------------- */
-
-bool
-tw_stream_is_reading(const TwStream *self)
-{
-    return !(self->base.flags
-             & (TW_F_CLOSING | TW_F_READ_PAUSED));
-}
-
-tw_status
-tw_stream_pause_reading(TwStream *self)
-{
-    TwWatcher *w = self->base.watcher;
-
-    if (!tw_stream_is_reading(self)) {
-        return 0;
-    }
-    self->base.flags |= TW_F_READ_PAUSED;
-    if (w != NULL && tw_watcher_want(w, w->want & ~TW_EV_READ) < 0) {
-        return -1;
-    }
-    return tw_transport_log(&self->base, "debug", "%r pauses reading");
-}
-
-tw_status
-tw_stream_resume_reading(TwStream *self)
-{
-    TwWatcher *w = self->base.watcher;
-
-    if (!(self->base.flags & TW_F_READ_PAUSED)
-        || self->base.flags & TW_F_CLOSING) {
-        return 0;
-    }
-    self->base.flags &= ~TW_F_READ_PAUSED;
-    if (w != NULL && !(self->base.flags & TW_F_EOF_GOT)
-        && self->base.flags & TW_F_MADE
-        && tw_watcher_want(w, w->want | TW_EV_READ) < 0) {
-        return -1;
-    }
-    return tw_transport_log(&self->base, "debug", "%r resumes reading");
-}
-
 tw_status
 tw_stream_on_ready(PyObject *op, unsigned events)
 {
@@ -252,7 +205,7 @@ tw_stream_on_ready(PyObject *op, unsigned events)
             &self->base, tw_watcher_error(self->base.watcher),
             "Fatal read error on socket transport");
     }
-    if (events & TW_EV_READ && tw_stream_is_reading(self)
+    if (events & TW_EV_READ && tw_transport_is_reading(&self->base)
         && !(self->base.flags & TW_F_EOF_GOT) && tw_stream_read(self) < 0) {
         return -1;
     }
@@ -263,30 +216,6 @@ tw_stream_on_ready(PyObject *op, unsigned events)
 }
 
 /* -- methods -------------------------------------------------------------- */
-
-static PyObject *
-stream_meth_is_reading(PyObject *self, PyObject *unused)
-{
-    return PyBool_FromLong(tw_stream_is_reading((TwStream *)self));
-}
-
-static PyObject *
-stream_meth_pause_reading(PyObject *self, PyObject *unused)
-{
-    if (tw_stream_pause_reading((TwStream *)self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-stream_meth_resume_reading(PyObject *self, PyObject *unused)
-{
-    if (tw_stream_resume_reading((TwStream *)self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
 
 static PyObject *
 stream_meth_can_write_eof(PyObject *self, PyObject *unused)
@@ -360,18 +289,7 @@ static PyMethodDef stream_methods[] = {
 "See library/asyncio-protocol.")},
     {"can_write_eof", stream_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
 "can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.")},
-    {"is_reading", stream_meth_is_reading, METH_NOARGS, PyDoc_STR(
-"is_reading($self, /)\n--\n\n"
-"True unless reading is paused or the transport is closing.\n\n"
-"See library/asyncio-protocol.")},
-    {"pause_reading", stream_meth_pause_reading, METH_NOARGS, PyDoc_STR(
-"pause_reading($self, /)\n--\n\n"
-"Hand over no more data until resume_reading().  Idempotent.\n\n"
-"See library/asyncio-protocol.")},
-    {"resume_reading", stream_meth_resume_reading, METH_NOARGS, PyDoc_STR(
-"resume_reading($self, /)\n--\n\n"
-"Read again after pause_reading().  Idempotent.\n\n"
-"See library/asyncio-protocol.")},
+    TW_TRANSPORT_READING,
     TW_TRANSPORT_METHODS,
     {"set_protocol", TW_FAST(stream_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},

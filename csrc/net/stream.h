@@ -73,14 +73,6 @@ TwStream *tw_stream_new_with_sink(TwLoop *loop, int fd, PyObject *sock,
 void tw_stream_set_sink(TwStream *self, const TwSink *sink,
                         PyObject *sink_owner);
 
-/* Pause and resume reading (idempotent; nothing when closing).  In debug mode
-   they log, and so run Python. */
-tw_status tw_stream_pause_reading(TwStream *self);
-tw_status tw_stream_resume_reading(TwStream *self);
-
-/* Is reading wanted and possible?  (is_reading()) */
-bool tw_stream_is_reading(const TwStream *self);
-
 /* Called in the turn. */
 tw_status tw_stream_on_ready(PyObject *self, unsigned events);
 

@@ -63,10 +63,7 @@ read_eof(TwStream *self)
     if (!keep_open) {
         return tw_transport_close(base);
     }
-    return base->watcher == NULL
-               ? 0
-               : tw_watcher_want(base->watcher,
-                                 base->watcher->want & ~TW_EV_READ);
+    return tw_transport_watch(base);
 }
 
 static tw_status
@@ -365,6 +362,7 @@ tw_stream_read(TwStream *self)
             return -1;
         }
     } while (self->filled && --reads > 0 && *in < enough
-             && tw_stream_is_reading(self) && tw_loop_is_quiet(loop));
+             && tw_transport_is_reading(&self->base)
+             && tw_loop_is_quiet(loop));
     return 0;
 }

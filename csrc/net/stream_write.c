@@ -15,18 +15,6 @@ stream_send(TwTransport *base, struct iovec *iov, int n)
     return tw_stream_send(base->fd, iov, n);
 }
 
-static tw_status
-stream_watch(TwTransport *base)
-{
-    TwWatcher *w = base->watcher;
-
-    if (w == NULL) {
-        return 0;
-    }
-    return tw_watcher_want(w, tw_out_size(base) > 0 ? w->want | TW_EV_WRITE
-                                                    : w->want & ~TW_EV_WRITE);
-}
-
 static void
 stream_failed(TwTransport *base)
 {
@@ -41,9 +29,6 @@ stream_failed(TwTransport *base)
 static tw_status
 stream_drained(TwTransport *base)
 {
-    if (stream_watch(base) < 0) {
-        return -1;
-    }
     tw_stream_settle_waiter((TwStream *)base, NULL);
     if (base->flags & TW_F_CLOSING) {
         return base->conn_lost ? 0 : tw_transport_call_lost(base);
@@ -57,7 +42,6 @@ stream_drained(TwTransport *base)
 const TwOutOps tw_stream_out_ops = {
     .fatal = "Fatal write error on socket transport",
     .send = stream_send,
-    .watch = stream_watch,
     .drained = stream_drained,
     .failed = stream_failed,
 };
@@ -140,10 +124,7 @@ tw_stream_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     else {
         status = write_view(self, data);
     }
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(status);
 }
 
 /* A new reference.  A program's __buffer__ may remove `item` from its list
@@ -216,10 +197,7 @@ tw_stream_meth_writelines(PyObject *op, PyObject *const *args,
         status = tw_out_write_list((TwOut *)self, pieces);
     }
     Py_DECREF(pieces);
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(status);
 }
 
 PyObject *

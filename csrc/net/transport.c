@@ -243,7 +243,10 @@ static tw_status
 transport_started(TwTransport *self)
 {
     self->flags |= TW_F_STARTED;
-    return self->ops->started(self);
+    if (tw_transport_watch(self) < 0) {
+        return tw_transport_report_call(self, "_add_reader");
+    }
+    return 0;
 }
 
 static void
@@ -319,18 +322,12 @@ tw_transport_step_call(PyObject *op)
 
 /* -- closing -------------------------------------------------------------- */
 
-static void
-transport_want(TwTransport *self, unsigned keep)
-{
-    if (self->watcher != NULL
-        && tw_watcher_want(self->watcher, self->watcher->want & keep) < 0) {
-        PyErr_Clear();
-    }
-}
-
 static tw_status
 transport_schedule_lost(TwTransport *self, PyObject *exc)
 {
+    if (self->watcher != NULL && tw_watcher_want(self->watcher, 0) < 0) {
+        PyErr_Clear();
+    }
     self->conn_lost++;
     self->flags |= TW_F_LOST_SCHEDULED;
     Py_XSETREF(self->lost_exc, none_is_null(exc));
@@ -352,9 +349,10 @@ tw_transport_close(TwTransport *self)
     }
     Py_INCREF(self);
     self->flags |= TW_F_CLOSING;
-    transport_want(self, ~TW_EV_READ);
+    if (tw_transport_watch(self) < 0) {
+        PyErr_Clear();
+    }
     if (self->ops->buffer_size(self) == 0 && self->conn_lost == 0) {
-        transport_want(self, 0);
         status = transport_schedule_lost(self, NULL);
     }
     Py_DECREF(self);
@@ -372,7 +370,6 @@ tw_transport_force_close(TwTransport *self, PyObject *exc)
     Py_INCREF(self);
     self->flags |= TW_F_CLOSING;
     self->ops->buffer_clear(self);
-    transport_want(self, 0);
     status = transport_schedule_lost(self, exc);
     Py_DECREF(self);
     return status;
@@ -472,6 +469,46 @@ tw_transport_finalize(PyObject *op)
     if (exc != NULL) {
         tw_err_restore_steal(exc);
     }
+}
+
+/* -- pausing and resuming ------------------------------------------------- */
+
+tw_status
+tw_transport_watch(TwTransport *self)
+{
+    if (self->watcher == NULL || self->conn_lost > 0) {
+        return 0;
+    }
+    return tw_watcher_want(self->watcher, self->ops->wants(self));
+}
+
+tw_status
+tw_transport_pause_reading(TwTransport *self)
+{
+    if (!tw_transport_is_reading(self)) {
+        return 0;
+    }
+    self->flags |= TW_F_READ_PAUSED;
+    if (tw_transport_watch(self) < 0) {
+        return -1;
+    }
+    return tw_transport_log(self, "debug", "%r pauses reading");
+}
+
+tw_status
+tw_transport_resume_reading(TwTransport *self)
+{
+    if (self->flags & TW_F_CLOSING || !(self->flags & TW_F_READ_PAUSED)) {
+        return 0;
+    }
+    self->flags &= ~TW_F_READ_PAUSED;
+    if (self->ops->resumed != NULL) {
+        self->ops->resumed(self);
+    }
+    if (tw_transport_watch(self) < 0) {
+        return -1;
+    }
+    return tw_transport_log(self, "debug", "%r resumes reading");
 }
 
 /* -- protocol callbacks --------------------------------------------------- */

@@ -51,8 +51,10 @@ typedef struct {
     void (*shared)(TwTransport *self);
     /* Or NULL: functions for net/out.c. */
     const TwOutOps *out;
-    /* Right after connection_made: begin to read, wake the waiter... */
-    tw_status (*started)(TwTransport *self);
+    /* What the state asks the watcher for: see tw_transport_watch(). */
+    unsigned (*wants)(const TwTransport *self);
+    /* Or NULL.  Reading was resumed. */
+    void (*resumed)(TwTransport *self);
     /* Right after connection_lost(exc), before the descriptor is closed. */
     void (*lost)(TwTransport *self, PyObject *exc);
     /* Or NULL.  Called first: 0: another object was called instead of the
@@ -73,7 +75,7 @@ typedef struct {
 #define TW_F_READER 0x200u      /* the protocol is a StreamReaderProtocol */
 #define TW_F_INET 0x400u        /* a stream over IP */
 #define TW_F_APART 0x800u       /* each part of the start is a step */
-#define TW_F_STARTED 0x1000u    /* ops->started was called */
+#define TW_F_STARTED 0x1000u    /* reading may begin */
 #define TW_F_HELD 0x2000u       /* writes are held: see net/hold.h */
 #define TW_F_SHARED 0x4000u     /* the program also has the descriptor */
 #define TW_F_SHOWN 0x8000u      /* a TransportSocket was made of `sock` */
@@ -160,9 +162,9 @@ TW_MUSTCHECK tw_status tw_transport_adopt(TwTransport *self, int fd,
 /* Count it as open, of that kind, until it is released. */
 void tw_transport_count(TwTransport *self, TwKind kind, bool accepted);
 
-/* Schedule connection_made (then ops->started, then the waiter): one step; or
-   three, as asyncio calls call_soon() three times, if the program has replaced
-   that.  Also notifies the server (_attach). */
+/* Schedule connection_made (then the start of reading, then the waiter): one
+   step; or three, as asyncio calls call_soon() three times, if the program has
+   replaced that.  Also notifies the server (_attach). */
 TW_MUSTCHECK tw_status tw_transport_start(TwTransport *self);
 
 /* The step function of all transports (TwStepOps): connection_made or
@@ -224,6 +226,34 @@ tw_transport_is_open(const TwTransport *self)
 {
     return !(self->flags & (TW_F_CLOSING | TW_F_LOST));
 }
+
+/* -- pausing and resuming ------------------------------------------------- */
+
+/* Is reading wanted and possible?  (is_reading()) */
+static inline bool
+tw_transport_is_reading(const TwTransport *self)
+{
+    return !(self->flags & (TW_F_CLOSING | TW_F_READ_PAUSED));
+}
+
+/* TW_EV_READ if the transport reads now, else 0: for ops->wants. */
+static inline unsigned
+tw_transport_wants_read(const TwTransport *self)
+{
+    return tw_transport_is_reading(self) && self->flags & TW_F_STARTED
+                   && !(self->flags & TW_F_EOF_GOT)
+               ? TW_EV_READ
+               : 0;
+}
+
+/* Make the watcher match the state, unless the connection is lost: after each
+   change of what ops->wants looks at.  Fails only without memory. */
+TW_MUSTCHECK tw_status tw_transport_watch(TwTransport *self);
+
+/* pause_reading() and resume_reading().  In debug mode they log, and so run
+   Python. */
+TW_MUSTCHECK tw_status tw_transport_pause_reading(TwTransport *self);
+TW_MUSTCHECK tw_status tw_transport_resume_reading(TwTransport *self);
 
 /* -- protocol callbacks --------------------------------------------------- */
 
@@ -337,11 +367,17 @@ PyObject *tw_transport_meth_get_write_buffer_limits(PyObject *self,
 PyObject *tw_transport_meth_get_write_buffer_size(PyObject *self,
                                                   PyObject *unused);
 PyObject *tw_transport_meth_force_close(PyObject *self, PyObject *exc);
+PyObject *tw_transport_meth_is_reading(PyObject *self, PyObject *unused);
+PyObject *tw_transport_meth_pause_reading(PyObject *self, PyObject *unused);
+PyObject *tw_transport_meth_resume_reading(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_flush_held(PyObject *self, PyObject *shared);
 
 extern const char tw_transport_doc_close[];
 extern const char tw_transport_doc_abort[];
 extern const char tw_transport_doc_is_closing[];
+extern const char tw_transport_doc_is_reading[];
+extern const char tw_transport_doc_pause_reading[];
+extern const char tw_transport_doc_resume_reading[];
 extern const char tw_transport_doc_get_protocol[];
 extern const char tw_transport_doc_set_protocol[];
 extern const char tw_transport_doc_get_extra_info[];
@@ -400,6 +436,17 @@ PyObject *tw_transport_whole_extra(TwTransport *self);
 extern PyGetSetDef tw_transport_getset[], tw_transport_stream_getset[];
 /* __dictoffset__ and __weaklistoffset__. */
 extern PyMemberDef tw_transport_members[];
+
+/* The part of the method tables that is the same for all that read. */
+#define TW_TRANSPORT_READING                                                  \
+    {"is_reading", tw_transport_meth_is_reading, METH_NOARGS,                 \
+     tw_transport_doc_is_reading},                                            \
+        {"pause_reading", tw_transport_meth_pause_reading, METH_NOARGS,       \
+         tw_transport_doc_pause_reading},                                     \
+    {                                                                         \
+        "resume_reading", tw_transport_meth_resume_reading, METH_NOARGS,      \
+            tw_transport_doc_resume_reading                                   \
+    }
 
 /* The part of the method tables that is the same for streams and datagrams. */
 #define TW_TRANSPORT_METHODS                                                  \

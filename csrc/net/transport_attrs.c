@@ -72,10 +72,7 @@ tw_transport_assign_closing(PyObject *op, PyObject *value, void *unused)
         return -1;
     }
     self->flags |= TW_F_CLOSING;
-    return self->watcher == NULL
-               ? 0
-               : tw_watcher_want(self->watcher,
-                                 self->watcher->want & ~TW_EV_READ);
+    return tw_transport_watch(self);
 }
 
 static PyObject *

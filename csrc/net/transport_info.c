@@ -161,8 +161,6 @@ tw_transport_meth_flush_held(PyObject *op, PyObject *shared)
 {
     TwTransport *self = (TwTransport *)op;
 
-    if ((shared == Py_True ? tw_hold_share(self) : tw_hold_flush(self)) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(
+        (shared == Py_True ? tw_hold_share(self) : tw_hold_flush(self)));
 }

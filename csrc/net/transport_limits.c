@@ -116,8 +116,5 @@ tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
     }
     self->high = high;
     self->low = low;
-    if (tw_transport_maybe_pause(self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(tw_transport_maybe_pause(self));
 }

@@ -71,6 +71,39 @@ tw_transport_meth_is_closing(PyObject *self, PyObject *unused)
     return PyBool_FromLong(base->flags & TW_F_CLOSING);
 }
 
+const char tw_transport_doc_is_reading[] = PyDoc_STR(
+"is_reading($self, /)\n--\n\n"
+"True unless reading is paused or the transport is closing.\n\n"
+"See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_is_reading(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(tw_transport_is_reading((TwTransport *)self));
+}
+
+const char tw_transport_doc_pause_reading[] = PyDoc_STR(
+"pause_reading($self, /)\n--\n\n"
+"Deliver nothing more until resume_reading().  Idempotent.\n\n"
+"See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_pause_reading(PyObject *self, PyObject *unused)
+{
+    return tw_none_or_error(tw_transport_pause_reading((TwTransport *)self));
+}
+
+const char tw_transport_doc_resume_reading[] = PyDoc_STR(
+"resume_reading($self, /)\n--\n\n"
+"Deliver again after pause_reading().  Idempotent.\n\n"
+"See library/asyncio-protocol.");
+
+PyObject *
+tw_transport_meth_resume_reading(PyObject *self, PyObject *unused)
+{
+    return tw_none_or_error(tw_transport_resume_reading((TwTransport *)self));
+}
+
 const char tw_transport_doc_get_protocol[] = PyDoc_STR(
 "get_protocol($self, /)\n--\n\n"
 "The current protocol; None when the connection is lost.\n\n"

@@ -10,28 +10,17 @@
 
 /* -- operations of the transport ------------------------------------------ */
 
-tw_status
-tw_udp_update_watch(TwUdp *self)
+static unsigned
+udp_wants(const TwTransport *base)
 {
-    TwTransport *base = &self->base;
-    unsigned want = 0;
-
-    if (base->watcher == NULL || base->conn_lost > 0) {
-        return 0;
-    }
-    if (base->flags & TW_F_MADE && tw_udp_is_reading(self)) {
-        want |= TW_EV_READ;
-    }
-    if (self->waiting) {
-        want |= TW_EV_WRITE;
-    }
-    return tw_watcher_want(base->watcher, want);
+    return tw_transport_wants_read(base)
+           | (((const TwUdp *)base)->waiting ? TW_EV_WRITE : 0);
 }
 
-static tw_status
-udp_started(TwTransport *base)
+static void
+udp_resumed(TwTransport *base)
 {
-    return tw_udp_update_watch((TwUdp *)base);
+    tw_udp_rouse((TwUdp *)base);
 }
 
 static void
@@ -53,7 +42,8 @@ static const TwTransportOps udp_ops = {
     .buffer_clear = tw_udp_buffer_clear,
     .flush = tw_udp_flush,
     .shared = tw_udp_shared,
-    .started = udp_started,
+    .wants = udp_wants,
+    .resumed = udp_resumed,
     .lost = udp_lost,
 };
 
@@ -85,7 +75,7 @@ udp_on_ready(PyObject *op, unsigned events)
             &self->base, tw_watcher_error(self->base.watcher),
             "Fatal read error on datagram transport");
     }
-    if (events & TW_EV_READ && tw_udp_is_reading(self)
+    if (events & TW_EV_READ && tw_transport_is_reading(&self->base)
         && tw_udp_read(self) < 0) {
         return -1;
     }
@@ -182,48 +172,6 @@ tw_udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs)
                     extra);
 }
 
-/* -- pausing and resuming ------------------------------------------------- */
-
-static PyObject *
-udp_meth_is_reading(PyObject *self, PyObject *unused)
-{
-    return PyBool_FromLong(tw_udp_is_reading((TwUdp *)self));
-}
-
-static PyObject *
-udp_meth_pause_reading(PyObject *op, PyObject *unused)
-{
-    TwUdp *self = (TwUdp *)op;
-
-    if (tw_udp_is_reading(self)) {
-        self->base.flags |= TW_F_READ_PAUSED;
-        if (tw_udp_update_watch(self) < 0
-            || tw_transport_log(&self->base, "debug", "%r pauses reading")
-                   < 0) {
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-udp_meth_resume_reading(PyObject *op, PyObject *unused)
-{
-    TwUdp *self = (TwUdp *)op;
-
-    if (self->base.flags & TW_F_CLOSING
-        || !(self->base.flags & TW_F_READ_PAUSED)) {
-        Py_RETURN_NONE;
-    }
-    self->base.flags &= ~TW_F_READ_PAUSED;
-    tw_udp_rouse(self);
-    if (tw_udp_update_watch(self) < 0
-        || tw_transport_log(&self->base, "debug", "%r resumes reading") < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
 /* -- methods -------------------------------------------------------------- */
 
 static PyObject *
@@ -290,18 +238,7 @@ static PyMethodDef udp_methods[] = {
 "for data of another type than bytes, bytearray, memoryview; ValueError for\n"
 "another address than the peer's.  Errors of sending go to the protocol's\n"
 "error_received().  See library/asyncio-protocol.")},
-    {"is_reading", udp_meth_is_reading, METH_NOARGS, PyDoc_STR(
-"is_reading($self, /)\n--\n\n"
-"True unless reading is paused or the transport is closing.\n\n"
-"See library/asyncio-protocol.")},
-    {"pause_reading", udp_meth_pause_reading, METH_NOARGS, PyDoc_STR(
-"pause_reading($self, /)\n--\n\n"
-"Hand over no more datagrams until resume_reading().  Idempotent.\n\n"
-"See library/asyncio-protocol.")},
-    {"resume_reading", udp_meth_resume_reading, METH_NOARGS, PyDoc_STR(
-"resume_reading($self, /)\n--\n\n"
-"Read again after pause_reading().  Idempotent.\n\n"
-"See library/asyncio-protocol.")},
+    TW_TRANSPORT_READING,
     TW_TRANSPORT_METHODS,
     {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},

@@ -53,21 +53,11 @@ typedef struct {
     int32_t segment;   /* longest that may go in one train: see udp_send.c */
 } TwUdp;
 
-/* Make the watcher match the state. */
-TW_MUSTCHECK tw_status tw_udp_update_watch(TwUdp *self);
-
 /* error_received(exc), in the transport's context; what it raises is
    reported.  -1: an exception leaves the loop. */
 TW_MUSTCHECK tw_status tw_udp_error_received(TwUdp *self, PyObject *exc);
 
 /* -- net/udp_read.c ------------------------------------------------------- */
-
-/* May datagrams be delivered: not paused, not closing? */
-static inline bool
-tw_udp_is_reading(const TwUdp *self)
-{
-    return !(self->base.flags & (TW_F_CLOSING | TW_F_READ_PAUSED));
-}
 
 /* The turn: something can be read.  -1: an exception leaves the loop. */
 TW_MUSTCHECK tw_status tw_udp_read(TwUdp *self);

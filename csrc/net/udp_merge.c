@@ -123,7 +123,7 @@ tw_udp_rouse(TwUdp *self)
     TwWatcher *w = self->base.watcher;
 
     if (TW_UNLIKELY(tw_udp_has_rest(self)) && w != NULL
-        && tw_udp_is_reading(self)) {
+        && tw_transport_is_reading(&self->base)) {
         tw_watcher_rouse(w, TW_EV_READ);
     }
 }

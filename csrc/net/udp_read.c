@@ -217,7 +217,7 @@ read_goes_on(TwUdp *self)
 {
     const TwWatcher *w = self->base.watcher;
 
-    return tw_udp_is_reading(self) && w != NULL
+    return tw_transport_is_reading(&self->base) && w != NULL
            && !w->is_stale((PyObject *)self);
 }
 

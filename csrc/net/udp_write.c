@@ -166,7 +166,7 @@ queue_wait(TwUdp *self)
         return 0;
     }
     self->waiting = true;
-    if (tw_udp_update_watch(self) < 0) {
+    if (tw_transport_watch(&self->base) < 0) {
         return -1;
     }
     return tw_transport_maybe_pause(&self->base);
@@ -425,10 +425,7 @@ tw_udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     peer = Py_XNewRef(self->address); /* a comparison may replace it */
     status = write_to(self, data, addr, peer);
     Py_XDECREF(peer);
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(status);
 }
 
 /* -- the turn ------------------------------------------------------------- */
@@ -445,7 +442,7 @@ tw_udp_on_writable(TwUdp *self)
     if (self->out.count == 0) {
         /* Datagrams that resume_writing() sends are sent at once. */
         self->waiting = false;
-        if (tw_udp_update_watch(self) < 0) {
+        if (tw_transport_watch(&self->base) < 0) {
             return -1;
         }
     }

@@ -77,10 +77,7 @@ sock_coro_meth_throw(PyObject *self, PyObject *const *args, Py_ssize_t n)
 static PyObject *
 sock_coro_meth_close(PyObject *self, PyObject *Py_UNUSED(unused))
 {
-    if (tw_sock_op_close(self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(tw_sock_op_close(self));
 }
 
 /* -- the type ------------------------------------------------------------- */

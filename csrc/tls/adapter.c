@@ -15,13 +15,13 @@ typedef struct {
 static PyObject *
 adapter_meth_connection_made(PyObject *op, PyObject *transport)
 {
-    return tw_tls_result(tw_tls_made(((TwAdapter *)op)->tls));
+    return tw_none_or_error(tw_tls_made(((TwAdapter *)op)->tls));
 }
 
 static PyObject *
 adapter_meth_connection_lost(PyObject *op, PyObject *exc)
 {
-    return tw_tls_result(tw_tls_lost(((TwAdapter *)op)->tls, exc));
+    return tw_none_or_error(tw_tls_lost(((TwAdapter *)op)->tls, exc));
 }
 
 static PyObject *
@@ -60,7 +60,7 @@ adapter_meth_buffer_updated(PyObject *op, PyObject *count)
         PyBuffer_Release(&view);
     }
     Py_DECREF(buffer);
-    return tw_tls_result(status);
+    return tw_none_or_error(status);
 }
 
 static PyObject *
@@ -81,7 +81,7 @@ adapter_meth_pause_writing(PyObject *op, PyObject *unused)
 static PyObject *
 adapter_meth_resume_writing(PyObject *op, PyObject *unused)
 {
-    return tw_tls_result(tw_tls_drained(((TwAdapter *)op)->tls));
+    return tw_none_or_error(tw_tls_drained(((TwAdapter *)op)->tls));
 }
 
 static PyObject *

@@ -49,7 +49,6 @@ sink_on_data(TwStream *stream, PyObject *owner, char *p, size_t n)
 static tw_status
 sink_on_eof(TwStream *stream, PyObject *owner)
 {
-    TwWatcher *w = stream->base.watcher;
     int keep_open = tw_tls_eof((TwTls *)owner);
 
     if (keep_open < 0) {
@@ -58,8 +57,7 @@ sink_on_eof(TwStream *stream, PyObject *owner)
     if (!keep_open) {
         return tw_transport_close(&stream->base);
     }
-    w = stream->base.watcher;
-    return w == NULL ? 0 : tw_watcher_want(w, w->want & ~TW_EV_READ);
+    return tw_transport_watch(&stream->base);
 }
 
 static tw_status
@@ -322,7 +320,7 @@ tw_status
 tw_filter_pause_reading(TwTls *tls)
 {
     if (tls->is_stream) {
-        return tw_stream_pause_reading(filter_stream(tls));
+        return tw_transport_pause_reading((TwTransport *)tls->lower);
     }
     return filter_must_call(tls, tls->base.loop->state->str.pause_reading,
                             NULL);
@@ -332,7 +330,7 @@ tw_status
 tw_filter_resume_reading(TwTls *tls)
 {
     if (tls->is_stream) {
-        return tw_stream_resume_reading(filter_stream(tls));
+        return tw_transport_resume_reading((TwTransport *)tls->lower);
     }
     return filter_must_call(tls, tls->base.loop->state->str.resume_reading,
                             NULL);

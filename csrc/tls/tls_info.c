@@ -36,7 +36,7 @@ tw_tls_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
         Py_RETURN_NONE; /* connection_lost() was the protocol's last call */
     }
     tw_filter_set_marks(self);
-    return tw_tls_result(tw_tls_control_writing(self, false));
+    return tw_none_or_error(tw_tls_control_writing(self, false));
 }
 
 PyObject *
@@ -73,7 +73,7 @@ tw_tls_meth_set_read_buffer_limits(PyObject *op, PyObject *const *args,
         < 0) {
         return NULL;
     }
-    return tw_tls_result(tw_tls_control_reading(self));
+    return tw_none_or_error(tw_tls_control_reading(self));
 }
 
 PyObject *

@@ -115,7 +115,7 @@ tls_over(PyObject *module, PyObject *args)
 PyObject *
 tw_tls_meth_slip_in(PyObject *op, PyObject *lower)
 {
-    return tw_tls_result(tw_filter_slip_in((TwTls *)op, lower));
+    return tw_none_or_error(tw_filter_slip_in((TwTls *)op, lower));
 }
 
 /* Add ciphertext that was read before start_tls(). */
@@ -134,7 +134,7 @@ tw_tls_meth_feed(PyObject *op, PyObject *data)
         status = tw_engine_keep(self->engine);
     }
     PyBuffer_Release(&view);
-    return tw_tls_result(status);
+    return tw_none_or_error(status);
 }
 
 /* For CPython's own tests, as in asyncio: append to the backlog. */
@@ -146,19 +146,19 @@ tw_tls_meth_append_backlog(PyObject *op, PyObject *data)
     if (!PyBytes_CheckExact(data)) {
         return PyErr_Format(PyExc_TypeError, "bytes expected");
     }
-    return tw_tls_result(tw_bufq_push(&self->backlog, data, 0));
+    return tw_none_or_error(tw_bufq_push(&self->backlog, data, 0));
 }
 
 PyObject *
 tw_tls_meth_begin(PyObject *op, PyObject *unused)
 {
-    return tw_tls_result(tw_tls_made((TwTls *)op));
+    return tw_none_or_error(tw_tls_made((TwTls *)op));
 }
 
 PyObject *
 tw_tls_meth_on_timeout(PyObject *op, PyObject *unused)
 {
-    return tw_tls_result(tw_tls_timeout((TwTls *)op));
+    return tw_none_or_error(tw_tls_timeout((TwTls *)op));
 }
 
 PyMethodDef tw_tls_make_methods[] = {

@@ -18,19 +18,19 @@ tls_meth_close(PyObject *op, PyObject *unused)
     if (self->base.flags & TW_F_CLOSING) {
         Py_RETURN_NONE;
     }
-    return tw_tls_result(tw_tls_close(self));
+    return tw_none_or_error(tw_tls_close(self));
 }
 
 static PyObject *
 tls_meth_abort(PyObject *op, PyObject *unused)
 {
-    return tw_tls_result(tw_tls_abort((TwTls *)op, NULL));
+    return tw_none_or_error(tw_tls_abort((TwTls *)op, NULL));
 }
 
 static PyObject *
 tls_meth_force_close(PyObject *op, PyObject *exc)
 {
-    return tw_tls_result(tw_tls_abort((TwTls *)op, exc));
+    return tw_none_or_error(tw_tls_abort((TwTls *)op, exc));
 }
 
 static PyObject *
@@ -91,7 +91,7 @@ tls_meth_resume_reading(PyObject *op, PyObject *unused)
         Py_RETURN_NONE;
     }
     self->resuming = 1;
-    return tw_tls_result(tw_loop_push_step(self->base.loop, op));
+    return tw_none_or_error(tw_loop_push_step(self->base.loop, op));
 }
 
 static PyObject *

@@ -208,13 +208,6 @@ extern PyMethodDef tw_tls_make_methods[];
 
 /* -- tls_transport.c ------------------------------------------------------ */
 
-/* What a method returns: None, or NULL with the exception. */
-static inline PyObject *
-tw_tls_result(tw_status status)
-{
-    return status < 0 ? NULL : Py_NewRef(Py_None);
-}
-
 /* Is the lower connection lost?  Its transport is kept for extra info. */
 static inline bool
 tw_tls_is_lost(const TwTls *self)

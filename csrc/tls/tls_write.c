@@ -311,10 +311,7 @@ tw_tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         tw_args_refuse("data: expecting a bytes-like instance, got %U", data);
         return NULL;
     }
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(status);
 }
 
 /* -- writelines() --------------------------------------------------------- */
@@ -447,8 +444,5 @@ tw_tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     status = tls_write_lines(self, taken);
     Py_DECREF(self);
     Py_DECREF(taken);
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return tw_none_or_error(status);
 }
