@@ -9,8 +9,6 @@
 
 #define TRANSPORT_HIGH_WATER (64 * 1024)
 #define TRANSPORT_LOW_WATER (16 * 1024)
-/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-#define TRANSPORT_LOST_WRITES 5
 
 /* -- life ----------------------------------------------------------------- */
 
@@ -548,78 +546,4 @@ tw_transport_set_protocol(TwBaseTransport *self, PyObject *protocol)
         self->flags |= TW_F_READER;
     }
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
-}
-
-/* -- flow control --------------------------------------------------------- */
-
-static tw_status
-transport_call_flow(TwTransport *self, TwProtocolCall what, PyObject *name,
-                       PyObject *context, const char *message)
-{
-    PyObject *argv[1], *result;
-    int asked = 1;
-    tw_status status = 0;
-
-    if (self->ops->intercept != NULL) {
-        asked = self->ops->intercept(self, what, NULL);
-    }
-    if (asked <= 0 || self->protocol == NULL) {
-        return asked < 0 ? -1 : 0;
-    }
-    self->loop->stats.pauses += what == TW_CALL_PAUSE;
-    argv[0] = Py_NewRef(self->protocol);
-    result = tw_call_method(self->loop, context, name, argv, 1);
-    if (result == NULL) {
-        status = tw_call_report(self->loop, message, (PyObject *)self,
-                                argv[0]);
-    }
-    Py_XDECREF(result);
-    Py_DECREF(argv[0]);
-    return status;
-}
-
-tw_status
-tw_transport_warn_lost(TwLoop *loop, int count, const char *text)
-{
-    PyObject *argv[2], *done = NULL;
-
-    if (count < TRANSPORT_LOST_WRITES) {
-        return 0;
-    }
-    argv[0] = PyUnicode_FromString("warning");
-    argv[1] = PyUnicode_FromString(text);
-    if (argv[0] != NULL && argv[1] != NULL) {
-        done = tw_seam_call(loop->state, "log", argv, 2);
-    }
-    Py_XDECREF(argv[0]);
-    Py_XDECREF(argv[1]);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-tw_status
-tw_transport_maybe_pause(TwTransport *self)
-{
-    if (TW_LIKELY(self->ops->buffer_size(self) <= self->high)
-        || self->flags & TW_F_WRITE_PAUSED) {
-        return 0;
-    }
-    self->flags |= TW_F_WRITE_PAUSED;
-    return transport_call_flow(self, TW_CALL_PAUSE,
-                                  self->loop->state->str.pause_writing, NULL,
-                                  "protocol.pause_writing() failed");
-}
-
-tw_status
-tw_transport_maybe_resume(TwTransport *self)
-{
-    if (TW_LIKELY(!(self->flags & TW_F_WRITE_PAUSED))
-        || self->ops->buffer_size(self) > self->low) {
-        return 0;
-    }
-    self->flags &= ~TW_F_WRITE_PAUSED;
-    return transport_call_flow(self, TW_CALL_RESUME,
-                                  self->loop->state->str.resume_writing,
-                                  self->context,
-                                  "protocol.resume_writing() failed");
 }

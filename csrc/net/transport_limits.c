@@ -1,6 +1,63 @@
-/* The marks of write flow control, and the methods that show and set them. */
+/* Write flow control: its marks, the calls to the protocol, the methods. */
 #include "net/hold.h"
 #include "net/transport.h"
+
+/* -- pausing and resuming the protocol ------------------------------------- */
+
+static tw_status
+transport_call_flow(TwTransport *self, TwProtocolCall what, PyObject *name,
+                    PyObject *context, const char *message)
+{
+    PyObject *argv[1], *result;
+    int asked = 1;
+    tw_status status = 0;
+
+    if (self->ops->intercept != NULL) {
+        asked = self->ops->intercept(self, what, NULL);
+    }
+    if (asked <= 0 || self->protocol == NULL) {
+        return asked < 0 ? -1 : 0;
+    }
+    self->loop->stats.pauses += what == TW_CALL_PAUSE;
+    argv[0] = Py_NewRef(self->protocol);
+    result = tw_call_method(self->loop, context, name, argv, 1);
+    if (result == NULL) {
+        status = tw_call_report(self->loop, message, (PyObject *)self,
+                                argv[0]);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(argv[0]);
+    return status;
+}
+
+tw_status
+tw_transport_maybe_pause(TwTransport *self)
+{
+    if (TW_LIKELY(self->ops->buffer_size(self) <= self->high)
+        || self->flags & TW_F_WRITE_PAUSED) {
+        return 0;
+    }
+    self->flags |= TW_F_WRITE_PAUSED;
+    return transport_call_flow(self, TW_CALL_PAUSE,
+                                  self->loop->state->str.pause_writing, NULL,
+                                  "protocol.pause_writing() failed");
+}
+
+tw_status
+tw_transport_maybe_resume(TwTransport *self)
+{
+    if (TW_LIKELY(!(self->flags & TW_F_WRITE_PAUSED))
+        || self->ops->buffer_size(self) > self->low) {
+        return 0;
+    }
+    self->flags &= ~TW_F_WRITE_PAUSED;
+    return transport_call_flow(self, TW_CALL_RESUME,
+                                  self->loop->state->str.resume_writing,
+                                  self->context,
+                                  "protocol.resume_writing() failed");
+}
+
+/* -- the methods ---------------------------------------------------------- */
 
 const char tw_transport_doc_get_write_buffer_size[] = PyDoc_STR(
 "get_write_buffer_size($self, /)\n--\n\n"

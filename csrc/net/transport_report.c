@@ -4,6 +4,9 @@
 #include "base/errno.h"
 #include "net/transport.h"
 
+/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+#define TRANSPORT_LOST_WRITES 5
+
 /* The result of the seam's report: 0, or -1 to leave the loop. */
 static tw_status
 transport_reported_steal(PyObject *self, PyObject *result)
@@ -82,6 +85,25 @@ tw_transport_log(TwTransport *self, const char *level, const char *format)
     argv[2] = (PyObject *)self;
     if (argv[0] != NULL && argv[1] != NULL) {
         done = tw_seam_call(self->loop->state, "log", argv, 3);
+    }
+    Py_XDECREF(argv[0]);
+    Py_XDECREF(argv[1]);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+tw_status
+tw_transport_warn_lost(TwLoop *loop, int count, const char *text)
+{
+    PyObject *argv[2], *done = NULL;
+
+    if (count < TRANSPORT_LOST_WRITES) {
+        return 0;
+    }
+    argv[0] = PyUnicode_FromString("warning");
+    argv[1] = PyUnicode_FromString(text);
+    if (argv[0] != NULL && argv[1] != NULL) {
+        done = tw_seam_call(loop->state, "log", argv, 2);
     }
     Py_XDECREF(argv[0]);
     Py_XDECREF(argv[1]);
