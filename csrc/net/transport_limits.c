@@ -2,7 +2,7 @@
 #include "net/hold.h"
 #include "net/transport.h"
 
-/* -- pausing and resuming the protocol ------------------------------------- */
+/* -- pausing and resuming the protocol ------------------------------------ */
 
 static tw_status
 transport_call_flow(TwTransport *self, TwProtocolCall what, PyObject *name,
