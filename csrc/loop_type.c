@@ -29,7 +29,7 @@ static PyMethodDef loop_methods[] = {
     {"_flush_held", tw_loop_meth_flush_held, METH_NOARGS, NULL},
     {"_after_fork", tw_loop_meth_after_fork, METH_NOARGS, NULL},
     {"stop", tw_loop_meth_stop, METH_NOARGS, PyDoc_STR(
-"stop($self, /)\n--\n\nStop run_forever() after the present turn.\n\n"
+"stop($self, /)\n--\n\nStop run_forever() after the current turn.\n\n"
 "See library/asyncio-eventloop.")},
     {"is_running", tw_loop_meth_is_running, METH_NOARGS, PyDoc_STR(
 "is_running($self, /)\n--\n\n"
@@ -104,7 +104,7 @@ static PyMethodDef loop_methods[] = {
 };
 
 PyDoc_STRVAR(loop_doc,
-"The C half of tidewire.Loop: everything hot.\n\n"
+"The C half of tidewire.Loop: everything that runs often.\n\n"
 "Not for use by itself: tidewire.Loop derives from this and from asyncio's\n"
 "BaseEventLoop.");
 

@@ -4,14 +4,14 @@
 
 #include "base/clock.h"
 
-/* Callbacks that share a reading of the clock, at most; `mean` is of as
+/* The most callbacks that share a reading of the clock; `mean` is of as
    many. */
 #define TIMING_MOST_BITS 6
 #define TIMING_MOST (1u << TIMING_MOST_BITS)
-/* With a mean below this they are as many as that... */
+/* With a mean below this there are as many as that... */
 #define TIMING_LEAST_BITS 7
-/* ...and a batch takes up to 8 us: one that takes twice as long is not of
-   equals. */
+/* ...and a batch takes up to 8 us: one that takes twice as long has a slow
+   callback. */
 #define TIMING_BATCH_NS 16384u
 
 void

@@ -1,16 +1,16 @@
 /* What a loop counts and measures, always.
 
-   The counters (TwStats) are uint64_t, only grow, and belong to the loop; a
-   gauge is in TwGauges.  loop.stats() shows both: core/stats.c, and
-   docs/observability.rst says what each one means.
+   The counters (TwStats) are uint64_t, only grow, and belong to the loop;
+   gauges are in TwGauges.  loop.stats() shows both: net/stats.c;
+   docs/observability.rst explains each key.
 
-   How callbacks are timed.  To read the clock costs about as much as a small
-   callback.  So callbacks that take less than 4 us on average are timed in
-   batches: as many as take some 8 us, 64 at most, share one reading, and each
-   is recorded with the batch's mean.  A batch that takes twice as long has had
-   a slow callback in it; then the others are recorded with the average, and
-   the rest of the time as one callback.  Slower callbacks are timed one by
-   one.  Numbers and sums are exact; a batch ends with its turn. */
+   How callbacks are timed.  A reading of the clock costs about as much as a
+   small callback.  So callbacks that take less than 4 us on average are timed
+   in batches: as many as take some 8 us, 64 at most, share one reading, and
+   each is recorded with the batch's mean.  If a batch takes twice as long, it
+   had a slow callback; then the others are recorded with the average, and the
+   rest of the time as one callback.  Slower callbacks are timed one by one.
+   Numbers and sums are exact; a batch ends with its turn. */
 #pragma once
 
 #include "base/histogram.h"
@@ -139,7 +139,7 @@ tw_timing_callback(TwTiming *timing, TwStats *stats)
     }
 }
 
-/* The time until `now` was none of callbacks'. */
+/* The time until `now` was not spent in callbacks. */
 static inline void
 tw_timing_skip(TwTiming *timing, const TwStats *stats, uint64_t now)
 {
@@ -150,7 +150,7 @@ tw_timing_skip(TwTiming *timing, const TwStats *stats, uint64_t now)
 /* Count the generations of that depth. */
 void tw_timing_depth_changed(TwTiming *timing, TwStats *stats, uint64_t depth);
 
-/* A generation begins with so many ready. */
+/* A generation begins with `depth` ready handles. */
 static inline void
 tw_timing_depth(TwTiming *timing, TwStats *stats, uint64_t depth)
 {

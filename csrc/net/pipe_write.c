@@ -167,7 +167,7 @@ pipe_write_eof(TwPipe *self)
 PyDoc_STRVAR(doc_write,
 "write($self, /, data)\n--\n\n"
 "Send bytes, bytearray or memoryview; never blocks.\n\n"
-"What cannot be sent at once waits (see set_write_buffer_limits).\n"
+"Data that cannot be sent at once waits (see set_write_buffer_limits).\n"
 "AssertionError for another type, as in asyncio.  On a closing or lost pipe\n"
 "nothing happens.  See library/asyncio-protocol.");
 PyDoc_STRVAR(doc_write_eof,

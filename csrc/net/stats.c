@@ -7,7 +7,7 @@
 #include "core/watcher.h"
 #include "net/stream.h"
 
-/* The form of what stats() returns: another number if a key goes, or means
+/* The version of stats()'s form: it changes if a key is removed, or means
    something else. */
 #define STATS_VERSION 1
 
@@ -176,8 +176,8 @@ stats_transports(const TwLoop *loop, const TwStats *st)
     return dict;
 }
 
-/* Transports with something to write are among those that are watched.  A
-   TLS transport shows what waits in it and below. */
+/* Transports with data to write are among those that are watched.  A TLS
+   transport shows its own data and that of the transport below. */
 static PyObject *
 stats_writing(const TwLoop *loop, const TwStats *st)
 {
@@ -239,7 +239,7 @@ stats_tls(const TwStats *st)
                          stats_seconds(st->tls_ns));
 }
 
-/* Work for others: begun, done, pending, and how long it took. */
+/* Work done elsewhere: begun, done, pending, and how long it took. */
 static PyObject *
 stats_work(uint64_t begun, uint64_t done, uint64_t ns, uint64_t pending)
 {
@@ -358,7 +358,7 @@ stats_reset(TwLoop *loop, const TwStats *now)
 
 const char tw_stats_doc[] = PyDoc_STR(
 "stats($self, /, reset=False)\n--\n\n"
-"What the loop has done since it was made, as a dict; tidewire's own.\n\n"
+"Counters and measurements of the loop since it was made, as a dict.\n\n"
 "reset: later calls count from this one on.  Works in any thread, and on a\n"
 "closed loop.  docs/observability.rst says what each key means.");
 

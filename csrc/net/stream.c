@@ -275,9 +275,10 @@ static PyMethodDef stream_methods[] = {
     {"write", TW_FAST(tw_stream_meth_write), TW_FASTKW, PyDoc_STR(
 "write($self, /, data)\n--\n\n"
 "Send bytes, bytearray or memoryview; never blocks.\n\n"
-"What cannot be sent at once waits (see set_write_buffer_limits).  TypeError\n"
-"for another type; RuntimeError after write_eof() or during sendfile.  On a\n"
-"lost connection nothing happens.  See library/asyncio-protocol.")},
+"Data that cannot be sent at once waits (see set_write_buffer_limits).\n"
+"TypeError for another type; RuntimeError after write_eof() or during\n"
+"sendfile.  On a lost connection nothing happens.\n"
+"See library/asyncio-protocol.")},
     {"writelines", TW_FAST(tw_stream_meth_writelines), TW_FASTKW, PyDoc_STR(
 "writelines($self, /, list_of_data)\n--\n\n"
 "write() of each item of an iterable, with one system call where possible.\n\n"
@@ -302,7 +303,7 @@ static PyMethodDef stream_methods[] = {
 
 PyDoc_STRVAR(stream_doc,
 "A TCP or Unix stream connection: asyncio.Transport in C.\n\n"
-"Made by the loop (create_connection, create_server...), never by hand.\n"
+"Made by the loop (create_connection, create_server...) only.\n"
 "See library/asyncio-protocol.");
 
 static PyType_Slot stream_slots[] = {

@@ -135,8 +135,8 @@ tw_transport_whole_extra(TwTransport *self)
 
 const char tw_transport_doc_get_extra_info[] = PyDoc_STR(
 "get_extra_info($self, /, name, default=None)\n--\n\n"
-"What is known of the connection: 'socket', 'sockname', 'peername',\n"
-"'pipe'...; `default` for a name that is not.  See library/asyncio-protocol.");
+"Information about the connection: 'socket', 'sockname', 'peername',\n"
+"'pipe'...; `default` for an unknown name.  See library/asyncio-protocol.");
 
 PyObject *
 tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,

@@ -4,8 +4,8 @@
 
 const char tw_transport_doc_close[] = PyDoc_STR(
 "close($self, /)\n--\n\n"
-"Close the transport: what was written is sent, nothing more is read, then\n"
-"connection_lost(None) is called.  See library/asyncio-protocol.");
+"Close the transport: send what was written, read no more, then call\n"
+"connection_lost(None).  See library/asyncio-protocol.");
 
 PyObject *
 tw_transport_closed(TwTransport *self, unsigned before)
@@ -34,7 +34,7 @@ tw_transport_meth_close(PyObject *op, PyObject *unused)
 
 const char tw_transport_doc_abort[] = PyDoc_STR(
 "abort($self, /)\n--\n\n"
-"Close the transport at once; what waits to be sent is lost.\n"
+"Close the transport at once and drop what waits to be sent.\n"
 "connection_lost(None) is called soon.  See library/asyncio-protocol.");
 
 PyObject *

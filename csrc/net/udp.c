@@ -254,7 +254,7 @@ static PyGetSetDef udp_getset[] = {
 
 PyDoc_STRVAR(udp_doc,
 "A datagram endpoint: asyncio.DatagramTransport in C.\n\n"
-"Made by create_datagram_endpoint(), never by hand.\n"
+"Made by create_datagram_endpoint() only.\n"
 "See library/asyncio-protocol.");
 
 static PyType_Slot udp_slots[] = {

@@ -470,7 +470,7 @@ resolver_deliver(TwLoop *loop)
         resolver_unlink(self, lookup);
         resolver_count(loop, lookup);
         if (resolver_settle(loop, lookup, future) < 0) {
-            status = tw_call_report(loop, "Error on a name lookup",
+            status = tw_call_report(loop, "Error in a name lookup",
                                     NULL, NULL);
         }
         tw_lookup_free(lookup);

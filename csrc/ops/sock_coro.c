@@ -216,9 +216,9 @@ static PyMethodDef sock_coro_methods[] = {
      "send($self, arg, /)\n--\n\nRun until the next yield or the end."},
     {"throw", TW_FAST(sock_coro_meth_throw), METH_FASTCALL,
      "throw($self, type, value=None, traceback=None, /)\n--\n\n"
-     "Raise in the operation: it gives up what it waits for."},
+     "Raise an exception in the operation, which stops waiting."},
     {"close", sock_coro_meth_close, METH_NOARGS,
-     "close($self, /)\n--\n\nGive up what the operation waits for."},
+     "close($self, /)\n--\n\nStop waiting."},
     {NULL},
 };
 

@@ -187,7 +187,7 @@ op_resolve(TwSockOp *op, PyObject *value_steal)
     none = tw_call_plain_method(op->loop->state->str.set_result, argv, 2);
     Py_DECREF(value_steal);
     if (none == NULL) {
-        return tw_call_report(op->loop, "Error on a socket operation", NULL,
+        return tw_call_report(op->loop, "Error in a socket operation", NULL,
                               NULL);
     }
     Py_DECREF(none);

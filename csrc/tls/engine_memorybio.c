@@ -157,7 +157,7 @@ memory_count(PyObject *result_steal, size_t n)
     }
     if (count < 0 || (size_t)count > n) {
         PyErr_SetString(PyExc_ValueError,
-                        "a TLS object counted more bytes than it got");
+                        "a TLS object reported more bytes than it was given");
         return -1;
     }
     return count;
@@ -186,7 +186,7 @@ memory_read_copy(TwMemory *m, char *p, size_t n, PyObject *size)
     PyBuffer_Release(&view);
     Py_DECREF(result);
     PyErr_SetString(PyExc_ValueError,
-                    "read() of a TLS object gave more than was asked for");
+                    "read() of a TLS object returned more than was asked for");
     return -1;
 }
 

@@ -227,11 +227,11 @@ static PyMethodDef tls_methods[] = {
 "True unless reading is paused.  See library/asyncio-protocol.")},
     {"pause_reading", tls_meth_pause_reading, METH_NOARGS, PyDoc_STR(
 "pause_reading($self, /)\n--\n\n"
-"Hand over no more data until resume_reading().  Idempotent.\n\n"
+"Deliver no more data until resume_reading().  Idempotent.\n\n"
 "See library/asyncio-protocol.")},
     {"resume_reading", tls_meth_resume_reading, METH_NOARGS, PyDoc_STR(
 "resume_reading($self, /)\n--\n\n"
-"Hand over data again, soon.  Idempotent.\n\n"
+"Deliver data again, soon.  Idempotent.\n\n"
 "See library/asyncio-protocol.")},
     {"close", tls_meth_close, METH_NOARGS, tw_transport_doc_close},
     {"abort", tls_meth_abort, METH_NOARGS, tw_transport_doc_abort},
@@ -252,7 +252,7 @@ static PyMethodDef tls_methods[] = {
     {"get_read_buffer_size", tw_tls_meth_get_read_buffer_size, METH_NOARGS,
      PyDoc_STR(
 "get_read_buffer_size($self, /)\n--\n\n"
-"Bytes of ciphertext that came and were not decrypted.")},
+"Bytes of ciphertext that were received and not decrypted.")},
     {"get_read_buffer_limits", tw_tls_meth_get_read_buffer_limits, METH_NOARGS,
      PyDoc_STR(
 "get_read_buffer_limits($self, /)\n--\n\n"
@@ -274,8 +274,8 @@ static PyMethodDef tls_methods[] = {
 
 PyDoc_STRVAR(tls_doc,
 "A TLS connection: asyncio.Transport in C, over another transport.\n\n"
-"Made by the loop (create_connection with ssl=, start_tls...), never by\n"
-"hand.  See library/asyncio-protocol.");
+"Made by the loop (create_connection with ssl=, start_tls...) only.\n"
+"See library/asyncio-protocol.");
 
 static PyGetSetDef tls_getset[] = {
     TW_FLOW_SLOTS(TW_SLOT_EXTRA_KEPT, TW_SLOT_LOOP_KEPT),

@@ -26,7 +26,7 @@ except ImportError as _error:
     _absent.reason = _absent.explain(_error)
     if not _absent.reason:
         raise
-    if not _absent.is_command():    # "python -m tidewire info" tells it
+    if not _absent.is_command():    # "python -m tidewire info" shows it
         raise ImportError(_absent.reason, name="tidewire._core") from None
 else:
     _has_policies = _seam.DefaultEventLoopPolicy is not None
@@ -68,8 +68,8 @@ def install() -> None:
 
 
 def __getattr__(name: str) -> _typing.Any:
-    # From 3.14 on policies are deprecated: the class is made when it is asked
-    # for, and a program that does without it hears nothing of it.
+    # From 3.14 on policies are deprecated: the class is made at its first use,
+    # and a program that does not use it gets no warning.
     if name != "EventLoopPolicy" or not _has_policies:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from tidewire import _policy

@@ -1,4 +1,4 @@
-"""What to say where the C extension cannot be imported.
+"""The error messages for a C extension that cannot be imported.
 
 This file must stay importable by every Python 3, however old.
 """
@@ -52,7 +52,7 @@ def explain(error):
 
 def explain_loading(text):
     # type: (str) -> str
-    """The same for an extension that is there: text is what the dynamic linker says."""
+    """The same for an extension that exists; text is the dynamic linker's error."""
     if re.search(r"libuv|symbol:? uv_", text):
         return ("tidewire's C extension cannot load libuv (%s): install or repair it (apt-get "
                 "install --reinstall libuv1, dnf reinstall libuv, apk fix libuv), or install a "

@@ -48,7 +48,7 @@ UDP_PEERS = 10      # datagrams share one queue: its length is what is compared
 BUSY = 0.15         # a spread above this says that something else uses the machine
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 WARM = 0.05         # seconds of load before it is measured
-PATIENCE = 10.0     # seconds until a loop that answers nothing is given up
+PATIENCE = 10.0     # seconds until a loop that does not answer is skipped
 
 Samples = dict[str, dict[str, list[float]]]     # case -> loop -> microseconds
 
@@ -74,7 +74,7 @@ class Child:
         return end
 
     def answer(self, seconds: float = 0) -> dict[str, Any]:
-        """What it says, after a measurement of so many seconds at most."""
+        """Its answer, after a measurement of at most so many seconds."""
         out = self.pipe("stdout")
         if not select.select([out], [], [], PATIENCE + 10 * seconds)[0]:
             self.process.kill()     # it would answer this to the next question
@@ -116,11 +116,11 @@ class Peer:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def prepare(self, message: bytes) -> bytes:
-        """What has to be sent for the message."""
+        """The bytes to send for the message."""
         return message
 
     def read(self, buffer: bytearray) -> int:
-        """How many bytes of the answer came."""
+        """How many bytes of the answer were received."""
         return self.sock.recv_into(buffer)
 
 
@@ -192,7 +192,7 @@ def burst(peers: list[Peer], poll: select.poll, message: bytes, buffer: bytearra
 
 
 def exchange(peers: list[Peer], message: bytes, seconds: float) -> int:
-    """Bursts for so long; how many messages were answered."""
+    """Send bursts for so long; returns how many messages were answered."""
     answered, buffer = 0, bytearray(256 * 1024)
     poll = select.poll()
     for peer in peers:
@@ -361,7 +361,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def fetch(names: list[str], directory: str, progress: Progress) -> str:
-    """Install what is asked for and not there; the folder, or "" if nothing was."""
+    """Install the named packages that are missing; the folder, or "" if none was installed."""
     wanted = [name for name in names if not importlib.util.find_spec(name)]
     if not wanted:
         return ""

@@ -146,7 +146,7 @@ async def serve_aiohttp(loop: Loop) -> tuple[int, Callable[[], None]]:
 
 
 async def serve(loop: Loop, case: str, certificate: str) -> tuple[int, Callable[[], None]]:
-    """Start the case's server; its port, and what ends it."""
+    """Start the case's server; returns its port, and a function that stops it."""
     where: tuple[str, int] = ("127.0.0.1", 0)
     if case.startswith("udp"):
         transport, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=where)

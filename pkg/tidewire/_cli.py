@@ -1,4 +1,4 @@
-"""What ``python -m tidewire`` understands; each command lives in a module of its own."""
+"""The command line of ``python -m tidewire``; each command is in a module of its own."""
 
 import sys
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ USAGE = """\
 usage: python -m tidewire [OPTIONS] SCRIPT [ARGS...]      run a program on tidewire
        python -m tidewire [OPTIONS] -m MODULE [ARGS...]   run a module on tidewire
        python -m tidewire [OPTIONS] -c CODE [ARGS...]     run a line of code on tidewire
-       python -m tidewire [OPTIONS] - [ARGS...]           run what comes on standard input
+       python -m tidewire [OPTIONS] - [ARGS...]           run the program on standard input
        python -m tidewire info [--json]                   print versions, settings, build flags
        python -m tidewire bench [OPTIONS]                 compare event loops on this machine
        python -m tidewire --version
 
 options: --uvloop        `import uvloop` finds tidewire, too, with uvloop's names
-         --no-children   Python processes that the program starts are left alone
+         --no-children   do not run the program's child processes on tidewire
          those of Python itself: -u, -X dev, -W error, -O and so on
 """
 
@@ -68,7 +68,7 @@ def parse(argv: list[str]) -> Command:
 
 
 def _parse_letters(command: Command, word: str, rest: list[str]) -> None:
-    """Letters that stand together, such as -um: the last one may have a value."""
+    """Combined options, such as -um: the last one may have a value."""
     for at, letter in enumerate(word[1:], 1):
         option, value = f"-{letter}", word[at + 1:]
         if letter in "mc":

@@ -14,9 +14,9 @@ _sock_connect = _core.Loop.sock_connect
 
 
 def _shared(made):
-    """The program gave the socket: it may have a duplicate of it, or its number.
+    """The program passed the socket, and may have a duplicate of it, or its number.
 
-    Nothing is held back then, as in asyncio (csrc/net/hold.h).
+    No write is held then, as in asyncio (csrc/net/hold.h).
     """
     flush = getattr(made[0], '_flush_held', None)
     if flush is not None:
@@ -25,7 +25,7 @@ def _shared(made):
 
 
 def _with_sock(method):
-    """The method, which takes a socket; its transport shares that with the program."""
+    """The method for a socket that the program passes; it shares it with the transport."""
     @functools.wraps(method)
     async def call(self, protocol_factory, *args, **kwargs):
         made = await method(self, protocol_factory, *args, **kwargs)
@@ -40,7 +40,7 @@ connect_accepted_socket = _with_sock(_base.connect_accepted_socket)
 
 
 def _is_asyncios(loop):
-    """Are the steps that are left out here asyncio's own?"""
+    """Are the steps that this file skips asyncio's own?"""
     return (getattr(loop._ensure_resolved, '__func__', None)
             is _seam.ensure_resolved
             and getattr(loop._connect_sock, '__func__', None)
@@ -50,8 +50,8 @@ def _is_asyncios(loop):
 
 
 def _only_address(loop, host, port, family, proto, *options):
-    """What getaddrinfo() would say of a literal address; None if it is none, or if
-    more is asked for than a connection to it."""
+    """The result of getaddrinfo() for a literal address; None for anything else, or if the
+    call asks for more than a connection."""
     for option in options:
         if option is not None:
             return None
@@ -61,7 +61,7 @@ def _only_address(loop, host, port, family, proto, *options):
 
 
 async def _connect(loop, protocol_factory, info):
-    """What is left of create_connection() with one address and no TLS."""
+    """The rest of create_connection() for one address, without TLS."""
     family, type, proto, _, address = info
     sock = socket.socket(family, type, proto)
     try:

@@ -1,8 +1,7 @@
 """tidewire as asyncio's default loop, for ``python -m tidewire`` and the children of its programs.
 
-Whoever asks asyncio for a loop without saying which gets tidewire's: by a policy (up to Python
-3.15), by asyncio.new_event_loop(), and by the names that stand for the default loop,
-asyncio.SelectorEventLoop and asyncio.EventLoop.
+These make tidewire's loop: asyncio's policy (up to Python 3.15), asyncio.new_event_loop(), and
+the names of the default loop, asyncio.SelectorEventLoop and asyncio.EventLoop.
 """
 
 import asyncio
@@ -56,7 +55,7 @@ def use_tidewire() -> None:
     if _seam.DefaultEventLoopPolicy is None:
         asyncio.new_event_loop = events.new_event_loop = new_event_loop
         return
-    # Also a program that goes back to asyncio's own policy asks for the default loop.
+    # A program that sets asyncio's own policy also means the default loop.
     _seam.DefaultEventLoopPolicy._loop_factory = staticmethod(new_event_loop)
     from tidewire import _policy
 

@@ -1,11 +1,10 @@
-"""getaddrinfo() and getnameinfo(): what needs no name server needs no thread.
+"""getaddrinfo() and getnameinfo(): no thread where no name server is needed.
 
-The usual questions about a literal address are answered in C (ops/dns.c).
-What else is answered here is answered by the same function of the socket
-module, with the same arguments, hence with the same result or the same
-exception.  Both suspend for one turn of the loop, as asyncio's methods do while a thread
-works.  Names are looked up by threads in C (ops/resolver.c); what is not usual goes to
-asyncio's own methods, and by them to the executor.
+C code answers the usual calls for a literal address (ops/dns.c).  For the other calls without
+a name, this file calls the same function of the socket module with the same arguments, so the
+result or the exception is the same.  Both suspend for one turn of the loop, as asyncio's methods
+do while a thread works.  Threads in C look names up (ops/resolver.c).  Unusual calls are passed
+to asyncio's own methods, which use the executor.
 """
 import _socket
 import asyncio
@@ -48,12 +47,12 @@ def _is_number(port):
 
 
 def _original(function, of):
-    """This, if it is the socket module's own, or else what nothing is."""
+    """The function, if it is the socket module's own; otherwise a value that equals nothing."""
     return function if of else object()
 
 
-# The C code speaks for the functions of the socket module, not for those that
-# a program has put in their place.
+# The C code replaces the functions of the socket module, but not those that a program
+# has put in their place.
 _known = _original(
     socket.getaddrinfo,
     getattr(socket.getaddrinfo, '__globals__', None) is vars(socket))
@@ -62,14 +61,14 @@ _known_names = _original(socket.getnameinfo, isinstance(socket.getnameinfo, Buil
 
 
 def _has_plain_executor(loop):
-    """Would nobody see whether the executor is asked, or threads of C?"""
+    """Can the program not see whether the executor or a thread of C is used?"""
     return (loop._default_executor is loop._made_executor
             and not loop._executor_shutdown_called
             and loop.run_in_executor == loop._plain_run_in_executor)
 
 
 async def _result(loop, future):
-    """What a lookup found.  It is not begun any more for a task that was cancelled."""
+    """The result of a lookup.  A lookup for a cancelled task is not begun."""
     try:
         return await future
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""``python -m tidewire info``: what is running here."""
+"""``python -m tidewire info``: versions, settings and flags."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ def openssl() -> str:
 
 
 def extension() -> dict[str, Any]:
-    """What the C extension says of itself, or why it is not there."""
+    """The C extension's own information, or why it is missing."""
     if _absent.reason:
         return {"extension": f"none: {_absent.reason}"}
     from tidewire import _core

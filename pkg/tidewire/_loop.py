@@ -1,4 +1,4 @@
-"""The Loop: C for what is hot, asyncio.BaseEventLoop for what is cold."""
+"""The Loop: C code for what runs often, asyncio.BaseEventLoop for the rest."""
 import asyncio
 import concurrent.futures
 import functools
@@ -23,7 +23,7 @@ def _loops():
 
 
 def _before_fork():
-    # What is held back leaves now, or both processes would send it.
+    # Send held writes now; otherwise both processes would send them.
     for loop in _loops():
         loop._flush_held()
 
@@ -57,7 +57,7 @@ class _SignalEnd:
 class Loop(_core.Loop, asyncio.BaseEventLoop):
     """An asyncio event loop with its transports in C.
 
-    Everything that asyncio documents of an event loop is here, of the running
+    It has everything that asyncio documents for an event loop, as of the running
     Python's version; see library/asyncio-eventloop.
     """
 
@@ -100,7 +100,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     def _allow_nesting(self):
         self._nests = True
-        # Of this loop alone: the others keep asyncio's method, and its tracebacks.
+        # For this loop only: the others keep asyncio's method, and its tracebacks.
         self.run_until_complete = types.MethodType(_nest.run_until_complete, self)
 
     # -- running -------------------------------------------------------------
@@ -127,7 +127,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             self._run_turns(future)
         finally:
             self._run_forever_cleanup()
-            if not self._signal_handlers:   # else a signal that comes now is kept
+            if not self._signal_handlers:   # otherwise a signal that arrives now is kept
                 self._forget_wakeup()
 
     if not hasattr(asyncio.BaseEventLoop, '_run_forever_setup'):
@@ -164,7 +164,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             self._coroutine_origin_tracking_enabled = False
 
     def close(self):
-        """Close the loop: nothing that waits is run.  Idempotent.
+        """Close the loop without running what waits.  Idempotent.
 
         RuntimeError if it runs.  See library/asyncio-eventloop.
         """
@@ -190,7 +190,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     _check_signal = _seam._check_signal
 
     def add_signal_handler(self, sig, callback, *args):
-        """Call callback(*args) in the loop when a signal comes.
+        """Call callback(*args) in the loop when the process gets a signal.
 
         ValueError or RuntimeError if it cannot be caught.  See library/asyncio-eventloop.
         """
@@ -221,7 +221,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     def _install_wakeup(self):
         # Signals end a blocked poll through Python's wakeup descriptor, unless
-        # the program has set one: asyncio leaves it alone, too, until a handler
+        # the program has set one: asyncio does not change it either until a handler
         # is added.
         if not _is_main_thread():
             return      # signals are not for us
@@ -246,7 +246,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         try:
             current = signal.set_wakeup_fd(-1)
             if current != self._signal_fd():
-                # The program's, or another loop's.  Who set it has got our number.
+                # The program's, or another loop's; it has received our number.
                 self._signal_fd_is_kept = self._has_wakeup is True
                 signal.set_wakeup_fd(current)
         except (ValueError, OSError):
@@ -304,7 +304,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     # -- observability -------------------------------------------------------
 
     def stats(self, reset=False):
-        """What the loop has done since it was made, as a dict; tidewire's own.
+        """Counters and measurements of the loop since it was made, as a dict.
 
         reset: later calls count from this one on.  Works in any thread, and on a closed
         loop.  docs/observability.rst says what each key means.
@@ -336,15 +336,15 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
     start_tls = _tls.start_tls
 
 
-Loop.__module__ = 'tidewire'        # where users find it, and where repr() says it is
+Loop.__module__ = 'tidewire'        # where users find it, and what repr() shows
 _seam.take_stop_serving(Loop)
 
 
 def new_event_loop(*, poller=None):
     """A new Loop.
 
-    poller: "epoll" or "libuv", as far as the build has them; by default what
-    the environment variable TIDEWIRE_POLLER says, or the first of them.
+    poller: "epoll" or "libuv", as far as the build has them; by default the value
+    of the environment variable TIDEWIRE_POLLER, or the first of them.
     """
     return Loop(poller=poller)
 

@@ -1,4 +1,4 @@
-"""Runs inside of runs, for programs that use nest_asyncio: see csrc/core/nest.h."""
+"""Runs inside runs, for programs that use nest_asyncio: see csrc/core/nest.h."""
 from asyncio import ensure_future, isfuture
 
 from . import _seam
@@ -18,7 +18,7 @@ def run_forever(loop):
 
 
 def run_until_complete(loop, future):
-    """Until it is done, and not until somebody stops the loop: others run inside and outside."""
+    """Run until the future is done, and not until stop(): other runs may be inside and outside."""
     loop._check_closed()
     is_new = not isfuture(future)
     future = ensure_future(future, loop=loop)

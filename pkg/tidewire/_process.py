@@ -43,7 +43,7 @@ class SubprocessTransport(
             super().__init__(*args, **kwargs)
         except BaseException:
             if not self._closed and self._proc is not None:
-                # The child runs, and only this object knows of it.
+                # The child runs, and only this object refers to it.
                 self._end_unconnected()
                 _watch(self._loop, self)
             self._closed = True
@@ -76,7 +76,7 @@ class SubprocessTransport(
                     self._close_pipes()
 
     def _end_unconnected(self):
-        # The program's protocol has not heard of a connection, and never will.
+        # connection_made() of the program's protocol is never called.
         self._protocol = asyncio.SubprocessProtocol()
         self._pending_calls = None
         self._pipes = {fd: pipe for fd, pipe in self._pipes.items() if pipe is not None}
@@ -103,7 +103,7 @@ class SubprocessTransport(
 
     # -- signals -------------------------------------------------------------
 
-    # A signal does not overtake what was written before.
+    # Send what was written before the signal.
 
     def send_signal(self, signal):
         _flush_held(self._loop)
@@ -120,7 +120,7 @@ class SubprocessTransport(
     # -- the end of the child ------------------------------------------------
 
     def _child_ended(self, returncode):
-        """Called from the loop, with the return code, or None if somebody else took it."""
+        """Called from the loop, with the return code, or None if somebody else reaped the child."""
         self._loop._count("processes_ended")
         if returncode is None:
             returncode = self._code_taken_elsewhere()
@@ -158,7 +158,7 @@ def _first_step():
 
 
 def _log_exit(loop, pid, returncode):
-    """Debug mode: what asyncio's ThreadedChildWatcher tells."""
+    """Debug mode: the log line of asyncio's ThreadedChildWatcher."""
     if loop.get_debug():
         logger.debug("process %s exited with returncode %s", pid, returncode)
 
@@ -190,7 +190,7 @@ def _watch(loop, transport):
         name=f"tidewire-waitpid-{next(_thread_numbers)}", daemon=True)
     try:
         thread.start()
-    except RuntimeError:    # no thread to be had
+    except RuntimeError:    # no thread can be started
         transport._kill_and_wait()
         raise
 

@@ -1,4 +1,4 @@
-"""Running other people's programs, unchanged, on tidewire."""
+"""Runs programs, unchanged, on tidewire."""
 
 import code
 import functools
@@ -18,7 +18,7 @@ from tidewire import _children, _default, _settings, as_uvloop
 
 
 def run(kind: str, name: str, args: list[str], *, children: bool, uvloop: bool) -> int:
-    """Do as ``python NAME ARGS`` does, or ``python -m``, ``-c`` or ``-``, as the kind says."""
+    """Do what ``python NAME ARGS`` does, or ``python -m``, ``-c`` or ``-``, depending on kind."""
     if kind == "script" and (error := _cannot_open(name)):
         print(f"tidewire: can't open file {name!r}: {error}", file=sys.stderr)
         return 2
@@ -104,7 +104,7 @@ def _run_stdin(name: str, args: list[str]) -> None:
 
 
 def _put_on_path(folder: str, *, always: bool = False) -> None:
-    """Put what Python puts first on sys.path into the place of what -m has put there."""
+    """Replace the first entry of sys.path, which -m has set, by the one that Python would set."""
     if not sys.flags.safe_path:
         sys.path[0] = folder
     elif always:

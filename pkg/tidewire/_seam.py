@@ -1,9 +1,8 @@
-"""Where tidewire touches asyncio's private side.
+"""The private names of the standard library that tidewire uses.
 
-Every name of the standard library that is not public and that tidewire uses
-stands in this file (and the C code asks for it here), so that a new Python
-version can be checked by reading one page.  C calls the functions below for
-cold work that Python does better.
+All of them are in this file, and the C code gets them from here, so that a new
+Python version can be checked by reading one page.  C calls the functions below
+for work that is rare and easier in Python.
 """
 import asyncio
 import concurrent.futures
@@ -34,10 +33,10 @@ from asyncio.log import logger
 
 PY = sys.version_info[:2]
 
-#: Suspends a coroutine for one turn of the loop, like sleep(0), which tests replace.
+#: Suspends a coroutine for one turn of the loop.  Not sleep(0): tests replace that.
 give_way = tasks.__sleep0
 
-#: Taken over as functions: cold, and right for the running Python.
+#: Used as they are: they run seldom, and fit the running Python.
 create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connection
 create_unix_server = unix_events._UnixSelectorEventLoop.create_unix_server
 add_signal_handler = unix_events._UnixSelectorEventLoop.add_signal_handler
@@ -59,7 +58,7 @@ def take_stop_serving(cls):
             closure=(types.CellType(cls),))
 
 
-#: The steps of create_connection() that _conn.py leaves out, or takes.
+#: The steps of create_connection() that _conn.py skips, or calls.
 ensure_resolved = base_events.BaseEventLoop._ensure_resolved
 connect_sock = base_events.BaseEventLoop._connect_sock
 
@@ -68,7 +67,7 @@ def ipaddr_info(host, port, family, type, proto):
     return base_events._ipaddr_info(host, port, family, type, proto)
 
 
-#: asyncio's own loop, also where _default.py has put something else into its place.
+#: asyncio's own loop, even where _default.py has replaced the name.
 SelectorEventLoop = unix_events._UnixSelectorEventLoop
 
 #: Policies: private from 3.14 on, where the public names warn, and gone in 3.16; also used are a
@@ -81,7 +80,7 @@ if sys.version_info < (3, 16):
 else:
     DefaultEventLoopPolicy = None
 
-#: Builtins: C calls them without giving signals a chance.
+#: Builtins: C calls them so that no signal handler runs in between.
 set_running_loop = events._set_running_loop
 set_asyncgen_hooks = sys.set_asyncgen_hooks
 set_origin_tracking = sys.set_coroutine_origin_tracking_depth
@@ -108,7 +107,7 @@ def is_nest_patched():
 
 @contextlib.contextmanager
 def set_aside(loop):
-    """loop is the running loop; what runs on this thread, loop and task, comes back."""
+    """Set the running loop; returns the loop and the task that ran on this thread."""
     outer = events._get_running_loop()
     task = None if outer is None else tasks.current_task(outer)
     try:
@@ -125,7 +124,7 @@ def set_aside(loop):
 # -- streams -----------------------------------------------------------------
 
 def _original(cls, name):
-    """A function of asyncio's own, and not what somebody put in its place."""
+    """A function of asyncio, or None if it was replaced."""
     function = vars(cls).get(name)
     code = getattr(getattr(function, 'fget', function), '__code__', None)
     if (getattr(code, 'co_qualname', None) != f'{cls.__qualname__}.{name}'
@@ -135,7 +134,7 @@ def _original(cls, name):
 
 
 def _find_stream_parts():
-    """What net/feeder.c does the work of; None if this Python's may be others."""
+    """The classes and functions that net/feeder.c replaces; None if this Python's may differ."""
     if PY > (3, 15):
         return None
     protocol, reader = streams.StreamReaderProtocol, streams.StreamReader
@@ -153,7 +152,7 @@ stream_parts = _find_stream_parts()
 # -- other people's greenlets --------------------------------------------------
 
 def is_select_patched():
-    """Has gevent, eventlet or the like put a function of its own in select()'s place?"""
+    """Has gevent, eventlet or the like replaced select()?"""
     return type(select.select) is types.FunctionType
 
 
@@ -172,8 +171,8 @@ def extract_stack():
     return format_helpers.extract_stack(sys._getframe().f_back)
 
 
-# call_soon(), add_reader() and the like with arguments by name: sorted out
-# here, and passed on by place, to C's method and not to a subclass's.
+# call_soon(), add_reader() and the like with keyword arguments: bound here and passed on as
+# positional ones, to C's method and not to a subclass's.
 
 def _own(loop, name, *args, **kwargs):
     from . import _core
@@ -193,7 +192,7 @@ def call_later(loop, delay, callback, *args, context=None):
     return _own(loop, 'call_later', delay, callback, *args, context=context)
 
 
-#: The way of a subclass that has a call_at() of its own.
+#: For a subclass that has a call_at() of its own.
 call_later_by_call_at = base_events.BaseEventLoop.call_later
 
 
@@ -217,7 +216,7 @@ def check_call(loop, callback, method, thread):
 
 
 def report_handle(handle, callback, args, exc, **more):
-    """A callback raised: what asyncio's Handle._run() does about it."""
+    """A callback raised: do what asyncio's Handle._run() does."""
     source = format_helpers._format_callback_source(callback, args)
     context = {
         'message': f'Exception in callback {source}',
@@ -231,7 +230,7 @@ def report_handle(handle, callback, args, exc, **more):
 
 
 def event_for_run(handle):
-    """Something to wait for in another thread than the loop's."""
+    """An event for which other threads can wait."""
     if handle._loop._thread_id == threading.get_ident():
         return None
     return threading.Event()
@@ -252,7 +251,7 @@ def note_duration(loop, handle, seconds):
                        base_events._format_handle(handle), seconds)
 
 
-#: What asyncio has for a type of ours, by the type's name.
+#: asyncio's type for each type of ours, by its name.
 asyncio_class = {
     'SocketTransport': selector_events._SelectorSocketTransport,
     'DatagramTransport': selector_events._SelectorDatagramTransport,
@@ -261,7 +260,7 @@ asyncio_class = {
     '_Accept': selector_events.BaseSelectorEventLoop,
 }
 
-#: Its method for a descriptor that has room to write.
+#: Its method for a writable descriptor.
 writing_method = {
     'SocketTransport': ('_write_sendmsg' if hasattr(
         selector_events._SelectorSocketTransport, '_write_sendmsg') else '_write_ready'),
@@ -272,7 +271,7 @@ writing_method = {
 
 
 def make_handle(loop, owner, name, *args, context=None):
-    """The Handle that asyncio would have for what C does by itself: owner.<name>(*args)."""
+    """The Handle that asyncio would have for a step in C: owner.<name>(*args)."""
     method = getattr(asyncio_class.get(type(owner).__name__), name, None)
     callback = getattr(owner, name, name) if method is None else types.MethodType(method, owner)
     handle = events.Handle(callback, args, loop, context)
@@ -291,7 +290,7 @@ def note_ready(loop, owner, writes, seconds):
 
 
 def note_step(loop, call, seconds):
-    """The same of connection_made() and its like: see TwStepOps.call."""
+    """The same for connection_made() and its like: see TwStepOps.call."""
     if seconds >= loop.slow_callback_duration:
         note_duration(loop, make_handle(loop, *call), seconds)
 
@@ -315,7 +314,7 @@ def report_call(loop, transport, protocol, name, exc):
 
 # -- executors ---------------------------------------------------------------
 
-#: What is told in the loop's thread is told at once: from 3.14 on, and in the last of 3.13.
+#: A result set in the loop's thread is passed on at once: from 3.14 on, and late in 3.13.
 chain_at_once = any('_get_running_loop' in getattr(code, 'co_names', ())
                     for code in futures._chain_future.__code__.co_consts)
 _ThreadFuture = concurrent.futures.Future
@@ -323,7 +322,7 @@ _Future = futures.Future
 
 
 def wrap_future(source, loop):
-    """asyncio.wrap_future() of what an executor's submit() gave.
+    """asyncio.wrap_future() of the result of an executor's submit().
 
     The same callbacks in the same order, with one lock taken where asyncio takes six.
     """
@@ -367,12 +366,12 @@ def copy_state(destination, source):
 # -- names and addresses -----------------------------------------------------
 
 def address_family(number):
-    """A family of socket.getaddrinfo()'s that C does not know by itself."""
+    """The enum member of an address family that C does not know."""
     return socket._intenum_converter(number, socket.AddressFamily)
 
 
 def socket_kind(number):
-    """The same of a socket's type."""
+    """The same for a socket's type."""
     return socket._intenum_converter(number, socket.SocketKind)
 
 
@@ -389,7 +388,7 @@ def log(level, message, *args):
 
 
 def log_accepted(server, addr, fd):
-    """Debug mode: a server has a new connection, of which only the number is there yet."""
+    """Debug mode: a server has a new connection, so far only a descriptor."""
     conn = socket.socket(fileno=fd)
     try:
         logger.debug('%r got a new connection from %r: %r', server, addr, conn)
@@ -401,9 +400,9 @@ _sock_slot = trsock.TransportSocket._sock
 
 
 class TransportSocket(trsock.TransportSocket):
-    """asyncio's, of a transport that may hold writes back: they leave first.
+    """asyncio's, of a transport that may hold writes: each method sends them first.
 
-    Once the program has the descriptor, or the socket object, nothing is held.
+    When the program gets the descriptor, or the socket object, no write is held any more.
     """
 
     __slots__ = ('_transport',)
@@ -464,7 +463,7 @@ def closed_socket():
 # -- servers -----------------------------------------------------------------
 
 def accept_exhausted(loop, accept, sock, exc):
-    """No descriptor is left for accept(): tell, and try again later."""
+    """No descriptor is left for accept(): report it, and try again later."""
     loop.call_exception_handler({
         'message': 'socket.accept() out of system resource',
         'exception': exc,
@@ -479,7 +478,7 @@ else:
 
     async def _accept_connection2(self, protocol_factory, conn, extra, sslcontext, server,
                                   ssl_handshake_timeout, ssl_shutdown_timeout):
-        """asyncio's as of 3.13: what a broken handshake leaves is no cycle (gh-109534)."""
+        """asyncio's as of 3.13: a failed handshake leaves no reference cycle (gh-109534)."""
         protocol = transport = None
         try:
             protocol = protocol_factory()
@@ -521,14 +520,14 @@ def accept_by_task(loop, factory, conn, addr, sslcontext, server, times):
 # -- socket operations -------------------------------------------------------
 
 def check_sock(loop, sock):
-    """What asyncio checks first in every sock_* method."""
+    """asyncio's checks at the start of every sock_* method."""
     base_events._check_ssl_socket(sock)
     if loop.get_debug() and sock.gettimeout() != 0:
         raise ValueError('the socket must be non-blocking')
 
 
 async def sock_address(loop, sock, address):
-    """The address that sock_connect() connects to: resolved if need be."""
+    """The address that sock_connect() connects to, resolved if necessary."""
     if sock.family == socket.AF_INET or (
             base_events._HAS_IPv6 and sock.family == socket.AF_INET6):
         resolved = await loop._ensure_resolved(
@@ -566,7 +565,7 @@ def sendfile_error(exc, sent, waited):
 
 
 async def sendfile_native(loop, transport, file, offset, count):
-    """BaseEventLoop's hook under sendfile(): for our stream transports.
+    """BaseEventLoop's hook for sendfile(), for our stream transports.
 
     The bytes go through a duplicate of the descriptor, which is watched by
     itself, so that the transport's own watcher keeps its state.

@@ -50,7 +50,7 @@ def choice(name: str) -> str | None:
 
 
 def describe(name: str) -> str:
-    """What is in force, and why: for ``python -m tidewire info``."""
+    """The value in effect, and why: for ``python -m tidewire info``."""
     value, default = os.environ.get(name), SETTINGS[name].default
     if not value:
         return f"{default} ({name} is not set)"

@@ -1,4 +1,4 @@
-"""The types of what loop.stats() returns; docs/observability.rst says what each key means."""
+"""The types of loop.stats(); docs/observability.rst says what each key means."""
 from typing import TypedDict
 
 
@@ -35,7 +35,7 @@ class Transports(TypedDict):
 
 
 class Writing(TypedDict):
-    """What waits to be sent."""
+    """Data that waits to be sent."""
 
     pauses: int
     paused: int
@@ -70,7 +70,7 @@ class Timers(TypedDict):
 
 
 class Work(TypedDict):
-    """What threads, or other processes, do for the loop."""
+    """Work that threads, or other processes, do for the loop."""
 
     submitted: int
     done: int
@@ -107,7 +107,7 @@ class Histograms(TypedDict):
 
 
 class Stats(TypedDict):
-    """What a loop has done."""
+    """The result of loop.stats()."""
 
     version: int
     id: int

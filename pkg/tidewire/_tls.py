@@ -1,4 +1,4 @@
-"""The cold side of TLS: what the room csrc/tls asks of the ssl module, and start_tls()."""
+"""The part of TLS that runs seldom: calls of the ssl module for csrc/tls, and start_tls()."""
 
 import asyncio
 import inspect
@@ -19,7 +19,7 @@ except ImportError:     # a Python without the ssl module: no TLS, as with async
 
 
 def why_not(version: str, number: tuple[int, ...]) -> str | None:
-    """Why C must not call the library behind the ssl module, which says this of itself; or None.
+    """Why C must not call the library behind the ssl module, by the version it shows; or None.
 
     Forks have functions of the same names with other arguments.
     """
@@ -34,13 +34,13 @@ def why_not(version: str, number: tuple[int, ...]) -> str | None:
 
 
 if ssl is not None:
-    # For csrc/tls/libssl.c: a C function, whose address tells where the ssl module's code is.
+    # For csrc/tls/libssl.c: a C function; its address shows where the ssl module's code is.
     SSL_LIBRARY = (_ssl.RAND_status, ssl.OPENSSL_VERSION,
                    why_not(ssl.OPENSSL_VERSION, ssl.OPENSSL_VERSION_INFO))
 
 
 def wrap_bio(sslcontext: Any, server_side: bool, server_hostname: str | None) -> tuple[Any, ...]:
-    """The object of a new connection, and what C has to know about it."""
+    """The object of a new connection, and facts about it for C."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     sslobj = sslcontext.wrap_bio(
         incoming, outgoing, server_side=server_side, server_hostname=server_hostname)
@@ -57,7 +57,7 @@ def wrap_bio(sslcontext: Any, server_side: bool, server_hostname: str | None) ->
 
 
 def probe() -> Any:
-    """The inner object of a client that is made by the ssl module alone."""
+    """The inner object of a client, made by the ssl module alone."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     return context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())._sslobj  # type: ignore[attr-defined]
@@ -76,13 +76,13 @@ if ssl is not None:
 
 # -- reports -----------------------------------------------------------------------------------
 
-# In asyncio the lower transport's report (TW_TLS_FATAL_CALLBACK in C), which tells of
-# CancelledError too.
+# In asyncio the lower transport's report (TW_TLS_FATAL_CALLBACK in C), which also reports
+# CancelledError.
 FATAL_CALLBACK = "Fatal error: protocol.buffer_updated() call failed."
 
 
 def report_fatal(loop: Any, protocol: Any, transport: Any, message: str, exc: BaseException) -> None:
-    """A TLS connection ended by an error: what asyncio's SSLProtocol._fatal_error() tells."""
+    """A TLS connection ended by an error: the report of asyncio's SSLProtocol._fatal_error()."""
     if isinstance(exc, OSError):
         if loop.get_debug():
             logger.debug("%r: %s", protocol, message, exc_info=exc)
@@ -112,7 +112,7 @@ def warn_eof() -> None:
 def _arguments(loop: Any, protocol: Any, sslcontext: Any, waiter: Any, server_side: bool,
                server_hostname: str | None, handshake_timeout: float | None,
                shutdown_timeout: float | None, call_connection_made: bool) -> tuple[Any, ...]:
-    """asyncio's checks of what SSLProtocol() is given, and its defaults."""
+    """asyncio's checks of SSLProtocol()'s arguments, and its defaults."""
     if ssl is None:
         raise RuntimeError("stdlib ssl module not available")
     if handshake_timeout is None:
@@ -169,7 +169,7 @@ _make_ssl_transport.__name__ = "_make_ssl_transport"
 
 
 def _take_buffered(protocol: Any) -> bytes:
-    """What a StreamReader has read ahead: with TLS on the server's side it is ciphertext."""
+    """The bytes that a StreamReader has read ahead: on a server's side they are ciphertext."""
     if isinstance(protocol, asyncio.StreamReaderProtocol):
         reader = getattr(protocol, "_stream_reader", None)
         if reader is not None and reader._buffer:
@@ -184,7 +184,7 @@ async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
     """Upgrade a transport to TLS; returns the transport that *protocol* uses from then on.
 
     sslcontext: an ssl.SSLContext; server_side: which part of the handshake is ours;
-    server_hostname: whom the certificate has to name; the timeouts are seconds (60 and 30).
+    server_hostname: the name that the certificate must have; the timeouts are seconds (60 and 30).
     None if the connection is closed meanwhile.
     TypeError for another transport or context; OSError, ssl.SSLError or ConnectionError
     if the handshake fails.  See library/asyncio-eventloop.
@@ -201,7 +201,7 @@ async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
     upgraded = _core.tls_over(*_arguments(
         self, protocol, sslcontext, waiter, server_side, server_hostname, ssl_handshake_timeout,
         ssl_shutdown_timeout, False))
-    # Nothing may come between the two: the handshake begins in its turn.
+    # Nothing may run between the two: the handshake begins in its turn.
     transport.pause_reading()
     if server_side and (buffered := _take_buffered(protocol)):
         upgraded._feed(buffered)

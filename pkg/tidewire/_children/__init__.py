@@ -1,7 +1,7 @@
 """How ``python -m tidewire`` reaches the Python processes that its program starts.
 
 This folder stands first on their PYTHONPATH.  Each of them imports the sitecustomize in it when
-it starts, which sees to it that tidewire is put in place when asyncio is imported.
+it starts; that module installs tidewire when asyncio is imported.
 """
 
 import os
@@ -27,7 +27,7 @@ def reach(as_uvloop: bool) -> None:
 
 
 def leave_alone() -> None:
-    """Children run as they would otherwise, also if this process is one of those reached."""
+    """Children do not get tidewire, even if this process did."""
     if os.environ.get("PYTHONPATH"):
         others = os.pathsep.join(_others())
         if others:

@@ -1,4 +1,4 @@
-"""What happens when a child imports asyncio, or uvloop.
+"""Import hooks for asyncio and uvloop in a child.
 
 A child that imports neither pays nothing, so nothing here imports tidewire before.
 """
@@ -49,7 +49,7 @@ def _put_in_place() -> None:
 
 
 class OnAsyncio:
-    """Finds asyncio as the other finders do, and puts tidewire in place when it is loaded."""
+    """Finds asyncio as the other finders do, and installs tidewire when it is loaded."""
 
     @classmethod
     def find_spec(cls, name: str, path: Sequence[str] | None = None,
@@ -67,7 +67,7 @@ class OnAsyncio:
         loader = spec.loader
 
         def exec_module(module: ModuleType) -> None:
-            del vars(loader)["exec_module"]     # the class's again
+            del vars(loader)["exec_module"]     # look up in the class again
             loader.exec_module(module)
             _put_in_place()
 
@@ -76,7 +76,7 @@ class OnAsyncio:
 
 
 class AsUvloop:
-    """Finds uvloop in the folder of tidewire's stand-in."""
+    """Finds tidewire's replacement when uvloop is imported."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None,
@@ -87,7 +87,7 @@ class AsUvloop:
 
 
 def install() -> None:
-    """Put tidewire in place: now if asyncio is there, else when it is imported."""
+    """Install tidewire: now if asyncio is loaded, else when it is imported."""
     if os.environ.get("TIDEWIRE_AS_UVLOOP", "").lower() in ("1", "on", "yes", "true"):
         sys.meta_path.insert(0, AsUvloop)
     if "asyncio" in sys.modules:

@@ -1,6 +1,6 @@
 """Runs at the start of each Python process that a program of ``python -m tidewire`` starts.
 
-That can be any Python, so this file keeps to what every version understands.
+It may be any version of Python, so this file uses only what every version understands.
 """
 
 import os
