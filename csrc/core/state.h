@@ -9,8 +9,8 @@
 
 typedef struct TwLoop TwLoop;
 
-/* Interned names, state->str.<name>: attributes and methods that C asks of
-   Python objects.  X-macro, so that a name is added in one place. */
+/* Interned names, state->str.<name>: attributes and methods of Python objects
+   that C uses.  X-macro, so that a name is added in one place. */
 #define TW_NAMES(X)                                                           \
     X(_asyncio_future_blocking)                                               \
     X(_attach)                                                                \

@@ -181,7 +181,7 @@ tw_uv_start(TwUvLoop **made)
         return err;
     }
     uv_timer_init(&uv->loop, &uv->timer);
-    /* What libuv watches by itself is watched behind this. */
+    /* libuv has added its own descriptors when this returns. */
     uv_run(&uv->loop, UV_RUN_NOWAIT);
     *made = uv;
     return 0;

@@ -51,7 +51,7 @@ typedef struct {
     void (*shared)(TwTransport *self);
     /* Or NULL: functions for net/out.c. */
     const TwOutOps *out;
-    /* What the state asks the watcher for: see tw_transport_watch(). */
+    /* The events that the state needs: see tw_transport_watch(). */
     unsigned (*wants)(const TwTransport *self);
     /* Or NULL.  Reading was resumed. */
     void (*resumed)(TwTransport *self);
@@ -309,8 +309,8 @@ PyObject *tw_transport_socket(TwTransport *self);
 
 /* -- types (transport_type.c) --------------------------------------------- */
 
-/* For tp_traverse and tp_clear of the types: of what begins as a
-   TwBaseTransport, and of what is a TwTransport. */
+/* For tp_traverse and tp_clear of the types: of a TwBaseTransport, and of a
+   TwTransport. */
 int tw_transport_base_traverse(PyObject *self, visitproc visit, void *arg);
 int tw_transport_base_clear(PyObject *self);
 int tw_transport_traverse(PyObject *self, visitproc visit, void *arg);

@@ -78,7 +78,7 @@ userfd_want(TwUserFd *self)
                        : tw_watcher_want(self->watcher, events);
 }
 
-/* The same where nobody could be told that memory lacks. */
+/* The same where a lack of memory cannot be reported. */
 static void
 userfd_want_or_ignore(TwUserFd *self)
 {
