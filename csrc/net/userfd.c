@@ -547,13 +547,8 @@ static PyType_Slot userfd_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec userfd_spec = {
-    .name = "tidewire._core._UserFd",
-    .basicsize = sizeof(TwUserFd),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = userfd_slots,
-};
+static PyType_Spec userfd_spec =
+    TW_TYPE_SPEC("_UserFd", TwUserFd, userfd_slots);
 
 tw_status
 tw_userfd_setup(tw_state *state, PyObject *module)
