@@ -76,7 +76,7 @@ uv_is_ours(const TwPoller *base, int fd)
     struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = fd}};
     int set = uv_backend_fd(&self->uv->loop);
     return epoll_ctl(set, EPOLL_CTL_MOD, fd, &ev) == 0
-           || tw_poller_is_shortage(-errno);
+           || !tw_poller_is_denied(-errno, fd);
 #else
     return fcntl(uv_backend_fd(&self->uv->loop), F_GETFD) >= 0;
 #endif
