@@ -48,7 +48,8 @@ def arguments():
     parser.add_argument("--allocations", type=int, default=120, help="so many points of each")
     parser.add_argument("--sample", type=int, default=0, help="only so many faults, the same ones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--case", default="", help="one fault, as its text says, and all about it")
+    parser.add_argument("--case", action="append", default=[],
+                        help="one fault, as its text says, and all about it; more than once: some")
     parser.add_argument("--log", help="a file for each result, as JSON")
     return parser.parse_args()
 
@@ -234,9 +235,9 @@ def main():
     worker = Worker(options.loop)
     tally = Tally(options.log)
     if options.case:
-        case, result = run_case(plan.Case.parse(options.case))
-        print(json.dumps(result, indent=1))
-        return 1 if result["wrong"] else 0
+        results = {text: run_case(plan.Case.parse(text))[1] for text in options.case}
+        print(json.dumps(results, indent=1))
+        return 1 if any(result["wrong"] for result in results.values()) else 0
     cases = list(cases_of(options, worker.noise))
     if options.sample:
         cases = plan.sample(cases, options.sample, 1)
