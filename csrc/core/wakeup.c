@@ -149,12 +149,9 @@ void
 tw_wakeup_write(int number)
 {
     static const uint64_t ring = WAKEUP_RING;
-    ssize_t done;
 
-    /* Otherwise it fails only if the pipe is full, and so readable. */
-    do {
-        done = write(number, &ring, sizeof(ring));
-    } while (done < 0 && errno == EINTR);
+    /* The write fails only if the pipe is full, and so readable. */
+    (void)!write(number, &ring, sizeof(ring));
 }
 
 /* -- life ----------------------------------------------------------------- */
@@ -205,7 +202,8 @@ tw_wakeup_open(TwLoop *loop, bool signals)
 }
 
 /* The pipe's write end gets the eventfd's number: threads that know it may be
-   about to write to it. */
+   about to write to it.  Nobody reads what they have written to the eventfd;
+   hence a ring of our own. */
 tw_status
 tw_wakeup_accept_signals(TwLoop *loop)
 {
@@ -230,8 +228,10 @@ tw_wakeup_accept_signals(TwLoop *loop)
     close(fds[1]);
     if (err < 0) {
         tw_errno_raise(err);
+        return -1;
     }
-    return err < 0 ? -1 : 0;
+    tw_wakeup_write(loop->wake_write);
+    return 0;
 }
 
 /* The two ends of a pipe are one file to fstat(2). */
@@ -240,13 +240,8 @@ wakeup_is_other_end(int one, int other)
 {
     struct stat a, b;
 
-    if (one == other) {
-        return true;
-    }
-    if (fstat(one, &a) < 0 || fstat(other, &b) < 0) {
-        return errno != EBADF;
-    }
-    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    return fstat(one, &a) == 0 && fstat(other, &b) == 0
+           && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 /* The program has the number from set_wakeup_fd(), and may set it again.

@@ -3,7 +3,9 @@ import _socket
 import asyncio
 import concurrent.futures
 import itertools
+import os
 import random
+import select
 import socket
 import threading
 
@@ -253,6 +255,33 @@ def test_no_thread_to_be_had(script):
         loop.close()
     """)
     assert out == ["can't start new thread", "found"]
+
+
+def wait_for_a_ring():
+    """Until an eventfd of this process is readable; stock asyncio has none."""
+    links = {fd: os.path.join("/proc/self/fd", fd) for fd in os.listdir("/proc/self/fd")}
+    rung = [int(fd) for fd, link in links.items()
+            if os.path.lexists(link) and os.readlink(link) == "anon_inode:[eventfd]"]
+    if rung:
+        assert select.select(rung, [], [], 10)[0]
+
+
+def test_another_thread_runs_the_loop_when_the_answer_is_there(make_loop):
+    """The main thread's run has another wakeup descriptor; the answer rang the old one."""
+    def begin():
+        loop = make_loop()
+        task = loop.create_task(loop.getaddrinfo("localhost", 80))
+        loop.call_soon(loop.stop)
+        loop.run_forever()      # one turn
+        begun.append((loop, task))
+
+    begun = []
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    (loop, task), = begun
+    wait_for_a_ring()
+    assert loop.run_until_complete(asyncio.wait_for(task, 10))
 
 
 # -- many -------------------------------------------------------------------
