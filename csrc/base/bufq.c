@@ -13,7 +13,8 @@ bufq_grow(TwBufq *q)
         q->head = 0;
         return 0;
     }
-    pieces = PyMem_RawRealloc(q->pieces, cap * sizeof(TwPiece));
+    pieces = cap < q->cap ? NULL
+                          : PyMem_RawRealloc(q->pieces, cap * sizeof(TwPiece));
     if (pieces == NULL) {
         PyErr_NoMemory();
         return -1;

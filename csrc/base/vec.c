@@ -10,6 +10,9 @@ tw_vec_reserve(TwVec *vec, uint32_t n)
     if (vec->cap - vec->count >= n) {
         return 0;
     }
+    if (n > UINT32_MAX / 2 - vec->count) { /* a number of slots would wrap */
+        return -ENOMEM;
+    }
     while (cap - vec->count < n) {
         cap *= 2;
     }
