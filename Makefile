@@ -15,7 +15,7 @@ ECOSYSTEM_VENV = .venv-ecosystem
 ASAN_BUILD = build/asan
 
 .DEFAULT_GOAL = help
-.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan kernel leaks lint fmt docs stubs wheel wheels wheels-test clean ci setup
+.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan kernel leaks proofs coverage mutants lint fmt docs stubs wheel wheels wheels-test clean ci setup
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -86,14 +86,20 @@ asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 		|| { cat $(ASAN_BUILD)/report.* 2>/dev/null; exit 1; }
 	@! cat $(ASAN_BUILD)/report.* 2>/dev/null
 
-.PHONY: faults
-faults: setup  ## each system call and allocation of 30 programs fails in turn (an hour)
-	$(PY) tests/fault/run.py $(ARGS)
-	TIDEWIRE_POLLER=libuv $(PY) tests/fault/run.py --most 4 --seeds 20 --allocations 20 $(ARGS)
-
 leaks:  ## reference counts, descriptors and live objects, under Debian's python3-dbg
 	@PYTHON=python3-dbg VENV=$(DEBUG_VENV) TIDEWIRE_DEBUG=1 tools/setup.sh dev
 	$(DEBUG_VENV)/bin/python -m pytest tests/leaks -o timeout=240 $(ARGS)
+
+proofs:  ## CBMC on csrc/base, Spin on models of threads and forks, each also broken (DEBIAN=: cbmc's)
+	@python3 tests/proofs/prove.py $(ARGS)
+
+coverage: setup  ## lines, branches and conditions of csrc/ by the tests (DEBIAN=: gcc-14's)
+	@PY=$(PY) ARGS="$(ARGS)" tests/coverage/run.sh
+
+mutants: setup  ## how many small wrong changes of csrc/ the tests find (hours; goes on where it was)
+	@[ -e build/coverage/trace.jsonl ] || $(MAKE) coverage
+	$(PY) tests/mutation/mutate.py run $(ARGS)
+	$(PY) tests/mutation/mutate.py report
 
 lint: setup  ## ruff, mypy, typed programs, and the rules of this code base
 	$(BIN)/ruff check .

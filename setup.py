@@ -3,6 +3,7 @@
 Environment:
     TIDEWIRE_DEBUG=1                       -O0 -g3, assertions and debug counters on
     TIDEWIRE_SANITIZE=address,undefined    sanitizers
+    TIDEWIRE_COVERAGE=1                    -O0, counters of lines, branches and (gcc 14) conditions
     TIDEWIRE_WERROR=1                      warnings are errors
     TIDEWIRE_PORTABLE=1                    no system call that POSIX lacks, but for the poller's
     CC, CFLAGS, LDFLAGS, PKG_CONFIG, PKG_CONFIG_PATH      as everywhere
@@ -36,6 +37,7 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("TIDEWIRE_DEBUG", "0") not in ("", "0")
 WERROR = os.environ.get("TIDEWIRE_WERROR", "0") not in ("", "0")
+COVERAGE = os.environ.get("TIDEWIRE_COVERAGE", "0") not in ("", "0")
 PORTABLE = os.environ.get("TIDEWIRE_PORTABLE", "0") not in ("", "0")
 SANITIZE = os.environ.get("TIDEWIRE_SANITIZE", "")
 WITHOUT_LIBUV = os.environ.get("TIDEWIRE_WITHOUT_LIBUV", "0") not in ("", "0")
@@ -186,6 +188,9 @@ class BuildExt(build_ext):
             cflags += ["-O0", "-g3", "-UNDEBUG", "-DTW_DEBUG=1"]
         elif SANITIZE:
             cflags += ["-O1", "-g", "-UNDEBUG"]
+        elif COVERAGE:
+            cflags += ["-O0", "-g", "--coverage", *self.accepted(["-fcondition-coverage"])]
+            ldflags += ["--coverage"]
         else:
             cflags += ["-O3", *self.accepted(["-fno-plt"])]
             lto = self.accepted(["-flto=auto", "-flto"], both=True)[:1]

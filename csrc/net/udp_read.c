@@ -138,7 +138,7 @@ udp_read_failed(TwUdp *self, int err)
     return status;
 }
 
-/* Deliver datagrams that were read before. */
+/* Deliver what was read before. */
 static int
 read_kept(TwUdp *self)
 {

@@ -1,0 +1,115 @@
+"""Coverage of csrc/ by the tests: lines, branches, and, by gcc 14, conditions.
+
+    python tests/coverage/report.py [--missing] [FILE-PREFIX...]
+
+It reads what a build with TIDEWIRE_COVERAGE=1 counted in build/coverage; GCOV= names the gcov of that
+compiler.  --missing lists what did not run.  reasons.txt, beside this file, has the reasons for what
+no test reaches: a file, the text of a line, and why.
+"""
+import argparse
+import collections
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+BUILD = ROOT / "build" / "coverage"
+
+
+def read():
+    """{file: {line: [count, {branch: count}, {condition: how many of its values}]}}."""
+    gcov = shlex.split(os.environ.get("GCOV") or "gcov")
+    objects = sorted(str(path) for path in (BUILD / "temp").rglob("*.gcno"))
+    conditions = "--conditions" in subprocess.run(
+        [*gcov, "--help"], capture_output=True, text=True).stdout
+    out = subprocess.run(
+        [*gcov, "--json-format", "--stdout", "--branch-probabilities",
+         *["--conditions"] * conditions, *objects], capture_output=True, text=True, check=True).stdout
+    files = collections.defaultdict(dict)
+    for document in out.splitlines():
+        for file in json.loads(document)["files"] if document.strip() else []:
+            if file["file"].startswith("csrc/"):
+                for line in file["lines"]:
+                    merge(files[file["file"]], line)
+    return files
+
+
+def merge(lines, line):
+    """A line of a header is counted in each file that includes it."""
+    known = lines.setdefault(line["line_number"], [0, {}, {}])
+    known[0] += line["count"]
+    for number, branch in enumerate(line["branches"]):
+        known[1][number] = known[1].get(number, 0) + branch["count"]
+    for number, condition in enumerate(line.get("conditions", [])):
+        covered, of = known[2].get(number, (0, condition["count"]))
+        known[2][number] = (max(covered, condition["covered"]), condition["count"])
+
+
+def figures(lines):
+    """(ran, of) for lines, branches and conditions."""
+    counts = [line[0] for line in lines.values()]
+    branches = [n for line in lines.values() for n in line[1].values()]
+    conditions = [c for line in lines.values() for c in line[2].values()]
+    return [(sum(n > 0 for n in counts), len(counts)),
+            (sum(n > 0 for n in branches), len(branches)),
+            (sum(c[0] for c in conditions), sum(c[1] for c in conditions))]
+
+
+def share(ran, of):
+    return f"{ran:6} of {of:6} {100 * ran / of if of else 100:5.1f} %"
+
+
+def reasons():
+    """{(file, text of a line): why}."""
+    found, why = {}, ""
+    path = HERE / "reasons.txt"
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if line.startswith("== "):
+            why = line[3:]
+        elif line and not line.startswith("#"):
+            file, text = line.split(": ", 1)
+            found[file, text] = why
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--missing", action="store_true", help="the lines that did not run")
+    parser.add_argument("--branches", action="store_true", help="and those with a branch less")
+    parser.add_argument("--least", nargs=2, type=float, metavar=("LINES", "BRANCHES"),
+                        help="fail below these percentages")
+    parser.add_argument("files", nargs="*")
+    args = parser.parse_args()
+    files = {name: lines for name, lines in sorted(read().items())
+             if not args.files or name.startswith(tuple(args.files))}
+    known, without = reasons(), 0
+    rooms = collections.defaultdict(dict)
+    for name, lines in files.items():
+        text = (ROOT / name).read_text().splitlines()
+        for number, line in sorted(lines.items()):
+            rooms[name.split("/")[1]][name, number] = line
+            rooms["all"][name, number] = line
+            said = text[number - 1].strip()
+            why = known.get((name, said))
+            without += line[0] == 0 and why is None
+            if args.missing and (line[0] == 0 or (args.branches and 0 in line[1].values())):
+                print(f"{name}:{number}: {said}" + (f"    [{why}]" if why else ""))
+    for name, lines in files.items():
+        if args.missing:
+            print(f"{name:28}", "   ".join(share(*pair) for pair in figures(lines)))
+    print(f"{'':10} {'lines':25}  {'branches':25}  conditions")
+    rooms["all"] = rooms.pop("all")
+    for room, lines in rooms.items():
+        print(f"{room:8}", "   ".join(share(*pair) for pair in figures(lines)))
+    print(f"{without} lines that did not run have no reason in reasons.txt")
+    total = figures(rooms["all"])
+    low = args.least and any(100 * ran / of < least for (ran, of), least in zip(total, args.least))
+    return int(bool(low))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
