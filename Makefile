@@ -86,6 +86,11 @@ asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 		|| { cat $(ASAN_BUILD)/report.* 2>/dev/null; exit 1; }
 	@! cat $(ASAN_BUILD)/report.* 2>/dev/null
 
+.PHONY: faults
+faults: setup  ## each system call and allocation of 30 programs fails in turn (an hour)
+	$(PY) tests/fault/run.py $(ARGS)
+	TIDEWIRE_POLLER=libuv $(PY) tests/fault/run.py --most 4 --seeds 20 --allocations 20 $(ARGS)
+
 leaks:  ## reference counts, descriptors and live objects, under Debian's python3-dbg
 	@PYTHON=python3-dbg VENV=$(DEBUG_VENV) TIDEWIRE_DEBUG=1 tools/setup.sh dev
 	$(DEBUG_VENV)/bin/python -m pytest tests/leaks -o timeout=240 $(ARGS)

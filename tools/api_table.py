@@ -228,7 +228,7 @@ def page(notes):
         uvloop = notes["uvloop"]["classes"][heading]
         names = sorted({n for _, known in seen + ours for n in known} | set(uvloop))
         lines += [heading, "=" * len(heading), "", ".. list-table::", "    :header-rows: 1",
-                  "    :widths: 40 15 25 20", ""]
+                  "    :widths: 40 15 25 20", "    :class: signatures", ""]
         for cells in [["method", "tidewire", "asyncio", "uvloop"],
                       *(row(name, ours, seen, uvloop) for name in names)]:
             lines += [f"    {'* ' if not i else '  '}- {cell}" for i, cell in enumerate(cells)]

@@ -14,7 +14,7 @@
 #define TW_CONTEXT_FORMAT ""
 #endif
 
-/* What create_task() takes beside a coroutine, for inspect.signature(). */
+/* create_task()'s parameters after the coroutine, for inspect.signature(). */
 #if PY_VERSION_HEX >= 0x030E0000
 #define TW_CREATE_TASK_KEYWORDS "**kwargs"
 #elif PY_VERSION_HEX >= 0x030D0300

@@ -2,8 +2,8 @@
 
    The buckets are log-linear: each power of two is divided into 16 buckets of
    equal width.  A value differs from the middle of its bucket by 3.2 % at
-   most.  The first 32 buckets have a width of one unit each; what is too large
-   for the others is counted in the last one.
+   most.  The first 32 buckets have a width of one unit each; values above the
+   last bound are counted in the last bucket.
 
    All fields are uint64_t and only grow: two histograms can be subtracted word
    by word.  There is no lock: the GIL protects them. */

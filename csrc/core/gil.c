@@ -6,7 +6,7 @@
 
 /* How long the loop keeps the GIL while no thread wants it ... */
 #define GIL_STRETCH_NS 20000u
-/* ... and behind a wait, although threads want it. */
+/* ... and after a wait, although threads want it. */
 #define GIL_OWN_NS 10000u
 /* How long the GIL stays free, and how long the loop keeps it in between.  A
    thread that does not find it free sleeps for much longer. */

@@ -27,7 +27,7 @@ typedef struct {
 /* Have threads wanted the GIL lately, and is it their turn? */
 bool tw_gil_is_wanted(const TwGil *gil, uint64_t now);
 
-/* For how long the loop may go on before it releases the GIL: ns. */
+/* For how long the loop may run before it releases the GIL: ns. */
 uint64_t tw_gil_stretch(const TwGil *gil, uint64_t now);
 
 /* Release the GIL and acquire it again, if there are other threads and the

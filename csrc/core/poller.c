@@ -1,6 +1,7 @@
 #include "core/poller.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "base/errno.h"
 
@@ -88,4 +89,17 @@ tw_poller_is_shortage(tw_uverr err)
 {
     return err == -ENOSPC || err == -ENOMEM || err == -EMFILE
            || err == -ENFILE;
+}
+
+/* EPERM is a file that cannot be watched, or a sandbox. */
+bool
+tw_poller_is_denied(tw_uverr err, int fd)
+{
+    struct stat st;
+
+    if (err == -EPERM) {
+        return fstat(fd, &st) < 0 || S_ISREG(st.st_mode)
+               || S_ISDIR(st.st_mode);
+    }
+    return err == -EBADF || err == -EINVAL || err == -ENOENT;
 }

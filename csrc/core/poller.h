@@ -88,6 +88,10 @@ bool tw_poller_make_room(TwPoller *poller, int n);
    lacking?  Then a later attempt may succeed. */
 bool tw_poller_is_shortage(tw_uverr err);
 
+/* Does this errno of a change to the watch of `fd` say that the set or `fd` is
+   another file by now?  A shortage or a sandbox says nothing about that. */
+bool tw_poller_is_denied(tw_uverr err, int fd);
+
 /* libuv's version, or NULL: this build has none. */
 const char *tw_poller_uv_version(void);
 

@@ -54,14 +54,14 @@ epoll_free(TwPoller *base, bool ours)
 }
 
 /* Only our set contains `fd`, and only while the number refers to the same
-   file.  If it does, the kernel may still lack memory. */
+   file. */
 static bool
 epoll_is_ours(const TwPoller *base, int fd)
 {
     tw_uverr err = epoll_control((const PollerEpoll *)base, EPOLL_CTL_MOD,
                                  fd, TW_EV_READ);
 
-    return err == 0 || tw_poller_is_shortage(err);
+    return err == 0 || !tw_poller_is_denied(err, fd);
 }
 
 /* The caller may be wrong about `had`: the kernel forgets a descriptor that is

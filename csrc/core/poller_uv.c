@@ -23,7 +23,7 @@ typedef struct {
     TwUvLoop *uv;      /* ours; NULL: none could be made in a child */
     uv_mutex_t lock;   /* held by wait() */
     TwVec changed;     /* what the next uv_run() passes to the kernel */
-    struct UvWatch **by_fd; /* ours, as is what is in it */
+    struct UvWatch **by_fd; /* ours, with its entries */
     int by_fd_cap;
     int count;              /* noted in `ready` by this wait */
     unsigned waits;
@@ -76,7 +76,7 @@ uv_is_ours(const TwPoller *base, int fd)
     struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = fd}};
     int set = uv_backend_fd(&self->uv->loop);
     return epoll_ctl(set, EPOLL_CTL_MOD, fd, &ev) == 0
-           || tw_poller_is_shortage(-errno);
+           || !tw_poller_is_denied(-errno, fd);
 #else
     return fcntl(uv_backend_fd(&self->uv->loop), F_GETFD) >= 0;
 #endif
@@ -378,7 +378,7 @@ uv_fd(const TwPoller *base)
 
 /* -- the end, and a fork -------------------------------------------------- */
 
-/* Forget every watch; `ours`: libuv's loop is still good for that. */
+/* Forget every watch; `ours`: libuv's loop can still be used for that. */
 static void
 uv_forget_all(PollerUv *self, bool ours)
 {
@@ -414,9 +414,9 @@ uv_free(TwPoller *base, bool ours)
     PyMem_RawFree(self);
 }
 
-/* Another thread of the parent may have been inside of uv_run(): what libuv
-   had in hand then is lost, and so is its loop.  That loop ran; nobody needs
-   it here. */
+/* Another thread of the parent may have been inside uv_run(): what libuv was
+   doing then is lost, and so is its loop.  That loop has run; the child does
+   not need it. */
 static tw_uverr
 uv_renew_in_child(PollerUv *self, bool ours)
 {

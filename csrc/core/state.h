@@ -9,8 +9,8 @@
 
 typedef struct TwLoop TwLoop;
 
-/* Interned names, state->str.<name>: attributes and methods that C asks of
-   Python objects.  X-macro, so that a name is added in one place. */
+/* Interned names, state->str.<name>: attributes and methods of Python objects
+   that C uses.  X-macro, so that a name is added in one place. */
 #define TW_NAMES(X)                                                           \
     X(_asyncio_future_blocking)                                               \
     X(_attach)                                                                \
@@ -168,6 +168,15 @@ void tw_state_clear(tw_state *state);
 
 /* The state of a type of ours (or of a user's subclass of Loop). */
 tw_state *tw_state_of_type(PyTypeObject *type);
+
+/* What makes a type of ours with which programs make no instances. */
+#define TW_TYPE_SPEC(type_name, type, type_slots)                             \
+    {                                                                         \
+        .name = "tidewire._core." type_name, .basicsize = sizeof(type),       \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC                      \
+                 | Py_TPFLAGS_DISALLOW_INSTANTIATION,                         \
+        .slots = type_slots                                                   \
+    }
 
 /* Register a type: add it to the module if `public`, keep it in `slot`. */
 TW_MUSTCHECK tw_status tw_state_add_type(tw_state *state,

@@ -1,4 +1,4 @@
-/* The turn: a poll, and the generations of callbacks behind it.
+/* The turn: a poll, and the generations of callbacks that follow it.
 
        poll: pass the watchers' changes to the poller, poll or wait
        generation: 1. handles that were ready before the poll

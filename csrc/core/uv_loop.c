@@ -49,7 +49,7 @@ tw_uv_is_whole(const TwUvLoop *uv)
     struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = fd}};
 
     return epoll_ctl(uv_backend_fd(&uv->loop), EPOLL_CTL_MOD, fd, &ev) == 0
-           || errno == ENOENT || tw_poller_is_shortage(-errno);
+           || errno == ENOENT || !tw_poller_is_denied(-errno, fd);
 }
 #else
 tw_uverr
@@ -145,6 +145,19 @@ uv_on_wake(uv_async_t *Py_UNUSED(wake))
 {
 }
 
+/* libuv 1.44 leaves its set open when it cannot make the rest. */
+static tw_uverr
+uv_init_loop(uv_loop_t *loop)
+{
+    tw_uverr err = uv_loop_init(loop);
+    int set = uv_backend_fd(loop);
+
+    if (err < 0 && set > STDERR_FILENO && fcntl(set, F_GETFD) >= 0) {
+        close(set);
+    }
+    return err;
+}
+
 /* Make what libuv opens: none of it below 3. */
 static tw_uverr
 uv_make_loop(TwUvLoop *uv)
@@ -156,7 +169,7 @@ uv_make_loop(TwUvLoop *uv)
         return n;
     }
     n = uv_make_way(low, n);
-    err = uv_loop_init(&uv->loop);
+    err = uv_init_loop(&uv->loop);
     if (err == 0) {
         err = uv_probe_watches(uv);
         if (err == 0) {
@@ -181,7 +194,7 @@ tw_uv_start(TwUvLoop **made)
         return err;
     }
     uv_timer_init(&uv->loop, &uv->timer);
-    /* What libuv watches by itself is watched behind this. */
+    /* libuv has added its own descriptors when this returns. */
     uv_run(&uv->loop, UV_RUN_NOWAIT);
     *made = uv;
     return 0;

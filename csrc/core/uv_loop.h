@@ -36,6 +36,6 @@ bool tw_uv_is_whole(const TwUvLoop *uv);
 TW_MUSTCHECK tw_uverr tw_uv_hand_over(const TwUvLoop *uv, int fd,
                                       unsigned events);
 
-/* And take it back.  False: the number does not mean what was passed to the
-   kernel, which may go on reporting that. */
+/* And remove it again.  False: the number refers to another descriptor by now,
+   and the kernel may report the old one for ever. */
 bool tw_uv_take_back(const TwUvLoop *uv, int fd);

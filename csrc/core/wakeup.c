@@ -149,9 +149,12 @@ void
 tw_wakeup_write(int number)
 {
     static const uint64_t ring = WAKEUP_RING;
+    ssize_t done;
 
-    /* The write fails only if the pipe is full, and so readable. */
-    (void)!write(number, &ring, sizeof(ring));
+    /* Otherwise it fails only if the pipe is full, and so readable. */
+    do {
+        done = write(number, &ring, sizeof(ring));
+    } while (done < 0 && errno == EINTR);
 }
 
 /* -- life ----------------------------------------------------------------- */
@@ -240,8 +243,13 @@ wakeup_is_other_end(int one, int other)
 {
     struct stat a, b;
 
-    return fstat(one, &a) == 0 && fstat(other, &b) == 0
-           && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    if (one == other) {
+        return true;
+    }
+    if (fstat(one, &a) < 0 || fstat(other, &b) < 0) {
+        return errno != EBADF;
+    }
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 /* The program has the number from set_wakeup_fd(), and may set it again.

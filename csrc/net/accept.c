@@ -478,13 +478,8 @@ static PyType_Slot accept_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec accept_spec = {
-    .name = "tidewire._core._Accept",
-    .basicsize = sizeof(TwAccept),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = accept_slots,
-};
+static PyType_Spec accept_spec =
+    TW_TYPE_SPEC("_Accept", TwAccept, accept_slots);
 
 tw_status
 tw_accept_setup(tw_state *state, PyObject *module)

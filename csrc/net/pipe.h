@@ -63,7 +63,6 @@ void tw_pipe_lost(TwTransport *self, PyObject *exc);
 TW_MUSTCHECK tw_status tw_pipe_log(TwPipe *self, const char *level,
                                    const char *format);
 
-
 /* For repr(): the type's name; "closed ", "closing " or "". */
 const char *tw_pipe_name(const TwPipe *self);
 const char *tw_pipe_state(const TwPipe *self);
@@ -72,18 +71,6 @@ const char *tw_pipe_state(const TwPipe *self);
 int tw_pipe_clear(PyObject *self);
 void tw_pipe_dealloc(PyObject *self);
 extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
-
-#define TW_PIPE_METHODS                                                       \
-    {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,                 \
-     tw_transport_doc_is_closing},                                            \
-        {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
-         tw_transport_doc_get_protocol},                                      \
-        {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW, \
-         tw_transport_doc_set_protocol},                                      \
-    {                                                                         \
-        "get_extra_info", TW_FAST(tw_transport_meth_get_extra_info),          \
-            TW_FASTKW, tw_transport_doc_get_extra_info                        \
-    }
 
 TW_MUSTCHECK tw_status tw_pipe_setup(tw_state *state, PyObject *module);
 

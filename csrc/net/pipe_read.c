@@ -273,7 +273,9 @@ read_pipe_repr(PyObject *op)
 }
 
 static PyMethodDef read_pipe_methods[] = {
-    TW_PIPE_METHODS,
+    TW_TRANSPORT_COMMON,
+    {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
+     tw_transport_doc_set_protocol},
     {"close", read_pipe_meth_close, METH_NOARGS, tw_transport_doc_close},
     TW_TRANSPORT_READING,
     {NULL},
@@ -294,13 +296,8 @@ static PyType_Slot read_pipe_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec read_pipe_spec = {
-    .name = "tidewire._core.ReadPipeTransport",
-    .basicsize = sizeof(TwPipe),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = read_pipe_slots,
-};
+static PyType_Spec read_pipe_spec =
+    TW_TYPE_SPEC("ReadPipeTransport", TwPipe, read_pipe_slots);
 
 tw_status
 tw_pipe_read_setup(tw_state *state)

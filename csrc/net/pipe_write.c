@@ -234,17 +234,10 @@ write_pipe_repr(PyObject *op)
 }
 
 static PyMethodDef write_pipe_methods[] = {
-    TW_PIPE_METHODS,
-    {"abort", tw_transport_meth_abort, METH_NOARGS, tw_transport_doc_abort},
-    {"_force_close", tw_transport_meth_force_close, METH_O, NULL},
-    {"get_write_buffer_size", tw_transport_meth_get_write_buffer_size,
-     METH_NOARGS,
-     tw_transport_doc_get_write_buffer_size},
-    {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
-     METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
-    {"set_write_buffer_limits",
-     TW_FAST(tw_transport_meth_set_write_buffer_limits),
-     TW_FASTKW, tw_transport_doc_set_write_buffer_limits},
+    TW_TRANSPORT_COMMON,
+    TW_TRANSPORT_WRITING,
+    {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
+     tw_transport_doc_set_protocol},
     {"close", write_pipe_meth_write_eof, METH_NOARGS, tw_transport_doc_close},
     {"write", TW_FAST(write_pipe_meth_write), TW_FASTKW, doc_write},
     {"write_eof", write_pipe_meth_write_eof, METH_NOARGS, doc_write_eof},
@@ -269,13 +262,8 @@ static PyType_Slot write_pipe_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec write_pipe_spec = {
-    .name = "tidewire._core.WritePipeTransport",
-    .basicsize = sizeof(TwPipe),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = write_pipe_slots,
-};
+static PyType_Spec write_pipe_spec =
+    TW_TYPE_SPEC("WritePipeTransport", TwPipe, write_pipe_slots);
 
 tw_status
 tw_pipe_write_setup(tw_state *state)

@@ -155,13 +155,7 @@ static PyType_Slot child_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec child_spec = {
-    .name = "tidewire._core.Child",
-    .basicsize = sizeof(TwChild),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = child_slots,
-};
+static PyType_Spec child_spec = TW_TYPE_SPEC("Child", TwChild, child_slots);
 
 tw_status
 tw_process_setup(tw_state *state, PyObject *Py_UNUSED(module))

@@ -65,6 +65,26 @@ static const TwTransportOps stream_ops = {
     .intercept = stream_intercept,
 };
 
+static tw_status
+stream_on_ready(PyObject *op, unsigned events)
+{
+    TwStream *self = (TwStream *)op;
+
+    if (TW_UNLIKELY(events & TW_EV_BAD)) {
+        return tw_transport_fatal_errno(
+            &self->base, tw_watcher_error(self->base.watcher),
+            "Fatal read error on socket transport");
+    }
+    if (events & TW_EV_READ && tw_transport_is_reading(&self->base)
+        && !(self->base.flags & TW_F_EOF_GOT) && tw_stream_read(self) < 0) {
+        return -1;
+    }
+    if (events & TW_EV_WRITE) {
+        return tw_out_on_writable((TwOut *)self);
+    }
+    return 0;
+}
+
 /* -- new ------------------------------------------------------------------ */
 
 /* The socket options of a new stream, accepted or connected.  Over IP small
@@ -103,8 +123,7 @@ stream_make(TwLoop *loop, int fd, PyObject *sock, const TwSink *sink,
         waiter);
 
     if (self == NULL
-        || tw_transport_adopt(&self->base, fd, sock, tw_stream_on_ready)
-               < 0) {
+        || tw_transport_adopt(&self->base, fd, sock, stream_on_ready) < 0) {
         if (sock == NULL) {
             close(fd);
         }
@@ -195,26 +214,6 @@ tw_stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-tw_status
-tw_stream_on_ready(PyObject *op, unsigned events)
-{
-    TwStream *self = (TwStream *)op;
-
-    if (TW_UNLIKELY(events & TW_EV_BAD)) {
-        return tw_transport_fatal_errno(
-            &self->base, tw_watcher_error(self->base.watcher),
-            "Fatal read error on socket transport");
-    }
-    if (events & TW_EV_READ && tw_transport_is_reading(&self->base)
-        && !(self->base.flags & TW_F_EOF_GOT) && tw_stream_read(self) < 0) {
-        return -1;
-    }
-    if (events & TW_EV_WRITE) {
-        return tw_out_on_writable((TwOut *)self);
-    }
-    return 0;
-}
-
 /* -- methods -------------------------------------------------------------- */
 
 static PyObject *
@@ -291,7 +290,9 @@ static PyMethodDef stream_methods[] = {
     {"can_write_eof", stream_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
 "can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.")},
     TW_TRANSPORT_READING,
-    TW_TRANSPORT_METHODS,
+    TW_TRANSPORT_COMMON,
+    TW_TRANSPORT_WRITING,
+    TW_TRANSPORT_HOLDING,
     {"set_protocol", TW_FAST(stream_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
     {"_make_empty_waiter", tw_stream_meth_make_empty_waiter, METH_NOARGS,
@@ -319,13 +320,8 @@ static PyType_Slot stream_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec stream_spec = {
-    .name = "tidewire._core.SocketTransport",
-    .basicsize = sizeof(TwStream),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = stream_slots,
-};
+static PyType_Spec stream_spec =
+    TW_TYPE_SPEC("SocketTransport", TwStream, stream_slots);
 
 tw_status
 tw_stream_setup(tw_state *state, PyObject *module)

@@ -73,10 +73,7 @@ TwStream *tw_stream_new_with_sink(TwLoop *loop, int fd, PyObject *sock,
 void tw_stream_set_sink(TwStream *self, const TwSink *sink,
                         PyObject *sink_owner);
 
-/* Called in the turn. */
-tw_status tw_stream_on_ready(PyObject *self, unsigned events);
-
-/* Read what is there: net/stream_read.c. */
+/* Read the available data: net/stream_read.c. */
 TW_MUSTCHECK tw_status tw_stream_read(TwStream *self);
 
 /* net/stream_write.c */

@@ -51,7 +51,7 @@ typedef struct {
     void (*shared)(TwTransport *self);
     /* Or NULL: functions for net/out.c. */
     const TwOutOps *out;
-    /* What the state asks the watcher for: see tw_transport_watch(). */
+    /* The events that the state needs: see tw_transport_watch(). */
     unsigned (*wants)(const TwTransport *self);
     /* Or NULL.  Reading was resumed. */
     void (*resumed)(TwTransport *self);
@@ -309,8 +309,8 @@ PyObject *tw_transport_socket(TwTransport *self);
 
 /* -- types (transport_type.c) --------------------------------------------- */
 
-/* For tp_traverse and tp_clear of the types: of what begins as a
-   TwBaseTransport, and of what is a TwTransport. */
+/* For tp_traverse and tp_clear of the types: of a TwBaseTransport, and of a
+   TwTransport. */
 int tw_transport_base_traverse(PyObject *self, visitproc visit, void *arg);
 int tw_transport_base_clear(PyObject *self);
 int tw_transport_traverse(PyObject *self, visitproc visit, void *arg);
@@ -437,7 +437,17 @@ extern PyGetSetDef tw_transport_getset[], tw_transport_stream_getset[];
 /* __dictoffset__ and __weaklistoffset__. */
 extern PyMemberDef tw_transport_members[];
 
-/* The part of the method tables that is the same for all that read. */
+/* Parts of the method tables: of every TwTransport; of those that read, that
+   write, that hold writes. */
+#define TW_TRANSPORT_COMMON                                                   \
+    {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,                 \
+     tw_transport_doc_is_closing},                                            \
+        {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
+         tw_transport_doc_get_protocol},                                      \
+    {                                                                         \
+        "get_extra_info", TW_FAST(tw_transport_meth_get_extra_info),          \
+            TW_FASTKW, tw_transport_doc_get_extra_info                        \
+    }
 #define TW_TRANSPORT_READING                                                  \
     {"is_reading", tw_transport_meth_is_reading, METH_NOARGS,                 \
      tw_transport_doc_is_reading},                                            \
@@ -447,27 +457,22 @@ extern PyMemberDef tw_transport_members[];
         "resume_reading", tw_transport_meth_resume_reading, METH_NOARGS,      \
             tw_transport_doc_resume_reading                                   \
     }
-
-/* The part of the method tables that is the same for streams and datagrams. */
-#define TW_TRANSPORT_METHODS                                                  \
-    {"close", tw_transport_meth_close, METH_NOARGS, tw_transport_doc_close},  \
-        {"abort", tw_transport_meth_abort, METH_NOARGS,                       \
-         tw_transport_doc_abort},                                             \
-        {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,             \
-         tw_transport_doc_is_closing},                                        \
-        {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
-         tw_transport_doc_get_protocol},                                      \
-        {"get_extra_info", TW_FAST(tw_transport_meth_get_extra_info),         \
-         TW_FASTKW, tw_transport_doc_get_extra_info},                         \
+#define TW_TRANSPORT_WRITING                                                  \
+    {"abort", tw_transport_meth_abort, METH_NOARGS,                           \
+     tw_transport_doc_abort},                                                 \
+        {"_force_close", tw_transport_meth_force_close, METH_O, NULL},        \
         {"get_write_buffer_size", tw_transport_meth_get_write_buffer_size,    \
          METH_NOARGS, tw_transport_doc_get_write_buffer_size},                \
         {"get_write_buffer_limits",                                           \
          tw_transport_meth_get_write_buffer_limits, METH_NOARGS,              \
          tw_transport_doc_get_write_buffer_limits},                           \
-        {"set_write_buffer_limits",                                           \
-         TW_FAST(tw_transport_meth_set_write_buffer_limits), TW_FASTKW,       \
-         tw_transport_doc_set_write_buffer_limits},                           \
-        {"_flush_held", tw_transport_meth_flush_held, METH_O, NULL},          \
     {                                                                         \
-        "_force_close", tw_transport_meth_force_close, METH_O, NULL           \
+        "set_write_buffer_limits",                                            \
+            TW_FAST(tw_transport_meth_set_write_buffer_limits), TW_FASTKW,    \
+            tw_transport_doc_set_write_buffer_limits                          \
+    }
+#define TW_TRANSPORT_HOLDING                                                  \
+    {"close", tw_transport_meth_close, METH_NOARGS, tw_transport_doc_close},  \
+    {                                                                         \
+        "_flush_held", tw_transport_meth_flush_held, METH_O, NULL             \
     }

@@ -239,7 +239,9 @@ static PyMethodDef udp_methods[] = {
 "another address than the peer's.  Errors of sending go to the protocol's\n"
 "error_received().  See library/asyncio-protocol.")},
     TW_TRANSPORT_READING,
-    TW_TRANSPORT_METHODS,
+    TW_TRANSPORT_COMMON,
+    TW_TRANSPORT_WRITING,
+    TW_TRANSPORT_HOLDING,
     {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
     {"_error_received", tw_udp_meth_error_received, METH_O, NULL},
@@ -270,13 +272,8 @@ static PyType_Slot udp_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec udp_spec = {
-    .name = "tidewire._core.DatagramTransport",
-    .basicsize = sizeof(TwUdp),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = udp_slots,
-};
+static PyType_Spec udp_spec =
+    TW_TYPE_SPEC("DatagramTransport", TwUdp, udp_slots);
 
 tw_status
 tw_udp_setup(tw_state *state, PyObject *module)

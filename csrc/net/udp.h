@@ -47,7 +47,7 @@ typedef struct {
     bool merge_asked;  /* the kernel was asked to merge, or must not be */
     bool several;      /* several came in one turn, when last tried */
     uint8_t turns;     /* since then, with one datagram each */
-    bool more;         /* another one is to be read in this turn */
+    bool more;         /* another one will be read in this turn */
     bool answered;     /* something was sent since the last one */
     uint8_t answers;   /* delivered in a row and answered quickly */
     int32_t segment;   /* longest that may go in one train: see udp_send.c */

@@ -138,7 +138,7 @@ udp_read_failed(TwUdp *self, int err)
     return status;
 }
 
-/* Deliver what was read before. */
+/* Deliver datagrams that were read before. */
 static int
 read_kept(TwUdp *self)
 {

@@ -78,7 +78,7 @@ userfd_want(TwUserFd *self)
                        : tw_watcher_want(self->watcher, events);
 }
 
-/* The same where nobody could be told that memory lacks. */
+/* The same where a lack of memory cannot be reported. */
 static void
 userfd_want_or_ignore(TwUserFd *self)
 {
@@ -547,13 +547,8 @@ static PyType_Slot userfd_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec userfd_spec = {
-    .name = "tidewire._core._UserFd",
-    .basicsize = sizeof(TwUserFd),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = userfd_slots,
-};
+static PyType_Spec userfd_spec =
+    TW_TYPE_SPEC("_UserFd", TwUserFd, userfd_slots);
 
 tw_status
 tw_userfd_setup(tw_state *state, PyObject *module)

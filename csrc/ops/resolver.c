@@ -549,13 +549,8 @@ static PyType_Slot resolver_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec resolver_spec = {
-    .name = "tidewire._core.Resolver",
-    .basicsize = sizeof(TwResolver),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = resolver_slots,
-};
+static PyType_Spec resolver_spec =
+    TW_TYPE_SPEC("Resolver", TwResolver, resolver_slots);
 
 tw_status
 tw_resolver_setup(tw_state *state, PyObject *Py_UNUSED(module))

@@ -176,13 +176,8 @@ static PyType_Slot adapter_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec adapter_spec = {
-    .name = "tidewire._core.SSLProtocol",
-    .basicsize = sizeof(TwAdapter),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = adapter_slots,
-};
+static PyType_Spec adapter_spec =
+    TW_TYPE_SPEC("SSLProtocol", TwAdapter, adapter_slots);
 
 PyObject *
 tw_adapter_of(TwTls *tls)

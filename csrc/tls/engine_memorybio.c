@@ -21,7 +21,7 @@ typedef struct {
     PyObject *read;     /* strong: the (inner) object's methods */
     PyObject *write;
     PyObject *pending;
-    bool foreign;       /* methods of a user's subclass: hand out copies */
+    bool foreign;       /* methods of a user's subclass: pass copies to them */
     size_t pending_out; /* bytes in `outgoing`, if out_known */
     bool out_known;     /* no call into the cipher since it was asked */
     bool dry;           /* neither `incoming` nor the object has anything */

@@ -300,13 +300,7 @@ static PyType_Slot tls_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec tls_spec = {
-    .name = "tidewire._core.SSLTransport",
-    .basicsize = sizeof(TwTls),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = tls_slots,
-};
+static PyType_Spec tls_spec = TW_TYPE_SPEC("SSLTransport", TwTls, tls_slots);
 
 tw_status
 tw_tls_transport_setup(tw_state *state, PyObject *module)

@@ -17,6 +17,7 @@ CALLS = {
     "sendmmsg": {"x86_64": 307, "aarch64": 269},
     "waitid": {"x86_64": 247, "aarch64": 95},
 }
+EPOLL_CTL = {"x86_64": 233, "aarch64": 21}
 MACHINE = platform.machine()
 
 pytestmark = pytest.mark.skipif(
@@ -169,3 +170,22 @@ def test_the_sandbox_comes_behind_a_child(script):
     print(new_loop().run_until_complete(main()))
     """)
     assert out == ["3"]
+
+
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS", "ENOMEM"])
+def test_no_watch_can_be_changed_when_a_loop_is_closed(script, error):
+    """It closes its descriptors all the same."""
+    out = script(f"""{HELPERS}
+    def descriptors():
+        return sorted(os.listdir("/proc/self/fd"))
+
+    loop = new_loop()
+    loop.close()        # what is made once in a process is there
+    before = descriptors()
+    loop = new_loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    forbid([{EPOLL_CTL[MACHINE]}], errno.{error})
+    loop.close()
+    print(descriptors() == before)
+    """)
+    assert out == ["True"]
