@@ -89,7 +89,7 @@ bool tw_poller_make_room(TwPoller *poller, int n);
 bool tw_poller_is_shortage(tw_uverr err);
 
 /* Does this errno of a change to the watch of `fd` say that the set or `fd` is
-   another file by now?  A shortage or a sandbox says nothing about that. */
+   another file by now?  A shortage or a sandbox does not say so. */
 bool tw_poller_is_denied(tw_uverr err, int fd);
 
 /* libuv's version, or NULL: this build has none. */

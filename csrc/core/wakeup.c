@@ -205,8 +205,8 @@ tw_wakeup_open(TwLoop *loop, bool signals)
 }
 
 /* The pipe's write end gets the eventfd's number: threads that know it may be
-   about to write to it.  Nobody reads what they have written to the eventfd;
-   hence a ring of our own. */
+   about to write to it.  Nobody reads what they wrote to the eventfd, so we
+   write once to the pipe. */
 tw_status
 tw_wakeup_accept_signals(TwLoop *loop)
 {
