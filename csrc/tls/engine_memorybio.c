@@ -4,15 +4,31 @@
    of it.  It is faster than asyncio because it fills buffers in place and does
    not read when nothing is there: the exception of each "would block" is the
    most expensive part.  A MemoryBIO never frees memory, so it only gets pieces
-   of a moderate size. */
+   of a moderate size, and these end with a record if they can. */
 #include <string.h>
+#include <sys/param.h>
 
+#include "base/compat.h"
 #include "tls/engine_impl.h"
 
 #define MEMORY_PIECE (32 * 1024)
 
+/* A record: type, version (2 bytes), length (2 bytes), and so many bytes. */
+#define RECORD_HEADER 5
+#define RECORD_DATA 23
+#define RECORD_MAX (16 * 1024 + 2048)
+
+/* Where the last byte of `incoming` is in its record. */
+typedef struct {
+    unsigned char header[RECORD_HEADER];
+    uint8_t have; /* bytes of the header */
+    size_t left;  /* bytes of the record that are still to come */
+    size_t tail;  /* bytes of it that came, with the header */
+} TwRecords;
+
 typedef struct {
     TwEngine base;
+    TwRecords records;
     TwInput in;          /* ciphertext not yet written to `incoming` */
     PyObject *incoming; /* strong: MemoryBIO */
     PyObject *outgoing; /* strong: MemoryBIO */
@@ -24,8 +40,64 @@ typedef struct {
     bool foreign;       /* methods of a user's subclass: pass copies to them */
     size_t pending_out; /* bytes in `outgoing`, if out_known */
     bool out_known;     /* no call into the cipher since it was asked */
-    bool dry;           /* neither `incoming` nor the object has anything */
+    bool dry;           /* `incoming` and the object have nothing, or only a
+                           part of a record */
 } TwMemory;
+
+/* -- records -------------------------------------------------------------- */
+
+/* Step over p[0:n].  Where the last record in it ends; 0: none ends. */
+static size_t
+records_pass(TwRecords *r, const char *p, size_t n)
+{
+    size_t at = 0, end = 0, step;
+
+    while (at < n) {
+        if (r->have < RECORD_HEADER) {
+            r->header[r->have++] = (unsigned char)p[at++];
+            r->left = (size_t)r->header[3] << 8 | r->header[4];
+        }
+        else {
+            step = MIN(r->left, n - at);
+            r->left -= step;
+            at += step;
+        }
+        if (r->have == RECORD_HEADER && r->left == 0) {
+            r->have = 0;
+            r->tail = 0;
+            end = at;
+        }
+    }
+    r->tail += n - end;
+    return end;
+}
+
+/* Does the cipher need more bytes before it can say anything?  Not if the
+   header is odd: then it may fail at once. */
+static bool
+records_wait(const TwRecords *r)
+{
+    return r->have > 0
+           && (r->have < RECORD_HEADER
+               || (r->header[0] == RECORD_DATA && r->header[1] == 3
+                   && r->left <= RECORD_MAX));
+}
+
+/* How much of p[0:n] to pass on, as whole records if possible. */
+static size_t
+records_piece(const TwRecords *records, const char *p, size_t n)
+{
+    TwRecords r = *records;
+    size_t end;
+
+    if (n <= MEMORY_PIECE) {
+        return n;
+    }
+    end = records_pass(&r, p, MEMORY_PIECE);
+    return end > 0 ? end : MEMORY_PIECE;
+}
+
+/* -- ciphertext that came ------------------------------------------------- */
 
 /* MemoryBIO.pending */
 static size_t
@@ -68,9 +140,7 @@ memory_refill(TwEngine *e)
     if (n == 0) {
         return 0;
     }
-    if (n > MEMORY_PIECE) {
-        n = MEMORY_PIECE;
-    }
+    n = records_piece(&m->records, p, n);
     view = PyMemoryView_FromMemory((char *)p, (Py_ssize_t)n, PyBUF_READ);
     if (view == NULL) {
         return -1;
@@ -82,8 +152,11 @@ memory_refill(TwEngine *e)
         return -1;
     }
     Py_DECREF(result);
+    if (records_pass(&m->records, p, n) > 0 || !records_wait(&m->records)
+        || m->foreign) {
+        m->dry = false;
+    }
     tw_input_skip(&m->in, n);
-    m->dry = false;
     return 1;
 }
 
@@ -95,10 +168,12 @@ memory_in_size(TwEngine *e)
     return tw_input_size(&m->in) + memory_pending(m, m->incoming);
 }
 
-/* Bytes that `incoming` and the object still have. */
+/* Bytes that `incoming` and the object still have; 0 for a part of a record
+   only. */
 static size_t
 memory_inside(TwMemory *m)
 {
+    size_t waiting;
     PyObject *value = tw_call_plain(m->pending, NULL, 0);
     size_t n = value == NULL ? 0 : PyLong_AsSize_t(value);
 
@@ -107,7 +182,12 @@ memory_inside(TwMemory *m)
         tw_call_ignore_error();
         n = 0;
     }
-    return n + memory_pending(m, m->incoming);
+    waiting = memory_pending(m, m->incoming);
+    if (n == 0 && waiting <= m->records.tail && records_wait(&m->records)
+        && !m->foreign) {
+        return 0;
+    }
+    return n + waiting;
 }
 
 static size_t
@@ -129,11 +209,15 @@ static PyObject *
 memory_call(TwMemory *m, PyObject *method, PyObject *a, PyObject *b)
 {
     PyObject *argv[] = {NULL, a, b};
+    /* A protocol that writes in its callbacks has entered it already. */
+    PyObject *context = m->base.context == tw_context_current()
+                            ? NULL
+                            : m->base.context;
     PyObject *result;
 
     m->out_known = false;
     m->base.busy++;
-    result = tw_call(m->base.loop, m->base.context, method, argv + 1,
+    result = tw_call(m->base.loop, context, method, argv + 1,
                      b == NULL ? 1 : 2);
     m->base.busy--;
     return result;
@@ -216,21 +300,26 @@ static Py_ssize_t
 memory_read(TwEngine *e, char *p, size_t n)
 {
     TwMemory *m = (TwMemory *)e;
+    bool wants = false;
     Py_ssize_t got;
-    int more = m->dry ? memory_refill(e) : 0;
+    int more;
 
-    do {
-        if (more < 0) {
-            return -1;
+    for (;;) {
+        while (m->dry && (more = memory_refill(e)) != 0) {
+            if (more < 0) {
+                return -1;
+            }
+            wants = true;
+        }
+        if (m->dry && wants) {
+            return TW_ENGINE_WANT;
         }
         got = memory_read_once(m, p, n);
-        more = 0;
-        if (got == TW_ENGINE_WANT) {
-            m->dry = true;
-            more = memory_refill(e);
+        if (got != TW_ENGINE_WANT) {
+            return got;
         }
-    } while (more != 0);
-    return got;
+        m->dry = wants = true;
+    }
 }
 
 static Py_ssize_t
