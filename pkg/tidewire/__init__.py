@@ -34,7 +34,7 @@ else:
 if _typing.TYPE_CHECKING:
     from tidewire._policy import EventLoopPolicy as EventLoopPolicy
 
-__all__ = ["Loop", "__version__", "as_uvloop", "install", "is_running", "new_event_loop", "run"]
+__all__ = ["Loop", "__version__", "as_uvloop", "expose", "install", "is_running", "new_event_loop", "run"]
 if _sys.version_info < (3, 14):
     __all__ += ["EventLoopPolicy"]
 
@@ -49,6 +49,17 @@ def as_uvloop() -> None:
     from tidewire import _children
 
     _children.stand_in_for_uvloop()
+
+
+def expose() -> str:
+    """Let ``python -m tidewire top`` of the same user see this process.
+
+    The result is the path of the Unix socket by which it looks.  A thread answers, also while
+    a loop is blocked.  Calling this again changes nothing.  OSError if the socket cannot be made.
+    """
+    from tidewire import _expose
+
+    return _expose.expose()
 
 
 def install() -> None:

@@ -10,6 +10,8 @@ usage: python -m tidewire [OPTIONS] SCRIPT [ARGS...]      run a program on tidew
        python -m tidewire [OPTIONS] - [ARGS...]           run the program on standard input
        python -m tidewire info [--json]                   print versions, settings, build flags
        python -m tidewire bench [OPTIONS]                 compare event loops on this machine
+       python -m tidewire top [PID]                       what the loops of a process do
+       python -m tidewire metrics [--listen PORT]         the same for Prometheus
        python -m tidewire --version
 
 options: --uvloop        `import uvloop` finds tidewire, too, with uvloop's names
@@ -108,6 +110,14 @@ def main(argv: list[str]) -> int:
             from tidewire import _bench
 
             return int(_bench.main(rest))
+        case ["top", *rest]:
+            from tidewire import _top
+
+            return _top.top(rest)
+        case ["metrics", *rest]:
+            from tidewire import _top
+
+            return _top.metrics(rest)
     try:
         command = parse(argv)
     except UsageError as exc:

@@ -41,6 +41,14 @@ def _is_main_thread():
     return threading.get_ident() == threading.main_thread().ident
 
 
+def _expose_or_warn():
+    from . import _expose
+    try:
+        _expose.expose()
+    except OSError as exc:
+        warnings.warn(f'TIDEWIRE_EXPOSE has no effect: {exc}', RuntimeWarning, stacklevel=3)
+
+
 class _SignalEnd:
     def __init__(self, loop):
         self._loop = weakref.ref(loop)
@@ -78,6 +86,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._csock = _SignalEnd(self)      # the seam's add_signal_handler() asks its fileno()
         key = id(self)
         _live[key] = weakref.ref(self, lambda ref: _live.pop(key, None))
+        if _settings.is_on('TIDEWIRE_EXPOSE'):
+            _expose_or_warn()
 
     def __repr__(self):
         # asyncio's, with the module: tasks and warnings show which loop it is.

@@ -22,6 +22,7 @@ SETTINGS = {
     "TIDEWIRE_POLLER": Setting(("epoll", "libuv"),
                                "epoll" if sys.platform.startswith("linux") else "libuv"),
     "TIDEWIRE_AS_UVLOOP": Setting(_ON + _OFF, "off"),
+    "TIDEWIRE_EXPOSE": Setting(_ON + _OFF, "off"),
 }
 
 

@@ -1,0 +1,176 @@
+"""expose(): a Unix socket by which ``python -m tidewire top`` sees this process.
+
+A client sends lines; for "stats" it gets a line of JSON, _catalogue.describe().  The socket
+lies in a directory of mode 0700, has mode 0600, and answers to the same user and root alone.
+"""
+import atexit
+import contextlib
+import json
+import os
+import socket
+import stat
+import struct
+import tempfile
+import threading
+
+from . import _catalogue
+
+_lock = threading.Lock()
+_server: "_Server | None" = None
+
+
+def directory() -> str:
+    """The user's own, made if it is not there; OSError if somebody else's is in its place."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    if os.path.isdir(base) and os.stat(base).st_uid == os.getuid():
+        path = os.path.join(base, "tidewire")
+    else:
+        path = os.path.join(tempfile.gettempdir(), f"tidewire-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise OSError(f"{path} is not a directory of this user alone")
+    return path
+
+
+def path_of(pid: int) -> str:
+    """Where the process with that number has its socket."""
+    return os.path.join(directory(), f"{pid}.sock")
+
+
+def _is_allowed(connection: socket.socket) -> bool:
+    """Whether the peer is the same user, or root."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True         # the directory's mode has to do
+    form = struct.Struct("3i")
+    _, uid, _ = form.unpack(connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
+    return uid in (0, os.getuid())
+
+
+class _Server:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._sock = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)     # of an earlier process with our number
+        try:
+            self._sock.bind(path)
+            os.chmod(path, 0o600)
+            self._sock.listen()
+        except BaseException:
+            self._sock.close()
+            raise
+        threading.Thread(target=self._accept, name="tidewire-expose", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._sock.accept()
+            except OSError:
+                return      # closed
+            threading.Thread(target=self._serve, args=(connection,), daemon=True,
+                             name="tidewire-expose-client").start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:
+            if not _is_allowed(connection):
+                return
+            for line in lines:
+                if line.strip() != b"stats":
+                    return
+                connection.sendall(json.dumps(_catalogue.describe()).encode() + b"\n")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)   # ends accept() in its thread
+        self._sock.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+    def forget(self) -> None:
+        """In a forked child: the socket is the parent's, and the threads are gone."""
+        self._sock.close()
+
+
+def expose() -> str:
+    """Let ``python -m tidewire top`` of the same user see this process; the socket's path.
+
+    A thread answers, also while a loop is blocked.  A child made by fork is exposed, too.
+    Calling it again changes nothing.  ``TIDEWIRE_EXPOSE=1`` does it when a loop is made.
+    """
+    global _server
+    with _lock:
+        if _server is None:
+            _server = _Server(path_of(os.getpid()))
+        return _server.path
+
+
+def hide() -> None:
+    """Undo expose()."""
+    global _server
+    with _lock:
+        server, _server = _server, None
+    if server is not None:
+        server.close()
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _server
+    _lock = threading.Lock()
+    server, _server = _server, None
+    if server is not None:
+        server.forget()
+        with contextlib.suppress(OSError):
+            expose()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(hide)
+
+
+# -- the other side ------------------------------------------------------------------------
+
+
+def processes() -> list[int]:
+    """The numbers of this user's processes that are exposed."""
+    found = []
+    for name in os.listdir(directory()):
+        pid = name.removesuffix(".sock")
+        if pid.isdigit() and pid != name:
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:      # it was killed, and left its socket
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(directory(), name))
+                continue
+            except PermissionError:
+                pass
+            found.append(int(pid))
+    return sorted(found)
+
+
+class Client:
+    """A connection to an exposed process; OSError if it is not exposed."""
+
+    def __init__(self, pid: int) -> None:
+        self._sock = socket.socket(socket.AF_UNIX)
+        try:
+            self._sock.settimeout(10)
+            self._sock.connect(path_of(pid))
+        except BaseException:
+            self._sock.close()
+            raise
+        self._lines = self._sock.makefile("rb")
+
+    def stats(self) -> dict[str, object]:
+        self._sock.sendall(b"stats\n")
+        line = self._lines.readline()
+        if not line:
+            raise ConnectionError("the process has ended, or does not answer to this user")
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        self._lines.close()
+        self._sock.close()
