@@ -34,7 +34,8 @@ else:
 if _typing.TYPE_CHECKING:
     from tidewire._policy import EventLoopPolicy as EventLoopPolicy
 
-__all__ = ["Loop", "__version__", "as_uvloop", "expose", "install", "is_running", "new_event_loop", "run"]
+__all__ = ["Loop", "__version__", "as_uvloop", "expose", "install", "is_running",
+           "new_event_loop", "run"]
 if _sys.version_info < (3, 14):
     __all__ += ["EventLoopPolicy"]
 
