@@ -35,6 +35,7 @@ FORMS = {
 #: Public names that are ours alone.
 ADDED = {
     ("loop", "stats"): "docs/api.rst",
+    ("loop", "name"): "docs/api.rst",
     ("handle", "get_context"): "asyncio's from 3.12 on",
     ("timer", "get_context"): "asyncio's from 3.12 on",
 }
