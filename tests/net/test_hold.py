@@ -590,6 +590,22 @@ def test_a_broken_habit_is_sent_when_the_callback_ends(run, kind):
     run(at_last(attempt, kind, 2, [b"", b"one"]))
 
 
+@pytest.mark.tidewire
+@kinds
+@pytest.mark.parametrize("name", ["pause_reading", "resume_reading"])
+def test_room_is_not_waited_for_while_a_write_is_held(run, kind, name):
+    """Nothing was refused: the loop would find the descriptor writable, turn after turn."""
+    def attempt(transport, peer):
+        if name == "resume_reading":
+            transport.pause_reading()
+        transport.write(b"one")
+        held = waiting(peer) == b""
+        getattr(transport, name)()
+        return [held, "write=<idle" in repr(transport)]
+
+    run(at_last(attempt, kind, 2, [True, True, b"one"]))
+
+
 @kinds
 def test_a_broken_habit_is_forgotten(run, kind):
     async def main():

@@ -43,6 +43,12 @@ def test_slots_are_shadowed(kind):
         assert isinstance(vars(found)[name], types.GetSetDescriptorType), name
 
 
+def test_a_tls_transport_has_no_fields_of_a_descriptor():
+    """With all of its own it is smaller than a stream's."""
+    sizes = {t.__name__: t.__basicsize__ for t in own_types()}
+    assert sizes["SSLTransport"] < sizes["SocketTransport"]
+
+
 PROGRAM = """
 import asyncio, contextlib, gc, os, socket, sys, types
 sys.path[:0] = %r
