@@ -12,7 +12,8 @@ typedef struct {
     PyObject *callback; /* strong */
     PyObject *context;  /* strong: the one of the call that spawned */
     TwLoop *loop;
-    PyObject *none[2];  /* the head has room for four */
+    PyObject *hidden;   /* strong: called instead if a tracer has the child */
+    PyObject *none;     /* the head has room for four */
     const TwStepOps *ops; /* NULL: it has no step */
     TwWatcher *watcher; /* NULL once the child has ended */
     pid_t pid;
@@ -27,7 +28,7 @@ static tw_status child_on_ready(PyObject *op, unsigned events);
 
 /* Owns `pidfd` afterwards, also after a failure. */
 static TwChild *
-child_new_steal(TwLoop *loop, pid_t pid, int pidfd, PyObject *callback)
+child_new_steal(TwLoop *loop, pid_t pid, int pidfd, PyObject *const *calls)
 {
     PyTypeObject *type = loop->state->process_type;
     TwChild *self = (TwChild *)type->tp_alloc(type, 0);
@@ -39,7 +40,8 @@ child_new_steal(TwLoop *loop, pid_t pid, int pidfd, PyObject *callback)
     self->pid = pid;
     self->pidfd = pidfd;
     self->loop = (TwLoop *)Py_NewRef(loop);
-    self->callback = Py_NewRef(callback);
+    self->callback = Py_NewRef(calls[0]);
+    self->hidden = Py_NewRef(calls[1]);
     self->context = PyContext_CopyCurrent();
     if (self->context == NULL) {
         Py_DECREF(self);
@@ -66,10 +68,11 @@ child_release(TwChild *self)
 }
 
 const char tw_process_doc_watch_child[] =
-    "_watch_child($self, pid, callback, /)\n--\n\n"
+    "_watch_child($self, pid, callback, hidden, /)\n--\n\n"
     "Call callback(returncode) when the child has ended; the code is None if\n"
-    "somebody else waited for it.  False: there is no pidfd, or it\n"
-    "cannot be watched: use a thread.";
+    "somebody else waited for it.  hidden() instead, if it has ended but a\n"
+    "tracer must wait for it first.  False: there is no pidfd, or it cannot\n"
+    "be watched.  In both cases: use a thread.";
 
 PyObject *
 tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
@@ -80,8 +83,8 @@ tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
     int pidfd;
     bool watched;
 
-    if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "_watch_child(pid, callback)");
+    if (nargs != 3) {
+        PyErr_SetString(PyExc_TypeError, "_watch_child(pid, callback, hidden)");
         return NULL;
     }
     pid = PyLong_AsLong(args[0]);
@@ -93,7 +96,7 @@ tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
     if (pidfd < 0) {
         Py_RETURN_FALSE;
     }
-    self = child_new_steal((TwLoop *)loop, (pid_t)pid, pidfd, args[1]);
+    self = child_new_steal((TwLoop *)loop, (pid_t)pid, pidfd, args + 1);
     if (self == NULL) {
         return NULL;
     }
@@ -121,13 +124,12 @@ child_on_ready(PyObject *op, unsigned Py_UNUSED(events))
     PyObject *argv[2] = {NULL, NULL}, *done = NULL;
     int code = 0, waited = tw_sys_wait_child(self->pidfd, self->pid, &code);
 
-    if (waited == 0) {
-        return 0;
-    }
     child_release(self);
     argv[1] = child_code(waited, code);
     if (argv[1] != NULL) {
-        done = tw_call(loop, self->context, self->callback, argv + 1, 1);
+        done = waited == 0
+                   ? tw_call(loop, self->context, self->hidden, argv + 1, 0)
+                   : tw_call(loop, self->context, self->callback, argv + 1, 1);
         Py_DECREF(argv[1]);
     }
     if (done == NULL) {

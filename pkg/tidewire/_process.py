@@ -131,6 +131,10 @@ class SubprocessTransport(
         else:
             self._loop.call_soon(self._process_exited, returncode)
 
+    def _child_is_hidden(self):
+        """It has ended, but whoever traces it must wait for it first: a debugger, strace."""
+        _watch_by_thread(self._loop, self)
+
     def _kill_and_wait(self):
         self.close()
         self._proc.wait()
@@ -182,8 +186,13 @@ def _watch(loop, transport):
     loop._count("processes")
     pid = transport.get_pid()
     if os.environ.get("TIDEWIRE_CHILD_WATCHER") != "thread":
-        if loop._watch_child(pid, transport._child_ended):
+        if loop._watch_child(pid, transport._child_ended, transport._child_is_hidden):
             return
+    _watch_by_thread(loop, transport)
+
+
+def _watch_by_thread(loop, transport):
+    pid = transport.get_pid()
     transport._as_by_thread = True
     thread = threading.Thread(
         target=_wait_in_thread, args=(loop, pid, transport._child_ended),

@@ -4,6 +4,7 @@ import asyncio.subprocess
 import contextlib
 import gc
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -421,3 +422,40 @@ def test_children_killed_at_random(run, watcher):
             assert set(codes) <= {0, -signal.SIGKILL}
 
     run(main(), timeout=50)
+
+
+TRACER = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+seize = libc.ptrace(0x4206, int(sys.argv[1]), None, None)
+print(seize if seize == 0 else ctypes.get_errno(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.tidewire
+def test_a_child_that_a_debugger_traces(run, loop):
+    """It has ended, but is the debugger's until that has waited for it: the loop sleeps."""
+    async def main():
+        child = await asyncio.create_subprocess_exec("cat", stdin=PIPE)
+        tracer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", TRACER, str(child.pid),
+            stdin=PIPE, stdout=PIPE)
+        refused = int(await tracer.stdout.readline())
+        ended = asyncio.ensure_future(child.wait())
+        child.stdin.close()
+        stat = pathlib.Path(f"/proc/{child.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            await asyncio.sleep(0.001)
+        before = loop.stats()["turns"]
+        await asyncio.sleep(0.05)
+        turns = loop.stats()["turns"] - before
+        assert ended.done() is bool(refused)
+        tracer.kill()
+        await tracer.wait()
+        assert await ended == 0
+        if refused:
+            pytest.skip(f"ptrace is refused: {os.strerror(refused)}")
+        assert turns < 20
+
+    run(main())
