@@ -211,10 +211,10 @@ tw_status
 tw_wakeup_accept_signals(TwLoop *loop)
 {
     TwWatcher *old = loop->wakeup;
-    int fds[2];
+    int fds[2], number = loop->wake_write;
     tw_uverr err;
 
-    if (loop->wake_fd != loop->wake_write) {
+    if (loop->wake_fd != number) {
         return 0;
     }
     err = wakeup_make(true, fds);
@@ -226,14 +226,21 @@ tw_wakeup_accept_signals(TwLoop *loop)
         wakeup_close_numbers(fds);
         return -1;
     }
-    tw_watcher_close(old);
-    err = tw_sys_dup_onto(fds[1], loop->wake_write);
+    tw_watcher_stop_now(old);
+    err = tw_sys_dup_onto(fds[1], number);
     close(fds[1]);
     if (err < 0) {
-        tw_errno_raise(err);
+        tw_watcher_close(loop->wakeup);
+        close(fds[0]);
+        loop->wakeup = old;
+        loop->wake_fd = number;
+        if (tw_watcher_want(old, TW_EV_READ) == 0) {
+            tw_errno_raise(err);
+        }
         return -1;
     }
-    tw_wakeup_write(loop->wake_write);
+    tw_watcher_close(old);
+    tw_wakeup_write(number);
     return 0;
 }
 

@@ -585,3 +585,43 @@ def test_wakeup_descriptor_that_is_refused(make_loop, monkeypatch):
         loop.run_forever()
     loop.close()
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.tidewire
+def test_a_loop_of_another_thread_gets_signals(script):
+    """Its eventfd is replaced by a pipe; what a thread wrote to the eventfd before is not lost."""
+    out = script("""
+        def counts():
+            for name in os.listdir("/proc/self/fdinfo"):
+                try:
+                    with open(f"/proc/self/fdinfo/{name}") as file:
+                        text = file.read()
+                except FileNotFoundError:
+                    continue
+                if "eventfd-count:" in text:
+                    yield int(text.partition("eventfd-count:")[2].split()[0], 16)
+
+        def run():
+            global loop, lookup
+            loop = new_loop()
+            lookup = loop.create_task(loop.getaddrinfo("localhost", 80))
+            loop.call_soon(loop.stop)
+            loop.run_forever()      # one turn, which begins the lookup
+
+        async def main():
+            await asyncio.wait_for(lookup, 5)
+            heard = asyncio.Event()
+            loop.add_signal_handler(signal.SIGUSR1, heard.set)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await asyncio.wait_for(heard.wait(), 5)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        while list(counts()) and not any(counts()):     # the portable build has none
+            pass
+        loop.run_until_complete(main())
+        loop.close()
+        print("heard")
+    """)
+    assert out == ["heard"]
