@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include "base/compat.h"
 #include "base/errno.h"
 #include "base/sys.h"
 #include "core/call.h"
@@ -35,8 +36,17 @@ object_set_nonblocking(tw_state *state, PyObject *sock)
         return 0;
     }
     none = tw_call_plain_method(state->str.setblocking, argv, 2);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    if (none == NULL) {
+        /* The descriptor is the caller's again. */
+        PyObject *exc = tw_err_take();
+        none = PyObject_CallMethod(sock, "detach", NULL); /* allow: C code */
+        tw_call_ignore_error();
+        Py_XDECREF(none);
+        tw_err_restore_steal(exc);
+        return -1;
+    }
+    Py_DECREF(none);
+    return 0;
 }
 
 PyObject *

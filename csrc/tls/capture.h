@@ -1,20 +1,29 @@
 /* The SSL objects that OpenSSL makes on this thread during a call.
 
    wrap_bio() makes one (a subclass may make more); we need its address.  The
-   hook in libssl.c adds each new one to the innermost open capture and
-   removes those that are freed meanwhile. */
+   hook in libssl.c adds each new one to every open capture of the thread and
+   removes those that are freed meanwhile.
+
+   Captures end in any order: a greenlet may wait inside a subclass's wrap_bio()
+   while another one makes a connection.  So they are not on the stack. */
 #pragma once
 
 #include "base/common.h"
 
 typedef struct TwCapture {
-    struct TwCapture *outer;
+    struct TwCapture *next;
     int count;
     void *found[8]; /* SSL *, borrowed */
 } TwCapture;
 
-void tw_capture_begin(TwCapture *capture);
+/* A new one, open; NULL with MemoryError. */
+TwCapture *tw_capture_begin(void);
+
+/* It gets no more objects. */
 void tw_capture_end(TwCapture *capture);
+
+/* Free one that has ended, or NULL. */
+void tw_capture_free(TwCapture *capture);
 
 /* -- the library, as engine_choice.c sees it ------------------------------ */
 

@@ -41,19 +41,21 @@ engine_is_forced(void)
 static int
 engine_probe(tw_state *state)
 {
-    TwCapture capture;
+    TwCapture *capture = tw_capture_begin();
     PyObject *argv[] = {tw_engine_name(state, TW_TLS_HELPERS)};
     PyObject *inner;
-    int good;
+    int good = -1;
 
-    tw_capture_begin(&capture);
-    inner = tw_call_plain_method(state->str.probe, argv, 1);
-    tw_capture_end(&capture);
-    if (inner == NULL) {
+    if (capture == NULL) {
         return -1;
     }
-    good = tw_libssl_recognises(&capture, inner);
-    Py_DECREF(inner);
+    inner = tw_call_plain_method(state->str.probe, argv, 1);
+    tw_capture_end(capture);
+    if (inner != NULL) {
+        good = tw_libssl_recognises(capture, inner);
+        Py_DECREF(inner);
+    }
+    tw_capture_free(capture);
     return good;
 }
 
@@ -143,7 +145,7 @@ tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
 {
     TwEngineParts parts = {.loop = loop, .context = context};
     TwEngine *engine = NULL;
-    TwCapture capture;
+    TwCapture *capture;
     const char *reason;
     PyObject *made;
     int direct;
@@ -155,20 +157,21 @@ tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
     if (direct < 0) {
         return NULL;
     }
-    tw_capture_begin(&capture);
-    made = engine_wrap(&parts, sslcontext, server_side, server_hostname,
-                       &direct);
-    tw_capture_end(&capture);
-    if (made == NULL) {
+    capture = tw_capture_begin();
+    if (capture == NULL) {
         return NULL;
     }
-    if (direct) {
-        engine = tw_openssl_new(&parts, &capture);
+    made = engine_wrap(&parts, sslcontext, server_side, server_hostname,
+                       &direct);
+    tw_capture_end(capture);
+    if (made != NULL && direct) {
+        engine = tw_openssl_new(&parts, capture);
     }
-    if (engine == NULL && !PyErr_Occurred()) {
+    if (made != NULL && engine == NULL && !PyErr_Occurred()) {
         engine = tw_memorybio_new(&parts);
     }
-    Py_DECREF(made);
+    tw_capture_free(capture);
+    Py_XDECREF(made);
     return engine;
 }
 

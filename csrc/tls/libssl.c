@@ -9,8 +9,8 @@
 
 TwLibssl tw_tls_lib;
 
-/* The captures of the wrap_bio() calls that run in this thread. */
-static _Thread_local TwCapture *libssl_capture;
+/* The captures that are open in this thread. */
+static _Thread_local TwCapture *libssl_captures;
 
 /* -- new and freed objects ------------------------------------------------ */
 
@@ -18,11 +18,10 @@ static void
 libssl_on_new(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
            void *argp)
 {
-    TwCapture *capture = libssl_capture;
-
-    if (capture != NULL
-        && capture->count < (int)Py_ARRAY_LENGTH(capture->found)) {
-        capture->found[capture->count++] = parent;
+    for (TwCapture *c = libssl_captures; c != NULL; c = c->next) {
+        if (c->count < (int)Py_ARRAY_LENGTH(c->found)) {
+            c->found[c->count++] = parent;
+        }
     }
 }
 
@@ -33,7 +32,7 @@ libssl_on_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
     if (ptr != NULL) {
         tw_openssl_on_free(ptr);
     }
-    for (TwCapture *c = libssl_capture; c != NULL; c = c->outer) {
+    for (TwCapture *c = libssl_captures; c != NULL; c = c->next) {
         for (int i = 0; i < c->count; i++) {
             if (c->found[i] == parent) {
                 c->found[i] = c->found[--c->count];
@@ -43,18 +42,37 @@ libssl_on_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
     }
 }
 
-void
-tw_capture_begin(TwCapture *capture)
+TwCapture *
+tw_capture_begin(void)
 {
-    capture->outer = libssl_capture;
-    capture->count = 0;
-    libssl_capture = capture;
+    TwCapture *capture = PyMem_Calloc(1, sizeof(*capture));
+
+    if (capture == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    capture->next = libssl_captures;
+    libssl_captures = capture;
+    return capture;
 }
 
 void
 tw_capture_end(TwCapture *capture)
 {
-    libssl_capture = capture->outer;
+    TwCapture **link = &libssl_captures;
+
+    while (*link != NULL && *link != capture) {
+        link = &(*link)->next;
+    }
+    if (*link != NULL) {
+        *link = capture->next;
+    }
+}
+
+void
+tw_capture_free(TwCapture *capture)
+{
+    PyMem_Free(capture);
 }
 
 /* The address of a C function of the ssl module.  It lies in the file that

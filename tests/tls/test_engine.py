@@ -381,3 +381,55 @@ def test_an_interpreter_without_tls(program):
                    "TIDEWIRE_TLS": ""}
             subprocess.run([sys.executable, "-c", textwrap.dedent(source)], check=True, env=env)
     """)
+
+
+@pytest.mark.tidewire
+def test_a_greenlet_waits_inside_wrap_bio(script):
+    """Other connections are made meanwhile: each still finds its own object of OpenSSL's."""
+    pytest.importorskip("greenlet")
+    out = script("""
+        import ssl
+        from greenlet import greenlet
+
+        class Context(ssl.SSLContext):
+            def wrap_bio(self, *args, **kwargs):
+                made = super().wrap_bio(*args, **kwargs)
+                main.switch()
+                return made
+
+        def connect(context):
+            one, two = socket.socketpair()
+            one.setblocking(False)
+            kept.append(two)
+            return loop._make_ssl_transport(one, asyncio.Protocol(), context, None,
+                                            server_hostname="localhost")
+
+        def deep(n):
+            kept.append([plain.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO()) for _ in range(5)])
+            if n:
+                deep(n - 1)
+            kept.pop()
+
+        async def run():
+            own = Context(ssl.PROTOCOL_TLS_CLIENT)
+            waiting = [greenlet(lambda: made.append(connect(own))) for _ in range(3)]
+            for each in waiting:
+                each.switch()
+            deep(100)
+            made.extend(connect(plain) for _ in range(3))
+            for each in waiting:        # not in the order of a stack
+                each.switch()
+            made.extend(connect(plain) for _ in range(3))
+            for transport in made:
+                transport.abort()
+            await asyncio.sleep(0.01)
+
+        plain = ssl.create_default_context()
+        kept, made = [], []
+        main = greenlet.getcurrent()
+        loop = new_loop()
+        loop.run_until_complete(run())
+        loop.close()
+        print(len(made))
+    """)
+    assert out == ["9"]
