@@ -169,7 +169,7 @@ void tw_state_clear(tw_state *state);
 /* The state of a type of ours (or of a user's subclass of Loop). */
 tw_state *tw_state_of_type(PyTypeObject *type);
 
-/* Flags of a type of ours that programs cannot instantiate. */
+/* The PyType_Spec of a type of ours that programs cannot instantiate. */
 #define TW_TYPE_SPEC(type_name, type, type_slots)                             \
     {                                                                         \
         .name = "tidewire._core." type_name, .basicsize = sizeof(type),       \
