@@ -665,7 +665,7 @@ def test_page():
     (lambda page: page.replace("test_stats", "test_statistics"), "no test test_statistics"),
     (lambda page: page + "\nNew\n===\n\nSomething else.\n", "'New' ends without"),
     (lambda page: page.replace(".. tested by: test_debug_is_a_truth_value", "Or so."),
-     "`set_debug()` keeps"),
+     "`set_debug()` stores"),
     (lambda page: page.replace("test_udp_endpoint.py::test_unix", "test_udp_endpoint.py::test_linux"),
      "no test tests/net/test_udp_endpoint.py::test_linux_socketpair"),
 ])
