@@ -10,12 +10,13 @@ CC ?= cc
 ARGS ?=
 N ?= 10
 STEPS ?= 1000000
+CALLS ?= 1000000
 DEBUG_VENV = .venv-dbg
 ECOSYSTEM_VENV = .venv-ecosystem
 ASAN_BUILD = build/asan
 
 .DEFAULT_GOAL = help
-.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan kernel leaks proofs coverage mutants lint fmt docs stubs wheel wheels wheels-test clean ci setup
+.PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan fuzz kernel leaks proofs coverage mutants lint fmt docs stubs wheel wheels wheels-test clean ci setup
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -73,6 +74,10 @@ conformance:  ## asyncio's own tests and its documentation's examples, on every 
 kernel: setup  ## random programs on a kernel that lies, and beside the stock loop (STEPS=1000000 system calls)
 	$(PY) tests/kernel/run.py tidewire:new_event_loop --steps $(STEPS)
 	$(PY) tests/kernel/run.py tidewire:new_event_loop --seeds 1000000-1000300 --with asyncio:SelectorEventLoop
+
+fuzz: setup  ## any method with any arguments, and TLS records in pieces, beside the stock loop (CALLS=1000000)
+	$(PY) tests/machine/machine.py --calls $(CALLS)
+	TIDEWIRE_TEST_EXAMPLES=500 $(PY) -m pytest -q -o timeout=3000 tests/tls/test_fuzz.py tests/parity/test_random.py
 
 asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@rm -f $(ASAN_BUILD)/report.*
