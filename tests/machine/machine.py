@@ -125,7 +125,8 @@ class Objects:
             "timer": loop.call_later(3600, callback), "future": loop.create_future(),
         }
         self.arguments = [
-            None, True, 0, 1, -1, 5, 70_000, 2 ** 40, -2 ** 40, 0.5, "", "text", b"", b"bytes", bytearray(b"array"), memoryview(b"view"),
+            None, True, 0, 1, -1, 5, 70_000, 2 ** 40, -2 ** 40, 0.5, "",
+            "text", b"", b"bytes", bytearray(b"array"), memoryview(b"view"),
             memoryview(bytes(8)).cast("I"), b"x" * 300_000, [], [b"a", b"b"], [1], (), ("a", 1),
             {}, object, callback, coroutine, free, free.fileno(), told("switched")(),
             asyncio.Protocol(), io.BytesIO(b"file"), ...,
