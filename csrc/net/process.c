@@ -84,7 +84,8 @@ tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
     bool watched;
 
     if (nargs != 3) {
-        PyErr_SetString(PyExc_TypeError, "_watch_child(pid, callback, hidden)");
+        PyErr_SetString(PyExc_TypeError,
+                        "_watch_child(pid, callback, hidden)");
         return NULL;
     }
     pid = PyLong_AsLong(args[0]);

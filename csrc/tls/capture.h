@@ -4,8 +4,8 @@
    hook in libssl.c adds each new one to every open capture of the thread and
    removes those that are freed meanwhile.
 
-   Captures end in any order: a greenlet may wait inside a subclass's wrap_bio()
-   while another one makes a connection.  So they are not on the stack. */
+   Captures end in any order: a greenlet may wait inside a subclass's
+   wrap_bio() while another one makes a connection.  So they are not on the stack. */
 #pragma once
 
 #include "base/common.h"
