@@ -6,6 +6,19 @@
 
 #include "base/common.h"
 
+/* Nanoseconds of a clock of CPU time.  0, or -1 and errno. */
+static inline int
+tw_now_cpu(clockid_t clock, uint64_t *ns)
+{
+    struct timespec now;
+
+    if (clock_gettime(clock, &now) < 0) {
+        return -1;
+    }
+    *ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return 0;
+}
+
 /* Seconds of time.time(). */
 static inline double
 tw_now_wall(void)

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@
 #endif
 #if TW_HAVE_PIDFD
 #include <signal.h>
+#endif
+#if TW_HAVE_PIDFD || TW_HAVE_THREAD_CLOCK
 #include <sys/syscall.h>
 #endif
 #if TW_HAVE_SENDFILE
@@ -285,6 +288,51 @@ tw_sys_sendfile(int sock, int file, off_t offset, size_t n)
                     : send(sock, block, (size_t)got,
                            MSG_DONTWAIT | TW_MSG_NOSIGNAL);
 #endif
+}
+
+/* -- threads -------------------------------------------------------------- */
+
+int
+tw_sys_thread_clock(clockid_t *clock)
+{
+#if TW_HAVE_THREAD_CLOCK
+    errno = pthread_getcpuclockid(pthread_self(), clock);
+    return errno == 0 ? 0 : -1;
+#else
+    (void)clock;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+pid_t
+tw_sys_thread_number(void)
+{
+#if TW_HAVE_THREAD_CLOCK
+    return (pid_t)syscall(SYS_gettid);
+#else
+    return 0;
+#endif
+}
+
+char
+tw_sys_thread_state(pid_t number)
+{
+    char path[64], text[512], *end = NULL;
+    ssize_t n = -1;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", (long)number);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        n = read(fd, text, sizeof(text) - 1);
+        close(fd);
+    }
+    if (n > 0) {
+        text[n] = '\0';
+        end = strrchr(text, ')'); /* behind the name, which may be anything */
+    }
+    return end != NULL && end + 2 < text + n ? end[2] : 0;
 }
 
 /* -- children ------------------------------------------------------------- */

@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "base/common.h"
 
@@ -34,6 +35,7 @@
 #define TW_HAVE_SENDFILE 1
 #define TW_HAVE_SOCK_FLAGS 1
 #define TW_HAVE_SO_DOMAIN 1
+#define TW_HAVE_THREAD_CLOCK 1
 #define TW_HAVE_UDP_SEGMENT 1 /* and UDP_GRO */
 #else
 #define TW_HAVE_ACCEPT4 0
@@ -46,6 +48,7 @@
 #define TW_HAVE_SENDFILE 0
 #define TW_HAVE_SOCK_FLAGS 0
 #define TW_HAVE_SO_DOMAIN 0
+#define TW_HAVE_THREAD_CLOCK 0
 #define TW_HAVE_UDP_SEGMENT 0
 #endif
 
@@ -173,6 +176,14 @@ size_t tw_sys_merged_size(struct msghdr *msg);
 ssize_t tw_sys_sendfile(int sock, int file, off_t offset, size_t n);
 
 /* -- children ------------------------------------------------------------- */
+
+/* The clock of this thread's CPU time, for any thread: clock_gettime(). */
+int tw_sys_thread_clock(clockid_t *clock);
+
+/* This thread's number, and the state of a thread with that number, as ps(1)
+   names it: 'R' runs or could run, 'S' sleeps.  0: unknown. */
+pid_t tw_sys_thread_number(void);
+char tw_sys_thread_state(pid_t number);
 
 /* A descriptor that becomes readable when the child has ended. */
 int tw_sys_pidfd_open(pid_t pid);

@@ -8,6 +8,7 @@
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/loop_type.h"
+#include "core/watch.h"
 #include "core/watcher.h"
 #include "core/wakeup.h"
 
@@ -86,6 +87,9 @@ tw_loop_after_fork(TwLoop *loop)
 {
     bool ours;
 
+    if (loop->watch != NULL) {
+        tw_watch_after_fork(loop->watch);
+    }
     if (loop->poller == NULL) {
         return;
     }
@@ -194,6 +198,9 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->exception_handler);
     Py_VISIT(loop->current_handle);
     Py_VISIT(loop->name);
+    if (loop->watch != NULL) {
+        Py_VISIT(loop->watch->report);
+    }
     Py_VISIT(loop->signal_handlers);
     Py_VISIT(loop->future_kwargs);
     Py_VISIT(loop->userfds);
@@ -223,6 +230,10 @@ tw_loop_clear(PyObject *self)
     Py_CLEAR(loop->exception_handler);
     Py_CLEAR(loop->current_handle);
     Py_CLEAR(loop->name);
+    if (loop->watch != NULL) {
+        Py_CLEAR(loop->watch->report);
+        loop->watch->threshold = 0;
+    }
     Py_CLEAR(loop->signal_handlers);
     Py_CLEAR(loop->future_kwargs);
     Py_CLEAR(loop->other_context);
@@ -243,6 +254,7 @@ tw_loop_dealloc(PyObject *self)
     Py_XDECREF((PyObject *)loop->free_timers.type);
     Py_XDECREF((PyObject *)loop->free_threadsafe.type);
     PyMem_RawFree(loop->stats_base);
+    tw_watch_free(loop->watch);
     type->tp_free(self);
     Py_DECREF(type);
 }

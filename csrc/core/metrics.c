@@ -2,8 +2,6 @@
 
 #include <errno.h>
 
-#include "base/clock.h"
-
 /* The most callbacks that share a reading of the clock; `mean` is of as
    many. */
 #define TIMING_MOST_BITS 6
@@ -69,13 +67,9 @@ tw_timing_batch(TwTiming *timing, TwStats *stats, uint64_t now)
     timing_record(timing, &stats->hist.callback, n, ns);
     timing->mean += (uint64_t)((int64_t)(ns - timing->mean * n)
                                / (int64_t)TIMING_MOST);
-    timing->until = stats->callbacks + timing_length(timing->mean);
-}
-
-void
-tw_timing_full(TwTiming *timing, TwStats *stats)
-{
-    tw_timing_batch(timing, stats, tw_now_ns());
+    __atomic_store_n(&timing->until,
+                     stats->callbacks + timing_length(timing->mean),
+                     __ATOMIC_RELAXED);
 }
 
 void

@@ -87,7 +87,8 @@ typedef struct {
 } TwGauges;
 
 typedef struct {
-    uint64_t until;      /* callbacks: the batch ends there */
+    uint64_t until;      /* callbacks: the batch ends there; core/watch.h
+                            writes it from another thread */
     uint64_t first;      /* callbacks when it began */
     uint64_t begin;      /* ns: when it began */
     uint64_t mean;       /* ns: of about the last 64 callbacks */
@@ -125,19 +126,9 @@ tw_stats_time(TwHist *hist, uint64_t ns)
 /* Count an error of accept(2). */
 void tw_stats_accept_error(TwStats *stats, int err);
 
-/* End the batch of callbacks that began last, at `now`, and begin another. */
+/* End the batch of callbacks that began last, at `now`, and begin another.
+   (core/watch.h counts callbacks, and finds that a batch is full.) */
 void tw_timing_batch(TwTiming *timing, TwStats *stats, uint64_t now);
-
-/* A callback has run: end the batch if it was the last one in it. */
-void tw_timing_full(TwTiming *timing, TwStats *stats);
-
-static inline void
-tw_timing_callback(TwTiming *timing, TwStats *stats)
-{
-    if (TW_UNLIKELY(++stats->callbacks >= timing->until)) {
-        tw_timing_full(timing, stats);
-    }
-}
 
 /* The time until `now` was not spent in callbacks. */
 static inline void

@@ -7,7 +7,9 @@
 #include "base/errno.h"
 #include "core/call.h"
 #include "core/overrides.h"
+#include "core/probes.h"
 #include "core/turn.h"
+#include "core/watch.h"
 #include "core/watcher.h"
 
 /* A shorter wait did not sleep: something was ready already. */
@@ -60,7 +62,7 @@ poll_share_gil(TwLoop *loop)
 {
     uint64_t now = tw_now_ns();
 
-    tw_timing_batch(&loop->timing, &loop->stats, now);
+    tw_watch_batch(loop, NULL, now);
     tw_stats_time(&loop->stats.hist.turn, now - loop->gauges.turn_start);
     loop->gauges.turn_start = now;
     tw_gil_share(&loop->gil, now);
@@ -114,6 +116,7 @@ poll_wait(TwLoop *loop, double bound)
     n = loop->poller->ops->wait(loop->poller, n, poll_ms(bound));
     Py_END_ALLOW_THREADS
     loop->sleeping = false;
+    tw_watch_works(loop);
     tw_gil_note_wait(&loop->gil, tw_now_ns());
     waited = loop->gil.last_release - start;
     loop->wait_was_short = waited < POLL_SHORT_NS;
@@ -175,6 +178,7 @@ tw_turn_poll(TwLoop *loop)
     if (bound != 0 || n > 0) {
         loop->chain = TW_CHAIN_NONE;
     }
+    TW_PROBE3(turn, loop, loop->stats.turns, n);
     tw_watcher_collect(loop, n);
     return PyErr_CheckSignals();
 }

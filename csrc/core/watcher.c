@@ -6,6 +6,8 @@
 #include "base/errno.h"
 #include "core/call.h"
 #include "core/debug.h"
+#include "core/probes.h"
+#include "core/watch.h"
 
 /* -- results of the poller ------------------------------------------------ */
 
@@ -529,10 +531,12 @@ tw_watcher_run_due(TwLoop *loop)
             status = watcher_report_lack(w);
         }
         else if (events & (TW_EV_BAD | w->want)) {
+            TW_PROBE2(callback__begin, loop, owner);
             status = TW_UNLIKELY(loop->debug)
                          ? tw_debug_ready(loop, owner, events, w->on_ready)
                          : w->on_ready(owner, events);
-            tw_timing_callback(&loop->timing, &loop->stats);
+            TW_PROBE2(callback__end, loop, owner);
+            tw_watch_callback(loop, owner);
         }
         Py_DECREF(owner);
     }

@@ -8,6 +8,7 @@
 #include "base/errno.h"
 #include "core/call.h"
 #include "core/overrides.h"
+#include "core/probes.h"
 #include "net/sock_object.h"
 #include "net/stream.h"
 
@@ -210,6 +211,7 @@ accept_one(TwAccept *self)
     peer.len = sizeof(peer.u);
     fd = tw_sys_accept(&self->loop->sys, self->watcher->fd, &peer.u.any,
                        &peer.len);
+    TW_PROBE2(accept, self->watcher->fd, fd < 0 ? -errno : fd);
     if (fd >= 0) {
         return accept_connection(self, fd, &peer) < 0 ? -1 : 1;
     }

@@ -1,5 +1,6 @@
 #include "net/out.h"
 
+#include "core/probes.h"
 #include "net/hold.h"
 
 #define OUT_IOV 64
@@ -33,6 +34,7 @@ out_send(TwOut *self, struct iovec *iov, int n)
 {
     tw_uverr done = self->base.ops->out->send(&self->base, iov, n);
 
+    TW_PROBE2(write, self->base.fd, done);
     if (TW_LIKELY(done > 0)) {
         tw_stats_out(&self->base.loop->stats, self->base.kind, (size_t)done);
     }

@@ -5,6 +5,7 @@
 
 #include "base/compat.h"
 #include "base/errno.h"
+#include "core/probes.h"
 #include "core/readbytes.h"
 #include "net/pipe.h"
 
@@ -33,6 +34,7 @@ pipe_read_once(int fd, void *p, size_t n)
 {
     ssize_t got = read(fd, p, n);
 
+    TW_PROBE2(read, fd, got < 0 ? -errno : got);
     return got < 0 ? -errno : got;
 }
 

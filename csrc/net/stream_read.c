@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/compat.h"
+#include "core/probes.h"
 #include "core/readbytes.h"
 #include "net/feeder.h"
 #include "net/stream.h"
@@ -33,7 +34,9 @@ read_some(int fd, void *p, size_t n)
     do {
         got = recv(fd, p, n, 0);
     } while (got < 0 && errno == EINTR);
-    return got < 0 ? -errno : got;
+    got = got < 0 ? -errno : got;
+    TW_PROBE2(read, fd, got);
+    return got;
 }
 
 /* -- delivery ------------------------------------------------------------- */

@@ -22,6 +22,7 @@ try:
     from tidewire import _seam
     from tidewire._loop import Loop, new_event_loop
     from tidewire._runners import run
+    from tidewire._watch import SlowCallback, Watch, watch
 except ImportError as _error:
     _absent.reason = _absent.explain(_error)
     if not _absent.reason:
@@ -34,8 +35,8 @@ else:
 if _typing.TYPE_CHECKING:
     from tidewire._policy import EventLoopPolicy as EventLoopPolicy
 
-__all__ = ["Loop", "__version__", "as_uvloop", "expose", "install", "is_running",
-           "new_event_loop", "run"]
+__all__ = ["Loop", "SlowCallback", "Watch", "__version__", "as_uvloop", "expose", "install",
+           "is_running", "new_event_loop", "run", "watch"]
 if _sys.version_info < (3, 14):
     __all__ += ["EventLoopPolicy"]
 

@@ -13,7 +13,7 @@ import weakref
 from asyncio import constants, events
 from asyncio.log import logger
 
-from . import _conn, _core, _dns, _nest, _process, _seam, _settings, _tls
+from . import _conn, _core, _dns, _nest, _process, _seam, _settings, _tls, _watch
 
 _live = {}      # id: weak reference; list() of its values cannot be interrupted by a thread
 
@@ -78,12 +78,16 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._unix_server_sockets = {}
         self._made_executor = None
         self._jobs = set()      # futures of the executors
+        self._watch = None
         self._never_hold = not _settings.is_on('TIDEWIRE_CORK')
         self._never_merge = not _settings.is_on('TIDEWIRE_GRO')
         self._nests = False
         if _seam.is_nest_patched():
             self._allow_nesting()
         self._csock = _SignalEnd(self)      # the seam's add_signal_handler() asks its fileno()
+        slow = _settings.seconds('TIDEWIRE_SLOW')
+        if slow is not None:
+            _watch.watch(self, slow)
         key = id(self)
         _live[key] = weakref.ref(self, lambda ref: _live.pop(key, None))
         if _settings.is_on('TIDEWIRE_EXPOSE'):
@@ -134,9 +138,13 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             self._install_wakeup()
             self._select_patched = _seam.is_select_patched()
             self._run_forever_setup()
+            if self._watch is not None:
+                self._watch._begin()
             self._run_turns(future)
         finally:
             self._run_forever_cleanup()
+            if self._watch is not None:
+                self._watch_end(False)
             if not self._signal_handlers:   # otherwise a signal that arrives now is kept
                 self._forget_wakeup()
 
@@ -187,6 +195,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         self._forget_wakeup()
         self._close_signals()
         self._closed = True
+        if self._watch is not None:
+            self._watch.stop()
         self._shut()
         self._executor_shutdown_called = True
         executor = self._default_executor

@@ -244,6 +244,11 @@ def set_event(event):
     event.set()
 
 
+def format_handle(handle):
+    """As debug mode shows it: a task's step by the task."""
+    return base_events._format_handle(handle)
+
+
 def note_duration(loop, handle, seconds):
     """Debug mode: warn of a slow callback."""
     if seconds >= loop.slow_callback_duration:

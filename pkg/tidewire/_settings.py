@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 _ON = ("1", "on", "yes", "true")
 _OFF = ("0", "off", "no", "false")
+_SECONDS = "a number of seconds"
 
 
 class Setting(NamedTuple):
@@ -21,6 +22,7 @@ SETTINGS = {
     "TIDEWIRE_CHILD_WATCHER": Setting(("pidfd", "thread"), "pidfd"),
     "TIDEWIRE_POLLER": Setting(("epoll", "libuv"),
                                "epoll" if sys.platform.startswith("linux") else "libuv"),
+    "TIDEWIRE_SLOW": Setting(("off", _SECONDS), "off"),
     "TIDEWIRE_AS_UVLOOP": Setting(_ON + _OFF, "off"),
     "TIDEWIRE_EXPOSE": Setting(_ON + _OFF, "off"),
 }
@@ -34,7 +36,22 @@ def _normalized(name: str) -> str:
 
 def is_known(name: str) -> bool:
     """Whether the variable is unset, empty, or has a value that tidewire knows."""
-    return _normalized(name) in ("", *SETTINGS[name].values)
+    if _normalized(name) in ("", *SETTINGS[name].values):
+        return True
+    return _SECONDS in SETTINGS[name].values and _number(name) is not None
+
+
+def _number(name: str) -> float | None:
+    try:
+        number = float(os.environ.get(name, ""))
+    except ValueError:
+        return None
+    return number if 0 <= number < 1e6 else None
+
+
+def seconds(name: str) -> float | None:
+    """The number that it is set to; None if it is off."""
+    return _number(name) or None
 
 
 def is_on(name: str) -> bool:

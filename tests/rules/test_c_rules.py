@@ -133,7 +133,7 @@ def test_version_tests_stand_in_one_file(path):
 # Where the platform may be asked for, and calls stand that POSIX lacks.
 PLATFORM_FILES = {"base/sys.h", "base/sys.c", "base/compat.h",
                   "core/poller.c", "core/poller_epoll.c", "core/poller_uv.c",
-                  "core/uv_loop.c"}
+                  "core/uv_loop.c", "core/probes.h"}
 NOT_THE_PLATFORM = re.compile(r"TW_BUILD_FLAGS|TW_DEBUG|PY_SSIZE_T_CLEAN")
 NOT_POSIX = re.compile(
     r"\b(accept4|dup3|epoll_\w+|eventfd|pidfd_open|pipe2|recvmmsg|sendfile|sendmmsg|syscall|waitid)"

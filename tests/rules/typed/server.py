@@ -99,6 +99,8 @@ async def with_any_loop(loop: asyncio.AbstractEventLoop) -> int:
     with ThreadPoolExecutor() as pool:
         assert_type(await loop.run_in_executor(pool, len, b"four"), int)
 
+    with tidewire.watch(loop, 0.1, lambda report: assert_type(report.line, int | None)) as watch:
+        assert_type(watch, tidewire.Watch)
     stats = loop.stats()
     assert_type(stats["turns"], int)
     assert_type(stats["transports"]["tcp"]["bytes_in"], int)

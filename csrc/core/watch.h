@@ -1,0 +1,93 @@
+/* Slow callbacks in production: tidewire.watch() (pkg/tidewire/_watch.py).
+
+   Two see them.  The loop, where the metrics' clock says that a callback took
+   longer than the threshold (core/metrics.h): it calls `report` when that
+   callback has returned.  And a watchdog, a thread in tw_watch_loop_wait():
+   while a callback runs, it returns to Python, which takes the stack of the
+   loop's thread.
+
+   The watchdog needs no GIL to look.  It looks several times in a threshold
+   while the loop works; while the loop waits, or does not run, it sleeps until
+   the loop wakes it.  It reads `begin`, `callbacks`, `sleeping` and `running`
+   of the loop as they are: an old value only means another look.  It also
+   writes `until`: the callback that runs then ends its batch, so the loop
+   measures that one by itself.
+
+   The watch belongs to the loop, and lives as long as it.  `mutex` protects
+   the fields under it; the rest needs the GIL. */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/clock.h"
+#include "core/loop.h"
+
+struct TwWatch {
+    PyObject *report;      /* strong or NULL: gets a tuple of item or None,
+                              and what _watch_wait() returns */
+    uint64_t threshold;    /* ns; 0: off */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    uint64_t generation;   /* of the watchdog: an older one ends */
+    bool parked;           /* it sleeps until the loop wakes it */
+    clockid_t cpu_clock;   /* of the loop's thread */
+    bool has_cpu_clock;
+    pid_t thread;          /* its number, or 0 */
+    uint64_t seen;         /* callbacks, as of the last look... */
+    uint64_t seen_ns;      /* ...when it first saw so many... */
+    uint64_t seen_cpu;     /* ...and the loop's CPU time then, ns */
+    char state;            /* of the loop's thread, when it took too long */
+    uint64_t asked;        /* ns: when the watchdog asked for the GIL; or 0 */
+    uint64_t gil_ns;       /* it got the GIL after so long */
+};
+
+/* A batch of callbacks ends at `now` with `item`: a handle, a stepper, or the
+   owner of a watcher; NULL: with the turn.  Keeps the exception that is set.
+   May run Python. */
+void tw_watch_batch(TwLoop *loop, PyObject *item, uint64_t now);
+
+/* `item` has run. */
+static inline void
+tw_watch_callback(TwLoop *loop, PyObject *item)
+{
+    if (TW_UNLIKELY(++loop->stats.callbacks
+                    >= __atomic_load_n(&loop->timing.until,
+                                       __ATOMIC_RELAXED))) {
+        tw_watch_batch(loop, item, tw_now_ns());
+    }
+}
+
+/* Wake the watchdog, if it sleeps: the loop works. */
+void tw_watch_wake(TwWatch *watch);
+
+static inline void
+tw_watch_works(const TwLoop *loop)
+{
+    if (TW_UNLIKELY(loop->watch != NULL)) {
+        tw_watch_wake(loop->watch);
+    }
+}
+
+/* The loop begins to run on this thread. */
+void tw_watch_run(TwLoop *loop);
+
+/* In a forked child, which has no watchdog. */
+void tw_watch_after_fork(TwWatch *watch);
+
+void tw_watch_free(TwWatch *watch);
+
+/* _watch_begin(threshold, report): -> generation, for _watch_wait(). */
+PyObject *tw_watch_loop_begin(PyObject *self, PyObject *args);
+
+/* _watch_wait(generation, seen, seconds): block until a callback has run for
+   the threshold; if it is the one after `seen` others, for so many seconds.
+   (None, callbacks before it, seconds, cpu or None, the thread's state as
+   ps(1) names it or "", seconds that the watchdog waited for the GIL); or
+   None: its generation has ended. */
+PyObject *tw_watch_loop_wait(PyObject *self, PyObject *args);
+
+/* _watch_count(): callbacks that have run. */
+PyObject *tw_watch_loop_count(PyObject *self, PyObject *unused);
+
+/* _watch_end(all): the watchdog ends; if `all` is True, also the reports. */
+PyObject *tw_watch_loop_end(PyObject *self, PyObject *all);
