@@ -5,7 +5,8 @@
    removes those that are freed meanwhile.
 
    Captures end in any order: a greenlet may wait inside a subclass's
-   wrap_bio() while another one makes a connection.  So they are not on the stack. */
+   wrap_bio() while another one makes a connection.  So they are not on the
+   stack. */
 #pragma once
 
 #include "base/common.h"

@@ -81,7 +81,7 @@ def test_timers(script):
 def test_order_survives(loop, run):
     """Queues that shrink while something waits in them."""
     seen = []
-    many = 10_000 if loop.get_debug() else 50_000   # debug mode is slow
+    many = 5_000 if loop.get_debug() else 50_000   # debug mode is slow
 
     async def main():
         timers = [loop.call_later(0.05 + i * 1e-6, seen.append, i) for i in range(300)]
