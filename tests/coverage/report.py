@@ -23,7 +23,7 @@ BUILD = ROOT / "build" / "coverage"
 def read():
     """{file: {line: [count, {branch: count}, {condition: how many of its values}]}}."""
     gcov = shlex.split(os.environ.get("GCOV") or "gcov")
-    objects = sorted(str(path) for path in (BUILD / "temp").rglob("*.gcno"))
+    objects = sorted(str(path) for path in (BUILD / "temp").resolve().rglob("*.gcno"))
     conditions = "--conditions" in subprocess.run(
         [*gcov, "--help"], capture_output=True, text=True).stdout
     out = subprocess.run(
