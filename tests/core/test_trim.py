@@ -164,3 +164,34 @@ def test_table_of_descriptors(script):
     loop.close()
     """.replace("import resource", "import resource, fcntl"))
     assert line == "[1, 2]"
+
+
+def test_closed_loops_leave_no_buffer(script):
+    """The buffer for reading, 256 KiB in pages of its own."""
+    (grown,) = script("""
+        def size():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE") / 2 ** 20
+
+        async def read():
+            one, other = socket.socketpair()
+            reader, writer = await asyncio.open_connection(sock=one)
+            other.send(b"x")
+            assert await reader.read(1) == b"x"
+            writer.close()
+            await writer.wait_closed()
+            other.close()
+
+        def round():
+            loop = new_loop()
+            loop.run_until_complete(read())
+            loop.close()
+
+        for _ in range(10):
+            round()
+        before = size()
+        for _ in range(100):
+            round()
+        print(size() - before)
+    """)
+    assert float(grown) < 12        # the buffers had 25

@@ -37,6 +37,9 @@ for room in core net ops tls hostile leaks parity examples; do
 done
 tests epoll tests/test_*.py
 tests libuv tests/core tests/net tests/hostile
+# Errors of calls and allocations; what it finds wrong is for make faults to say.
+PYTHONPATH=$build/lib:$PWD/tests/coverage "$python" tests/fault/run.py \
+    --kinds once,always,nomem,malloc --most 3 --allocations 300 >"$build/faults.log" 2>&1 || true
 # shellcheck disable=SC2086
 "$python" tests/coverage/report.py ${ARGS:-} --least 95 90 || failed=1
 exit $failed

@@ -360,6 +360,19 @@ def test_no_host_is_cut_at_a_nul(loop, family, host, method):
     assert as_asyncio(loop, attempt) in (ValueError, TypeError)
 
 
+@pytest.mark.parametrize("family, address", [
+    (socket.AF_INET, ("127.0.0.1",)), (socket.AF_INET, ("127.0.0.1", 9, 0)),
+    (socket.AF_INET6, ("::1",)), (socket.AF_INET6, ("::1", 9, 0, 0, 0)),
+    (socket.AF_INET6, ("::1", 9, 1 << 20))])
+def test_an_address_of_another_form(loop, family, address):
+    def attempt(loop):
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            return outcome(loop, loop.sock_sendto(sock, b"x", address))
+
+    assert as_asyncio(loop, attempt) in (TypeError, OverflowError)
+
+
 def test_connect_unix(loop, run):
     async def main():
         with socket.socket(socket.AF_UNIX) as server, \

@@ -113,10 +113,14 @@ pop(void)
    than before.
    broken: csrc/base/ring.c: cap / 2 < ring->count ==> cap / 2 > ring->count */
 static void
-trim_of(uint32_t cap)
+trim_of(uint32_t cap, uint32_t count)
 {
-    TwRing ring = any_ring(cap), old = ring;
-    Witness w = witness(&ring);
+    TwRing ring = any_ring(cap), old;
+    Witness w;
+
+    ring.count = count;
+    old = ring;
+    w = witness(&ring);
 
     tw_ring_trim(&ring);
     assert(valid(&ring) && ring.count == old.count);
@@ -130,17 +134,23 @@ trim_of(uint32_t cap)
 void
 trim(void)
 {
-    STUB_CASE(trim_of(8));
-    STUB_CASE(trim_of(16));
+    STUB_CASE(trim_of(8, 0));
+    STUB_CASE(trim_of(16, 0));
+    STUB_CASE(trim_of(16, 1));
+    STUB_CASE(trim_of(16, 2));
 }
 
 /* proof: shrink: as trim, when it is called for any ring.
    broken: csrc/base/ring.c: PyMem_RawFree(ring->items);\n    ring->items = items; ==> ring->items = items; */
 static void
-shrink_of(uint32_t cap)
+shrink_of(uint32_t cap, uint32_t count)
 {
-    TwRing ring = any_ring(cap), old = ring;
-    Witness w = witness(&ring);
+    TwRing ring = any_ring(cap), old;
+    Witness w;
+
+    ring.count = count;
+    old = ring;
+    w = witness(&ring);
 
     tw_ring_shrink(&ring);
     assert(valid(&ring) && ring.count == old.count);
@@ -153,8 +163,9 @@ shrink_of(uint32_t cap)
 void
 shrink(void)
 {
-    STUB_CASE(shrink_of(8));
-    STUB_CASE(shrink_of(16));
+    STUB_CASE(shrink_of(8, 3));
+    STUB_CASE(shrink_of(8, 5));
+    STUB_CASE(shrink_of(16, 2));
 }
 
 /* proof: largest: the number of slots never wraps around.
