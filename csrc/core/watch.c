@@ -6,15 +6,17 @@
 #include "base/sys.h"
 #include "core/call.h"
 
-/* While the loop works, the watchdog looks so many times in a threshold. */
+/* While the loop works, the watchdog checks it so many times in a
+   threshold. */
 #define WATCH_LOOKS 8u
 
 #define WATCH_READ(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
 /* -- the loop's side ------------------------------------------------------ */
 
-/* CPU seconds of the callback that ends, or -1.  Only what the watchdog saw of
-   it was measured; the rest, an eighth at most, is taken to be like that. */
+/* CPU seconds of the callback that ends, or -1.  Only the part that the
+   watchdog saw was measured; the rest, an eighth at most, is assumed to be
+   alike. */
 static double
 watch_cpu(const TwWatch *watch, uint64_t count, uint64_t now, uint64_t ns)
 {
@@ -86,8 +88,8 @@ tw_watch_batch(TwLoop *loop, PyObject *item, uint64_t now)
                   || ns < watch->threshold || n == 0)) {
         return;
     }
-    /* The callbacks before it in the batch were quick, or the watchdog would
-       have ended the batch after one of its looks. */
+    /* The callbacks before it in the batch were quick; otherwise the watchdog
+       would have ended the batch after one of its checks. */
     if (n == 1 || ns >= watch->threshold + watch->threshold / WATCH_LOOKS) {
         watch_report(loop, item, now, ns);
         /* The report is no part of the next callback. */
@@ -151,7 +153,7 @@ watch_park_lock_held(TwLoop *loop, TwWatch *watch)
     watch->parked = false;
 }
 
-/* For how long the callback that runs has run; 0: that is not known yet. */
+/* For how long the current callback has run; 0: not known yet. */
 static uint64_t
 watch_look(TwLoop *loop, TwWatch *watch)
 {
@@ -175,8 +177,9 @@ watch_look(TwLoop *loop, TwWatch *watch)
     return now - watch->seen_ns;
 }
 
-/* The state of the loop's thread.  One that waits for the GIL, too, wakes up
-   every few milliseconds: whoever runs in each of some moments computes. */
+/* The state of the loop's thread.  A thread that waits for the GIL also wakes
+   up every few milliseconds: one that runs at each of several moments
+   computes. */
 static char
 watch_state_lock_held(TwWatch *watch)
 {
@@ -189,7 +192,7 @@ watch_state_lock_held(TwWatch *watch)
     return state;
 }
 
-/* Look until a callback has run for long.  False: another generation. */
+/* Check until a callback has run for too long.  False: another generation. */
 static bool
 watch_wait_lock_held(TwLoop *loop, TwWatch *watch, uint64_t generation,
                      uint64_t seen, uint64_t seen_for, uint64_t *ns)

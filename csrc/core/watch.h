@@ -1,20 +1,20 @@
 /* Slow callbacks in production: tidewire.watch() (pkg/tidewire/_watch.py).
 
-   Two see them.  The loop, where the metrics' clock says that a callback took
-   longer than the threshold (core/metrics.h): it calls `report` when that
-   callback has returned.  And a watchdog, a thread in tw_watch_loop_wait():
-   while a callback runs, it returns to Python, which takes the stack of the
-   loop's thread.
+   Two parts detect them.  The loop: when the metrics' clock says that a
+   callback took longer than the threshold (core/metrics.h), it calls `report`
+   after that callback has returned.  And a watchdog, a thread in
+   tw_watch_loop_wait(): while a callback runs too long, it returns to Python,
+   which reads the stack of the loop's thread.
 
-   The watchdog needs no GIL to look.  It looks several times in a threshold
-   while the loop works; while the loop waits, or does not run, it sleeps until
-   the loop wakes it.  It reads `begin`, `callbacks`, `sleeping` and `running`
-   of the loop as they are: an old value only means another look.  It also
-   writes `until`: the callback that runs then ends its batch, so the loop
-   measures that one by itself.
+   The watchdog needs no GIL to check the loop.  It checks several times in a
+   threshold while the loop works; while the loop waits, or does not run, it
+   sleeps until the loop wakes it.  It reads `begin`, `callbacks`, `sleeping`
+   and `running` of the loop without a lock: an old value only causes another
+   check.  It also writes `until`: the running callback then ends its batch, so
+   that the loop measures that one by itself.
 
-   The watch belongs to the loop, and lives as long as it.  `mutex` protects
-   the fields under it; the rest needs the GIL. */
+   The watch belongs to the loop, and lives as long as the loop.  `mutex`
+   protects the fields below it; the rest needs the GIL. */
 #pragma once
 
 #include <pthread.h>
