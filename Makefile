@@ -14,6 +14,8 @@ CALLS ?= 1000000
 DEBUG_VENV = .venv-dbg
 ECOSYSTEM_VENV = .venv-ecosystem
 ASAN_BUILD = build/asan
+TSAN_BUILD = build/tsan
+SECONDS ?= 3600
 
 .DEFAULT_GOAL = help
 .PHONY: help dev demo test test-ecosystem test-modes test-repeat bench bench-peers bench-pyperf bench-compare conformance asan fuzz kernel leaks proofs coverage mutants lint fmt docs stubs wheel wheels wheels-test clean ci setup
@@ -95,6 +97,20 @@ asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 faults: setup  ## each system call and allocation of 30 programs fails in turn (an hour)
 	$(PY) tests/fault/run.py $(ARGS)
 	TIDEWIRE_POLLER=libuv $(PY) tests/fault/run.py --most 4 --seeds 20 --allocations 20 $(ARGS)
+
+.PHONY: tsan soak
+tsan: setup  ## loops in 64 threads under ThreadSanitizer, with each poller
+	@rm -f $(TSAN_BUILD)/report.*
+	TIDEWIRE_SANITIZE=thread TIDEWIRE_DEBUG=1 $(PY) setup.py -q build \
+		--build-lib $(TSAN_BUILD)/lib --build-temp $(TSAN_BUILD)/temp
+	@for poller in epoll libuv; do \
+		TIDEWIRE_POLLER=$$poller PYTHONPATH=$(TSAN_BUILD)/lib LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" \
+		TSAN_OPTIONS=die_after_fork=0:report_signal_unsafe=0:suppressions=$(CURDIR)/tests/threads/tsan.supp:log_path=$(CURDIR)/$(TSAN_BUILD)/report \
+		$(PY) tests/threads/stress.py $(ARGS) || exit 1; done
+	@! cat $(TSAN_BUILD)/report.* 2>/dev/null
+
+soak: setup  ## an hour of connections, children, names, forks (SECONDS=600: ten minutes): nothing grows
+	$(PY) tests/soak/soak.py --seconds $(SECONDS) $(ARGS)
 
 leaks:  ## reference counts, descriptors and live objects, under Debian's python3-dbg
 	@PYTHON=python3-dbg VENV=$(DEBUG_VENV) TIDEWIRE_DEBUG=1 tools/setup.sh dev

@@ -218,6 +218,7 @@ class Trial:
         finally:
             self.disarm()
             timer.cancel()
+            self.task.cancel()      # it did not even begin, if the loop could not run
 
     def count(self, counted):
         """How often each call was made, by whom."""
