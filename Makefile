@@ -94,7 +94,7 @@ asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@! cat $(ASAN_BUILD)/report.* 2>/dev/null
 
 .PHONY: faults
-faults: setup  ## each system call and allocation of 30 programs fails in turn (an hour)
+faults: setup  ## each system call and allocation of 29 programs fails in turn (an hour)
 	$(PY) tests/fault/run.py $(ARGS)
 	TIDEWIRE_POLLER=libuv $(PY) tests/fault/run.py --most 4 --seeds 20 --allocations 20 $(ARGS)
 
