@@ -151,8 +151,8 @@ class Trial:
     def disarm(self):
         if not self.is_disarmed:
             self.is_disarmed = True
+            self.undo()         # first: there may be no memory
             SHIM.disarm()
-            self.undo()
 
     # -- what is reported ---------------------------------------------------
 

@@ -80,6 +80,8 @@ class Comparison:
             return [plan.Case(case.program, case.kind, case.call, n, case.value) for n in range(1, 7)]
         if case.kind == "nomem":
             return [plan.Case(case.program, case.kind, nth=n) for n in range(1, 600, 10)]
+        if case.kind == "malloc":
+            return [plan.Case(case.program, case.kind, nth=n) for n in range(1, 40)]
         return [case]
 
     def of(self, case):
@@ -87,7 +89,7 @@ class Comparison:
         key = case.program, case.kind, case.call, case.value, case.kind == "chance" and case.nth
         if key not in self.known:
             wrong, outcomes = set(), set()
-            for other in self.cases(case) if case.kind != "malloc" else ():
+            for other in self.cases(case):
                 result = judge.run(other, "stock", self.noise)
                 wrong |= {class_of(line) for line in result["bad"]}
                 outcomes.add(result["outcome"])
