@@ -152,13 +152,20 @@ def snapshot() -> list[Stats]:
 
 
 def describe() -> dict[str, object]:
-    """This process and its loops, in types of JSON."""
+    """This process, its loops, and their slowest callbacks, in types of JSON."""
     import sys
 
     from ._version import __version__
 
     return {"pid": os.getpid(), "argv": sys.argv, "tidewire": __version__,
-            "python": sys.version.split()[0], "loops": snapshot()}
+            "python": sys.version.split()[0], "loops": snapshot(), "slow": _slowest()}
+
+
+def _slowest() -> list[dict[str, object]]:
+    """Of all loops that are watched: see watch()."""
+    watches = [loop._watch for loop in _loops() if loop._watch is not None]
+    reports = [report for watch in watches for report in watch.slowest()]
+    return [report.as_dict() for report in sorted(reports, key=lambda one: -one.seconds)]
 
 
 def coarse(histogram: Histogram, every: int = 16) -> list[tuple[float, int]]:

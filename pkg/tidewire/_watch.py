@@ -26,6 +26,8 @@ logger = logging.getLogger('tidewire')
 
 #: A callback that does not return is reported after so many thresholds, and then again.
 STILL = 10
+#: So many are kept for slowest().
+SHOWN = 10
 _NONE = 2**64 - 1
 
 _HERE = os.path.dirname(__file__) + os.sep
@@ -134,7 +136,7 @@ class _Capture:
     """What the watchdog saw of the callback behind `count` others."""
 
     count: int
-    stack: tuple
+    stack: tuple[traceback.FrameSummary, ...]
     task: str | None
     coroutine: str | None
     state: _State
@@ -150,6 +152,7 @@ class Watch:
         self._handler = log if handler is None else handler
         self._rate = _Rate(rate, burst)
         self._capture = None
+        self._slowest: list[SlowCallback] = []
         self._lock = threading.Lock()
         self._begin()
         if not loop.is_running():
@@ -231,11 +234,22 @@ class Watch:
             return
         file, line, function = _place(capture.stack) or _place_of_item(item)
         stats = self.loop.stats()
-        self._handler(SlowCallback(
+        report = SlowCallback(
             loop=stats['name'], loop_id=stats['id'], callback=callback, task=capture.task,
             coroutine=capture.coroutine, seconds=seconds, returned=returned, cpu_seconds=cpu,
             state=capture.state.name(seconds, cpu), file=file, line=line,
-            function=function, stack=capture.stack, suppressed=suppressed))
+            function=function, stack=capture.stack, suppressed=suppressed)
+        if returned:
+            self._remember(report)
+        self._handler(report)
+
+    def _remember(self, report):
+        with self._lock:
+            self._slowest = sorted([*self._slowest, report], key=lambda one: -one.seconds)[:SHOWN]
+
+    def slowest(self) -> list[SlowCallback]:
+        """The slowest callbacks that were reported and have returned, ten at most."""
+        return list(self._slowest)
 
 
 def _current_task(loop):

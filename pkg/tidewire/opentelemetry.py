@@ -10,7 +10,7 @@ as quantiles (gauges) of what was counted between two collections.  docs/observa
 lists the names.
 """
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -18,6 +18,9 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from . import _catalogue
 from ._stats import Histogram
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._watch import SlowCallback
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
@@ -75,14 +78,14 @@ def instrument(meter_provider: metrics.MeterProvider | None = None) -> None:
 
 
 def slow_callback_spans(
-        tracer_provider: trace.TracerProvider | None = None) -> Callable[[Any], None]:
+        tracer_provider: trace.TracerProvider | None = None) -> Callable[["SlowCallback"], None]:
     """A handler for `tidewire.watch()`: a span for each slow callback that has returned.
 
     The span begins and ends when the callback did.
     """
     tracer = trace.get_tracer("tidewire", __version__, tracer_provider)
 
-    def handler(report: Any) -> None:
+    def handler(report: "SlowCallback") -> None:
         import time
 
         if not report.returned:

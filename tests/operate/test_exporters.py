@@ -15,6 +15,9 @@ import prometheus_client
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
 import tidewire
@@ -171,6 +174,29 @@ def test_opentelemetry_agrees_with_what_was_sent():
         await finish(server, writer)
     tidewire.run(main())
     provider.shutdown()
+
+
+def test_a_slow_callback_is_a_span():
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def guilty():
+        time.sleep(0.2)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with tidewire.watch(loop, 0.05,
+                            tidewire.opentelemetry.slow_callback_spans(provider)):
+            loop.call_soon(guilty)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+    tidewire.run(main())
+    [span] = [s for s in exporter.get_finished_spans() if "guilty" in
+              s.attributes["tidewire.callback"]]
+    assert 0.19 < (span.end_time - span.start_time) / 1e9 < 10
+    assert span.attributes["code.function.name"] == "guilty"
+    assert span.attributes["code.file.path"] == __file__
 
 
 # -- a real Prometheus --------------------------------------------------------------------

@@ -103,6 +103,23 @@ def test_a_blocked_loop_is_shown(program):
     assert said["loops"][0]["state"] == "running"
 
 
+def test_the_slowest_callbacks_have_their_lines(program):
+    process = program(TIDEWIRE_SLOW="0.05", wait="""
+    import time
+    def guilty():
+        time.sleep(0.3)
+    loop.call_soon(guilty)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    print("slept", flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)""")
+    assert process.stdout.readline() == "slept\n"
+    text = command("top", process.pid, "--count", 1).stdout
+    assert "slowest callbacks" in text and "guilty" in text.partition("slowest callbacks")[2]
+    slow = json.loads(command("top", process.pid, "--json").stdout)["slow"][0]
+    assert slow["function"] == "guilty" and 0.3 <= slow["seconds"] < 30
+
+
 def test_by_the_environment(program):
     process = program(expose="pass", TIDEWIRE_EXPOSE="1")
     assert f"process {process.pid}" in command("top", process.pid, "--count", 1).stdout
