@@ -36,16 +36,24 @@ tw_gil_stretch(const TwGil *gil, uint64_t now)
     return tw_gil_is_wanted(gil, now) ? GIL_SHUT_NS : GIL_STRETCH_NS;
 }
 
-/* Are there other threads?  This does not read another thread's state, because
-   that may be freed at any time, without the GIL. */
+/* Are there other threads than this and the silent one?  This does not read
+   another thread's state, because that may be freed at any time, without the
+   GIL.  The silent one must get the GIL before it ends. */
 static bool
-gil_has_company(void)
+gil_has_company(const TwGil *gil)
 {
+    PyThreadState *silent = __atomic_load_n(&gil->silent, __ATOMIC_RELAXED);
     PyThreadState *own = PyThreadState_Get();
-    PyInterpreterState *interp = PyThreadState_GetInterpreter(own);
+    PyThreadState *first =
+        PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(own));
+    PyThreadState *last = PyThreadState_Next(own);
 
-    return PyInterpreterState_ThreadHead(interp) != own
-           || PyThreadState_Next(own) != NULL;
+    if (first == own) {
+        return last != NULL
+               && (last != silent || PyThreadState_Next(silent) != NULL);
+    }
+    return first != silent || last != NULL
+           || PyThreadState_Next(silent) != own;
 }
 
 static void
@@ -117,7 +125,7 @@ tw_gil_share(TwGil *gil, uint64_t now)
     if (now - gil->last_release < tw_gil_stretch(gil, now)) {
         return;
     }
-    if (gil_has_company()) {
+    if (gil_has_company(gil)) {
         gil_release_and_acquire(gil, now);
     }
     else {

@@ -20,6 +20,8 @@ typedef struct {
     uint64_t last_release;
     uint64_t last_wait;     /* for the GIL, or for descriptors */
     uint64_t last_demand;   /* when a thread was last seen to want the GIL */
+    PyThreadState *silent;  /* borrowed or NULL: of a thread that does not want
+                               the GIL while it is here (the watchdog) */
     uint64_t last_handover; /* when the loop last waited for a sleeping
                                thread */
 } TwGil;

@@ -87,6 +87,7 @@ tw_loop_after_fork(TwLoop *loop)
 {
     bool ours;
 
+    loop->gil.silent = NULL;
     if (loop->watch != NULL) {
         tw_watch_after_fork(loop->watch);
     }

@@ -315,6 +315,8 @@ tw_watch_loop_wait(PyObject *self, PyObject *args)
     if (watch == NULL) {
         Py_RETURN_NONE;
     }
+    __atomic_store_n(&loop->gil.silent, PyThreadState_Get(),
+                     __ATOMIC_RELAXED);
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&watch->mutex);
     found = watch_wait_lock_held(loop, watch, generation, seen,
@@ -324,6 +326,7 @@ tw_watch_loop_wait(PyObject *self, PyObject *args)
         watch->asked = tw_now_ns();
     }
     pthread_mutex_unlock(&watch->mutex);
+    __atomic_store_n(&loop->gil.silent, NULL, __ATOMIC_RELAXED);
     Py_END_ALLOW_THREADS
     if (!found) {
         Py_RETURN_NONE;
