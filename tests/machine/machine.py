@@ -227,6 +227,8 @@ async def play(sequence, log, directory, collect):
         except (Exception, asyncio.CancelledError) as exc:
             outcome = "! " + plain(kind, name, exc)
         else:
+            if name == "get_write_buffer_limits":
+                result = tuple(map(int, result))    # asyncio keeps floats and bools
             outcome = shown(result)
             if asyncio.iscoroutine(result):
                 result.close()
