@@ -66,3 +66,34 @@ def test_loop_that_does_not_answer_is_given_up(monkeypatch):
             child.process.wait()
     finally:
         child.end()
+
+
+def peer_with(monkeypatch, chunks):
+    """An HTTPPeer whose server sends these pieces, then closes."""
+    class Socket:
+        def sendall(self, data):
+            pass
+
+        def recv(self, size):
+            return chunks.pop(0) if chunks else b""
+
+        def recv_into(self, buffer):
+            return 0
+
+    monkeypatch.setattr(_bench.Peer, "__init__", lambda peer, case, port: vars(peer).update(
+        sock=Socket()))
+    return _bench.HTTPPeer("uvicorn", 0)
+
+
+def test_an_answer_that_comes_in_pieces_is_counted_whole(monkeypatch):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nserver: x\r\n\r\n"
+    peer = peer_with(monkeypatch, [head[:20], head[20:], b"01234", b"56789"])
+    assert peer.length == len(head) + 10
+
+
+def test_a_server_that_closes_is_a_failure(monkeypatch):
+    with pytest.raises(_bench.Failed, match="closed"):
+        peer_with(monkeypatch, [b"HTTP/1.1 200 OK\r\n"])
+    peer = peer_with(monkeypatch, [b"HTTP/1.1 204 No Content\r\n\r\n"])
+    with pytest.raises(_bench.Failed, match="closed"):
+        peer.read(bytearray(10))

@@ -121,7 +121,13 @@ class Peer:
 
     def read(self, buffer: bytearray) -> int:
         """How many bytes of the answer were received."""
-        return self.sock.recv_into(buffer)
+        return self.received(buffer)
+
+    def received(self, buffer: bytearray) -> int:
+        n = self.sock.recv_into(buffer)
+        if not n:
+            raise Failed("the server closed the connection")
+        return n
 
 
 class TLSPeer(Peer):
@@ -148,7 +154,7 @@ class TLSPeer(Peer):
         return self.outgoing.read()
 
     def read(self, buffer: bytearray) -> int:
-        self.incoming.write(memoryview(buffer)[:self.sock.recv_into(buffer)])
+        self.incoming.write(memoryview(buffer)[:self.received(buffer)])
         total = 0
         try:
             while n := self.tls.read(len(buffer), buffer):
@@ -164,8 +170,19 @@ class HTTPPeer(Peer):
     def __init__(self, case: str, port: int) -> None:
         super().__init__(case, port)
         self.sock.sendall(REQUEST)
-        time.sleep(0.05)    # not timed: all of the first answer
-        self.length = len(self.sock.recv(65536))
+        answer = b""
+        while not (ends := answer.find(b"\r\n\r\n") + 4) > 3:
+            answer += self.some()
+        said = answer[:ends].lower().partition(b"content-length:")[2].split()
+        self.length = ends + (int(said[0]) if said else 0)
+        while len(answer) < self.length:
+            answer += self.some()
+
+    def some(self) -> bytes:
+        data = self.sock.recv(65536)
+        if not data:
+            raise Failed("the server closed the connection")
+        return data
 
 
 def connect(case: str, port: int) -> Peer:
@@ -186,7 +203,10 @@ def burst(peers: list[Peer], poll: select.poll, message: bytes, buffer: bytearra
         if not ready:
             raise Failed("no answer")
         for fd, _ in ready:
-            due[fd] -= by_fd[fd].read(buffer)
+            n = by_fd[fd].read(buffer)
+            if fd not in due:
+                raise Failed("the server answered twice")
+            due[fd] -= n
             if due[fd] <= 0:
                 del due[fd]
 

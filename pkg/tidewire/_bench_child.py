@@ -124,7 +124,7 @@ async def serve_uvicorn(loop: Loop) -> tuple[int, Callable[[], None]]:
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False,
-                                           lifespan="off"))
+                                           lifespan="off", timeout_keep_alive=600))
     server.install_signal_handlers = nothing    # type: ignore[attr-defined]
     task = loop.create_task(server.serve(sockets=[listener]))
     return listener.getsockname()[1], task.cancel  # type: ignore[return-value]
@@ -138,7 +138,7 @@ async def serve_aiohttp(loop: Loop) -> tuple[int, Callable[[], None]]:
 
     app = web.Application()
     app.router.add_get("/", hello)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=600)
     await runner.setup()
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     await web.SockSite(runner, listener).start()
