@@ -69,20 +69,22 @@ any_member(void)
     return &members[which];
 }
 
-/* proof: reserve: room for as many more as are asked for, at any number; the
-   members stay; without memory nothing changes.
-   broken: csrc/base/vec.c: vec->cap - vec->count >= n ==> vec->cap >= n */
+/* proof: reserve: room for as many more as are asked for, or none
+   where the number of slots would wrap around; the members stay; without memory nothing changes.
+   broken: csrc/base/vec.c: vec->cap - vec->count >= n ==> vec->cap >= n
+   broken: csrc/base/vec.c: n > UINT32_MAX / 2 - vec->count ==> false */
 static void
-reserve_of(uint32_t cap)
+reserve_of(uint32_t cap, uint32_t count, uint32_t n)
 {
-    TwVec vec = any_vec(cap, true), old = vec;
+    TwVec vec = any_vec(cap, true), old;
     Member *one = any_member();
-    uint32_t place = one->place, n;
+    uint32_t place = one->place;
 
-    /* So many fail for lack of memory, or need a few slots. */
-    __CPROVER_assume(n <= 8 || n > INT32_MAX);
+    __CPROVER_assume(vec.count == count);
+    vec.count = count;
+    old = vec;
     tw_uverr err = tw_vec_reserve(&vec, n);
-    assert(valid(&vec, true) && vec.count == old.count);
+    assert(valid(&vec, true) && vec.count == count);
     if (err == 0) {
         assert(vec.cap - vec.count >= n);
     }
@@ -97,9 +99,12 @@ reserve_of(uint32_t cap)
 void
 reserve(void)
 {
-    STUB_CASE(reserve_of(0));
-    STUB_CASE(reserve_of(2));
-    STUB_CASE(reserve_of(4));
+    STUB_CASE(reserve_of(0, 0, 1));
+    STUB_CASE(reserve_of(2, 1, 1));
+    STUB_CASE(reserve_of(2, 2, 1));
+    STUB_CASE(reserve_of(2, 1, 6));
+    STUB_CASE(reserve_of(2, 1, INT32_MAX));
+    STUB_CASE(reserve_of(2, 1, UINT32_MAX));
 }
 
 /* proof: add: the new one is a member and the last; the others stay.
