@@ -93,7 +93,7 @@ def main():
         for number, line in sorted(lines.items()):
             rooms[name.split("/")[1]][name, number] = line
             rooms["all"][name, number] = line
-            said = text[number - 1].strip()
+            said = text[number - 1].strip() if number <= len(text) else ""
             why = known.get((name, said))
             without += line[0] == 0 and why is None
             if args.missing and (line[0] == 0 or (args.branches and 0 in line[1].values())):

@@ -48,15 +48,13 @@ __sanitizer_cov_trace_pc(void)
 }
 
 /* For sitecustomize.py: os._exit() would lose the counters. */
-void __gcov_dump(void) __attribute__((weak));
+void __gcov_dump(void);
 void tw_trace_dump(void);
 
 __attribute__((visibility("default"), no_sanitize_coverage)) void
 tw_trace_dump(void)
 {
-    if (__gcov_dump != NULL) {
-        __gcov_dump();
-    }
+    __gcov_dump();
 }
 
 /* gcc's library of counters may have been built for a newer C library. */

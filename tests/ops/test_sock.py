@@ -363,7 +363,8 @@ def test_no_host_is_cut_at_a_nul(loop, family, host, method):
 @pytest.mark.parametrize("family, address", [
     (socket.AF_INET, ("127.0.0.1",)), (socket.AF_INET, ("127.0.0.1", 9, 0)),
     (socket.AF_INET6, ("::1",)), (socket.AF_INET6, ("::1", 9, 0, 0, 0)),
-    (socket.AF_INET6, ("::1", 9, 1 << 20))])
+    (socket.AF_INET6, ("::1", 9, 1 << 20)),
+    (socket.AF_INET, ["127.0.0.1", 9]), (socket.AF_INET6, ["::1", 9]), (socket.AF_INET6, "::1")])
 def test_an_address_of_another_form(loop, family, address):
     def attempt(loop):
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
