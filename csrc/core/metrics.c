@@ -7,10 +7,10 @@
 #define TIMING_MOST_BITS 6
 #define TIMING_MOST (1u << TIMING_MOST_BITS)
 /* With a mean below this there are as many as that... */
-#define TIMING_LEAST_BITS 7
-/* ...and a batch takes up to 8 us: one that takes twice as long has a slow
+#define TIMING_LEAST_BITS 10
+/* ...and a batch takes up to 64 us: one that takes twice as long has a slow
    callback. */
-#define TIMING_BATCH_NS 16384u
+#define TIMING_BATCH_NS 131072u
 
 void
 tw_stats_accept_error(TwStats *stats, int err)

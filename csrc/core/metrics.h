@@ -5,8 +5,8 @@
    docs/observability.rst explains each key.
 
    How callbacks are timed.  A reading of the clock costs about as much as a
-   small callback.  So callbacks that take less than 4 us on average are timed
-   in batches: as many as take some 8 us, 64 at most, share one reading, and
+   small callback.  So callbacks that take less than 32 us on average are timed
+   in batches: as many as take some 64 us, 64 at most, share one reading, and
    each is recorded with the batch's mean.  If a batch takes twice as long, it
    had a slow callback; then the others are recorded with the average, and the
    rest of the time as one callback.  Slower callbacks are timed one by one.
