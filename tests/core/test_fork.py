@@ -261,6 +261,8 @@ def test_daemon_thread_with_a_running_loop_at_exit(script):
     assert done.stdout == "end\n"
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14),
+                    reason="a task of 3.14 refuses: its loop is not running in the child")
 def test_a_running_loop_goes_on_in_the_child(script):
     """As asyncio's; but the parent's poller does not hear of what the child does."""
     out = script("""
