@@ -416,7 +416,8 @@ uv_free(TwPoller *base, bool ours)
 
 /* Another thread of the parent may have been inside uv_run(): what libuv was
    doing then is lost, and so is its loop.  That loop has run; the child does
-   not need it. */
+   not need it.  A loop that never ran gets a new one of libuv, also if the old
+   one's descriptors do not answer: the parent may close them meanwhile. */
 static tw_uverr
 uv_renew_in_child(PollerUv *self, bool ours)
 {
@@ -434,7 +435,7 @@ uv_renew_in_child(PollerUv *self, bool ours)
     }
     if (err < 0) {
         uv_stop_loop(self, false);
-        return err;
+        return idle ? tw_uv_start(&self->uv) : err;
     }
     uv_forget_all(self, true);
     uv_run(&self->uv->loop, UV_RUN_NOWAIT);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,12 +32,34 @@ tw_uv_hand_over(const TwUvLoop *uv, int fd, unsigned events)
                : -errno;
 }
 
+/* Does the kernel's set have an entry with this number?  Yes, if nobody says. */
+static bool
+uv_is_listed(const TwUvLoop *uv, int fd)
+{
+    char text[128];
+    int listed = 0, number;
+    FILE *entries;
+
+    snprintf(text, sizeof(text), "/proc/self/fdinfo/%d",
+             uv_backend_fd(&uv->loop));
+    entries = fopen(text, "re");
+    if (entries == NULL) {
+        return true;
+    }
+    while (!listed && fgets(text, sizeof(text), entries) != NULL) {
+        listed = sscanf(text, "tfd: %d", &number) == 1 && number == fd;
+    }
+    fclose(entries);
+    return listed;
+}
+
 bool
 tw_uv_take_back(const TwUvLoop *uv, int fd)
 {
     struct epoll_event ev = {0};
 
-    return epoll_ctl(uv_backend_fd(&uv->loop), EPOLL_CTL_DEL, fd, &ev) == 0;
+    return epoll_ctl(uv_backend_fd(&uv->loop), EPOLL_CTL_DEL, fd, &ev) == 0
+           || !uv_is_listed(uv, fd);
 }
 
 /* It is asked with a change that changes nothing: reading an event would move

@@ -37,5 +37,5 @@ TW_MUSTCHECK tw_uverr tw_uv_hand_over(const TwUvLoop *uv, int fd,
                                       unsigned events);
 
 /* And remove it again.  False: the number refers to another descriptor by now,
-   and the kernel may report the old one for ever. */
+   while the kernel still has the old one, and may report it for ever. */
 bool tw_uv_take_back(const TwUvLoop *uv, int fd);
