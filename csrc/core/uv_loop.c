@@ -32,7 +32,7 @@ tw_uv_hand_over(const TwUvLoop *uv, int fd, unsigned events)
                : -errno;
 }
 
-/* Does the kernel's set have an entry with this number?  Yes, if nobody says. */
+/* Does the kernel have an entry with this number?  Yes, if nobody says. */
 static bool
 uv_is_listed(const TwUvLoop *uv, int fd)
 {
