@@ -384,6 +384,7 @@ def test_an_interpreter_without_tls(program):
 
 
 @pytest.mark.tidewire
+@pytest.mark.skipif(support.is_sanitized(), reason="greenlet copies stacks, which a sanitizer refuses")
 def test_a_greenlet_waits_inside_wrap_bio(script):
     """Other connections are made meanwhile: each still finds its own object of OpenSSL's."""
     pytest.importorskip("greenlet")
