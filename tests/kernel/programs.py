@@ -357,7 +357,7 @@ class Link:
             await asyncio.gather(*both)
 
     async def open_tls(self, loop, kernel):
-        client, server = self.program.contexts
+        server, client = self.program.contexts
         await self.open_unix(loop, kernel, client=client, server=server)
 
     async def open_server(self, loop, kernel):

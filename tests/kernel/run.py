@@ -40,18 +40,6 @@ def library():
 # -- in the process that lies -------------------------------------------------------------
 
 
-def contexts():
-    import ssl
-
-    import trustme
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return client, server
-
-
 def too_long(signum, frame):
     raise TimeoutError(f"still running after {SECONDS} s")
 
@@ -72,7 +60,8 @@ def one(seed, factory, kernel, tls, without=()):
 
 def inside(target, seeds, without):
     """Run the seeds, a line of JSON for each."""
-    sys.path.insert(0, str(HERE))
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    from parity.certificates import contexts
     from programs import Kernel
     module, _, name = target.partition(":")
     factory = getattr(importlib.import_module(module), name)
