@@ -4,7 +4,7 @@
 #include "base/args.h"
 #include "core/loop_type.h"
 #include "core/overrides.h"
-#include "core/watch.h"
+#include "core/watchdog.h"
 #include "net/accept.h"
 #include "net/pipe.h"
 #include "net/process.h"
@@ -42,10 +42,10 @@ static PyMethodDef loop_methods[] = {
 "get_debug($self, /)\n--\n\n"
 "True in debug mode.  See library/asyncio-eventloop.")},
     {"stats", TW_FAST(tw_stats_loop_meth_stats), TW_FASTKW, tw_stats_doc},
-    {"_watch_begin", tw_watch_loop_begin, METH_VARARGS, NULL},
-    {"_watch_wait", tw_watch_loop_wait, METH_VARARGS, NULL},
-    {"_watch_count", tw_watch_loop_count, METH_NOARGS, NULL},
-    {"_watch_end", tw_watch_loop_end, METH_O, NULL},
+    {"_watch_begin", tw_watchdog_loop_begin, METH_VARARGS, NULL},
+    {"_watch_wait", tw_watchdog_loop_wait, METH_VARARGS, NULL},
+    {"_watch_count", tw_watchdog_loop_count, METH_NOARGS, NULL},
+    {"_watch_end", tw_watchdog_loop_end, METH_O, NULL},
     {"_count", tw_stats_loop_meth_count, METH_VARARGS, NULL},
     {"time", tw_loop_meth_time, METH_NOARGS, tw_loop_doc_time},
     {"call_soon", TW_FAST(tw_loop_meth_call_soon), TW_FASTKW,

@@ -21,7 +21,7 @@
 
 #define TW_READ_BUFFER_SIZE (256 * 1024)
 
-typedef struct TwWatch TwWatch;
+typedef struct TwWatchdog TwWatchdog;
 typedef struct TwWatcher TwWatcher;
 typedef struct TwHandle TwHandle;
 typedef struct TwTransport TwTransport;
@@ -113,7 +113,7 @@ struct TwLoop {
     TwGil gil;
     TwChain chain;
     PyObject *name;         /* strong or NULL: the program's, for stats() */
-    TwWatch *watch;         /* ours or NULL: core/watch.h */
+    TwWatchdog *watchdog;   /* ours or NULL: core/watchdog.h */
     TwTiming timing;
     TwGauges gauges;
     TwStats stats;

@@ -8,7 +8,7 @@
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/loop_type.h"
-#include "core/watch.h"
+#include "core/watchdog.h"
 #include "core/watcher.h"
 #include "core/wakeup.h"
 
@@ -88,8 +88,8 @@ tw_loop_after_fork(TwLoop *loop)
     bool ours;
 
     loop->gil.silent = NULL;
-    if (loop->watch != NULL) {
-        tw_watch_after_fork(loop->watch);
+    if (loop->watchdog != NULL) {
+        tw_watchdog_after_fork(loop->watchdog);
     }
     if (loop->poller == NULL) {
         return;
@@ -199,8 +199,8 @@ tw_loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->exception_handler);
     Py_VISIT(loop->current_handle);
     Py_VISIT(loop->name);
-    if (loop->watch != NULL) {
-        Py_VISIT(loop->watch->report);
+    if (loop->watchdog != NULL) {
+        Py_VISIT(loop->watchdog->report);
     }
     Py_VISIT(loop->signal_handlers);
     Py_VISIT(loop->future_kwargs);
@@ -231,9 +231,9 @@ tw_loop_clear(PyObject *self)
     Py_CLEAR(loop->exception_handler);
     Py_CLEAR(loop->current_handle);
     Py_CLEAR(loop->name);
-    if (loop->watch != NULL) {
-        Py_CLEAR(loop->watch->report);
-        loop->watch->threshold = 0;
+    if (loop->watchdog != NULL) {
+        Py_CLEAR(loop->watchdog->report);
+        loop->watchdog->threshold = 0;
     }
     Py_CLEAR(loop->signal_handlers);
     Py_CLEAR(loop->future_kwargs);
@@ -255,7 +255,7 @@ tw_loop_dealloc(PyObject *self)
     Py_XDECREF((PyObject *)loop->free_timers.type);
     Py_XDECREF((PyObject *)loop->free_threadsafe.type);
     PyMem_RawFree(loop->stats_base);
-    tw_watch_free(loop->watch);
+    tw_watchdog_free(loop->watchdog);
     type->tp_free(self);
     Py_DECREF(type);
 }

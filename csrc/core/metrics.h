@@ -87,7 +87,7 @@ typedef struct {
 } TwGauges;
 
 typedef struct {
-    uint64_t until;      /* callbacks: the batch ends there; core/watch.h
+    uint64_t until;      /* callbacks: the batch ends there; core/watchdog.h
                             writes it from another thread */
     uint64_t first;      /* callbacks when it began */
     uint64_t begin;      /* ns: when it began */
@@ -127,7 +127,7 @@ tw_stats_time(TwHist *hist, uint64_t ns)
 void tw_stats_accept_error(TwStats *stats, int err);
 
 /* End the batch of callbacks that began last, at `now`, and begin another.
-   (core/watch.h counts callbacks, and finds that a batch is full.) */
+   (core/watchdog.h counts callbacks, and finds that a batch is full.) */
 void tw_timing_batch(TwTiming *timing, TwStats *stats, uint64_t now);
 
 /* The time until `now` was not spent in callbacks. */

@@ -15,7 +15,7 @@
 #include "core/overrides.h"
 #include "core/probes.h"
 #include "core/source.h"
-#include "core/watch.h"
+#include "core/watchdog.h"
 #include "core/watcher.h"
 
 /* Reading the clock costs as much as a small callback.  While no descriptor is
@@ -47,7 +47,7 @@ turn_run_ready(TwLoop *loop, Py_ssize_t n)
             TW_PROBE2(callback__begin, loop, item);
             status = tw_handle_run((TwHandle *)item);
             TW_PROBE2(callback__end, loop, item);
-            tw_watch_callback(loop, item);
+            tw_watchdog_callback(loop, item);
             tw_handle_retire_steal((TwHandle *)item, status);
         }
         else {
@@ -56,7 +56,7 @@ turn_run_ready(TwLoop *loop, Py_ssize_t n)
                          ? tw_debug_step(loop, item)
                          : ((TwStepper *)item)->ops->step(item);
             TW_PROBE2(callback__end, loop, item);
-            tw_watch_callback(loop, item);
+            tw_watchdog_callback(loop, item);
             Py_DECREF(item);
         }
     }
@@ -239,13 +239,13 @@ tw_turn_run(TwLoop *loop, PyObject *future)
     tw_gil_note_wait(&loop->gil, now);
     loop->gauges.run_start = loop->gauges.turn_start = now;
     tw_timing_skip(&loop->timing, &loop->stats, now);
-    tw_watch_run(loop);
+    tw_watchdog_run(loop);
     status = future == Py_None ? turn_run_to_stop(loop)
                                : tw_nest_run(loop, future);
     loop->running = false;
     turn_track_queued(loop);
     now = tw_now_ns();
-    tw_watch_batch(loop, NULL, now);
+    tw_watchdog_batch(loop, NULL, now);
     loop->stats.running_ns += now - loop->gauges.run_start;
     loop->gauges.run_start = 0;
     return status;

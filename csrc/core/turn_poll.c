@@ -9,7 +9,7 @@
 #include "core/overrides.h"
 #include "core/probes.h"
 #include "core/turn.h"
-#include "core/watch.h"
+#include "core/watchdog.h"
 #include "core/watcher.h"
 
 /* A shorter wait did not sleep: something was ready already. */
@@ -62,7 +62,7 @@ poll_share_gil(TwLoop *loop)
 {
     uint64_t now = tw_now_ns();
 
-    tw_watch_batch(loop, NULL, now);
+    tw_watchdog_batch(loop, NULL, now);
     tw_stats_time(&loop->stats.hist.turn, now - loop->gauges.turn_start);
     loop->gauges.turn_start = now;
     tw_gil_share(&loop->gil, now);
@@ -116,7 +116,7 @@ poll_wait(TwLoop *loop, double bound)
     n = loop->poller->ops->wait(loop->poller, n, poll_ms(bound));
     Py_END_ALLOW_THREADS
     loop->sleeping = false;
-    tw_watch_works(loop);
+    tw_watchdog_works(loop);
     tw_gil_note_wait(&loop->gil, tw_now_ns());
     waited = loop->gil.last_release - start;
     loop->wait_was_short = waited < POLL_SHORT_NS;

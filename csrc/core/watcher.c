@@ -7,7 +7,7 @@
 #include "core/call.h"
 #include "core/debug.h"
 #include "core/probes.h"
-#include "core/watch.h"
+#include "core/watchdog.h"
 
 /* -- results of the poller ------------------------------------------------ */
 
@@ -536,7 +536,7 @@ tw_watcher_run_due(TwLoop *loop)
                          ? tw_debug_ready(loop, owner, events, w->on_ready)
                          : w->on_ready(owner, events);
             TW_PROBE2(callback__end, loop, owner);
-            tw_watch_callback(loop, owner);
+            tw_watchdog_callback(loop, owner);
         }
         Py_DECREF(owner);
     }

@@ -1,6 +1,6 @@
 """Reports of slow callbacks in production: watch(), and TIDEWIRE_SLOW.
 
-The loop measures its callbacks anyway (csrc/core/watch.h).  While it runs, a thread of C
+The loop measures its callbacks anyway (csrc/core/watchdog.h).  While it runs, a thread of C
 looks at it now and then, without the GIL, and comes back to Python only when a callback
 has run for too long: then it takes the stack of the loop's thread.
 """

@@ -3,8 +3,8 @@
    Two parts detect them.  The loop: when the metrics' clock says that a
    callback took longer than the threshold (core/metrics.h), it calls `report`
    after that callback has returned.  And a watchdog, a thread in
-   tw_watch_loop_wait(): while a callback runs too long, it returns to Python,
-   which reads the stack of the loop's thread.
+   tw_watchdog_loop_wait(): while a callback runs too long, it returns to
+   Python, which reads the stack of the loop's thread.
 
    The watchdog needs no GIL to check the loop.  It checks several times in a
    threshold while the loop works; while the loop waits, or does not run, it
@@ -13,7 +13,7 @@
    check.  It also writes `until`: the running callback then ends its batch, so
    that the loop measures that one by itself.
 
-   The watch belongs to the loop, and lives as long as the loop.  `mutex`
+   The struct belongs to the loop, and lives as long as the loop.  `mutex`
    protects the fields below it; the rest needs the GIL. */
 #pragma once
 
@@ -22,7 +22,7 @@
 #include "base/clock.h"
 #include "core/loop.h"
 
-struct TwWatch {
+struct TwWatchdog {
     PyObject *report;      /* strong or NULL: gets a tuple of item or None,
                               and what _watch_wait() returns */
     uint64_t threshold;    /* ns; 0: off */
@@ -44,50 +44,50 @@ struct TwWatch {
 /* A batch of callbacks ends at `now` with `item`: a handle, a stepper, or the
    owner of a watcher; NULL: with the turn.  Keeps the exception that is set.
    May run Python. */
-void tw_watch_batch(TwLoop *loop, PyObject *item, uint64_t now);
+void tw_watchdog_batch(TwLoop *loop, PyObject *item, uint64_t now);
 
 /* `item` has run. */
 static inline void
-tw_watch_callback(TwLoop *loop, PyObject *item)
+tw_watchdog_callback(TwLoop *loop, PyObject *item)
 {
     if (TW_UNLIKELY(++loop->stats.callbacks
                     >= __atomic_load_n(&loop->timing.until,
                                        __ATOMIC_RELAXED))) {
-        tw_watch_batch(loop, item, tw_now_ns());
+        tw_watchdog_batch(loop, item, tw_now_ns());
     }
 }
 
 /* Wake the watchdog, if it sleeps: the loop works. */
-void tw_watch_wake(TwWatch *watch);
+void tw_watchdog_wake(TwWatchdog *dog);
 
 static inline void
-tw_watch_works(const TwLoop *loop)
+tw_watchdog_works(const TwLoop *loop)
 {
-    if (TW_UNLIKELY(loop->watch != NULL)) {
-        tw_watch_wake(loop->watch);
+    if (TW_UNLIKELY(loop->watchdog != NULL)) {
+        tw_watchdog_wake(loop->watchdog);
     }
 }
 
 /* The loop begins to run on this thread. */
-void tw_watch_run(TwLoop *loop);
+void tw_watchdog_run(TwLoop *loop);
 
 /* In a forked child, which has no watchdog. */
-void tw_watch_after_fork(TwWatch *watch);
+void tw_watchdog_after_fork(TwWatchdog *dog);
 
-void tw_watch_free(TwWatch *watch);
+void tw_watchdog_free(TwWatchdog *dog);
 
 /* _watch_begin(threshold, report): -> generation, for _watch_wait(). */
-PyObject *tw_watch_loop_begin(PyObject *self, PyObject *args);
+PyObject *tw_watchdog_loop_begin(PyObject *self, PyObject *args);
 
 /* _watch_wait(generation, seen, seconds): block until a callback has run for
    the threshold; if it is the one after `seen` others, for so many seconds.
    (None, callbacks before it, seconds, cpu or None, the thread's state as
    ps(1) names it or "", seconds that the watchdog waited for the GIL); or
    None: its generation has ended. */
-PyObject *tw_watch_loop_wait(PyObject *self, PyObject *args);
+PyObject *tw_watchdog_loop_wait(PyObject *self, PyObject *args);
 
 /* _watch_count(): callbacks that have run. */
-PyObject *tw_watch_loop_count(PyObject *self, PyObject *unused);
+PyObject *tw_watchdog_loop_count(PyObject *self, PyObject *unused);
 
 /* _watch_end(all): the watchdog ends; if `all` is True, also the reports. */
-PyObject *tw_watch_loop_end(PyObject *self, PyObject *all);
+PyObject *tw_watchdog_loop_end(PyObject *self, PyObject *all);

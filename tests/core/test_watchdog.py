@@ -94,7 +94,7 @@ class SlowHandler(logging.Handler):
 
 
 def block_by_logging(seconds):
-    log = logging.Logger("test_watch")
+    log = logging.Logger("test_watchdog")
     log.addHandler(SlowHandler())
     log.handlers[0].seconds = seconds
     log.warning("slow")
