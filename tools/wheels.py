@@ -230,7 +230,8 @@ class Builder:
         stub = folder / "python.c"
         stub.write_text("".join(f"char {name};\n" for name in sorted(names)))
         # Without optimisation zig would compile its sanitizer's library for this.
-        self.zig(target, *CFLAGS, "-shared", stub, "-o", folder / "libpython.so")
+        self.zig(target, *CFLAGS, "-fvisibility=default", "-shared", stub,
+                 "-o", folder / "libpython.so")
         self.zig(target, *link, "-Wl,-z,defs", folder / "libpython.so", "-o", folder / "whole.so")
         if target == "x86_64-linux-musl" and os.uname().machine == "x86_64":
             self.load_by_musl(target, folder, out)
