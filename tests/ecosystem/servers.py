@@ -99,7 +99,7 @@ UVICORN = [
     Row("uvicorn>=0.36", "python server.py", "{port}", files={
         **ASGI_FILES, "server.py": "import sys, uvicorn\nif __name__ == '__main__':\n"
         "    uvicorn.run('app:app', loop='tidewire:new_event_loop', port=int(sys.argv[1]))\n"},
-        note="where the program says ``uvicorn.run(\"app:app\", loop=\"tidewire:new_event_loop\")``."),
+        note="In a program, write ``uvicorn.run(\"app:app\", loop=\"tidewire:new_event_loop\")``:"),
     Row("uvicorn>=0.36", "python -m tidewire -m uvicorn --loop asyncio app:app", PORT,
         files=ASGI_FILES, light=True,
         note="Without ``--loop``, uvicorn takes uvloop if it is installed. Then write:"),
@@ -112,11 +112,11 @@ UVICORN = [
 
 FRAMEWORKS = [
     Row("starlette uvicorn>=0.36", "uvicorn --loop tidewire:new_event_loop app:app", PORT,
-        files={"app.py": STARLETTE}, note="an app of Starlette"),
+        files={"app.py": STARLETTE}),
     Row("fastapi uvicorn>=0.36", "uvicorn --loop tidewire:new_event_loop app:app", PORT,
-        files={"app.py": FASTAPI}, note="an app of FastAPI"),
+        files={"app.py": FASTAPI}),
     Row("litestar uvicorn>=0.36", "uvicorn --loop tidewire:new_event_loop app:app", PORT,
-        files={"app.py": LITESTAR}, note="an app of Litestar"),
+        files={"app.py": LITESTAR}),
 ]
 
 GUNICORN = [
@@ -224,6 +224,7 @@ if __name__ == "__main__":
 TORNADO = [
     Row("tornado", "python app.py", "{port}",
         shown={"app.py": """
+            import asyncio
             import tidewire
             import tornado.web
 
@@ -413,10 +414,9 @@ if __name__ == "__main__":
 
 DASK = [
     Row("distributed", "python -m tidewire program.py", prints=2,
-        note="with workers in threads (``processes=False``)",
+        note="with workers in threads (``processes=False``), and in processes",
         files={"program.py": DASK_PROGRAM.replace("PROCESSES", "False")}),
     Row("distributed", "python -m tidewire program.py", prints=2,
-        note="with workers in processes",
         files={"program.py": DASK_PROGRAM.replace("PROCESSES", "True")}),
     Row("distributed", "python -m tidewire --uvloop program.py", prints=2,
         note="where Dask's configuration has ``distributed.admin.event-loop: uvloop``",
@@ -444,11 +444,10 @@ if __name__ == "__main__":
 CELERY = [
     Row("celery", "python -m tidewire program.py", "results",
         files={"program.py": CELERY_PROGRAM.replace("POOL", "'solo'"), "results/x": ""},
-        note="Tasks that call ``asyncio.run()``; for a worker, write "
-             "``python -m tidewire -m celery -A tasks worker``."),
+        note="Tasks that call ``asyncio.run()``, with the pools ``solo`` and ``prefork``; for a "
+             "worker, write ``python -m tidewire -m celery -A tasks worker``."),
     Row("celery", "python -m tidewire program.py", "results",
-        files={"program.py": CELERY_PROGRAM.replace("POOL", "'prefork'"), "results/x": ""},
-        note="the same with the pool ``prefork``"),
+        files={"program.py": CELERY_PROGRAM.replace("POOL", "'prefork'"), "results/x": ""}),
 ]
 
 GRPC = [
@@ -488,7 +487,8 @@ if __name__ == "__main__":
 """
 
 MULTIPROCESSING = [
-    Row("", "python -m tidewire program.py", note=f"with the start method ``{method}``",
+    Row("", "python -m tidewire program.py",
+        note="With each start method:" if method == "fork" else "",
         files={"program.py": MULTIPROCESSING_PROGRAM.replace("METHOD", repr(method))})
     for method in ("fork", "spawn", "forkserver")]
 
@@ -496,7 +496,7 @@ MULTIPROCESSING = [
 SECTIONS = [
     ("uvicorn", "", UVICORN),
     ("Starlette, FastAPI, Litestar and other ASGI frameworks",
-     "The server chooses the loop, not the framework. With uvicorn:", FRAMEWORKS),
+     "The server chooses the loop, not the framework: the command is uvicorn's.", FRAMEWORKS),
     ("gunicorn", "", GUNICORN),
     ("hypercorn", "hypercorn starts its workers as processes of their own, also when there is one. "
      "They are reached by the environment.", HYPERCORN),
@@ -571,6 +571,19 @@ def row_lines(row):
         yield ""
 
 
+def joined(lines, row):
+    """A command without words of its own stands in the box of the one before it, once."""
+    line = f"    $ {row.command}"
+    at = len(lines) - 1
+    while at >= 0 and not lines[at]:
+        at -= 1
+    if row.note or row.shown or at < 0 or not lines[at].startswith("    $ "):
+        return False
+    if lines[at] != line:
+        lines.insert(at + 1, line)
+    return True
+
+
 def pins():
     """The versions that the tests run."""
     text = (PAGE.parents[1] / "tests" / "ecosystem" / "requirements.txt").read_text()
@@ -598,6 +611,8 @@ def page():
         if needed := versions(rows):
             lines += [*textwrap.wrap(f"Tested with {needed}.", 100), ""]
         for row in rows:
+            if joined(lines, row):
+                continue
             for line in row_lines(row):
                 lines += textwrap.wrap(line, 120) if line and line[0] not in " ." else [line]
         while lines[-1] == "":
