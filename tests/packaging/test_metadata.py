@@ -66,3 +66,11 @@ def test_the_same_version_and_names_everywhere():
     holder = PROJECT["authors"][0]["name"]
     assert holder in (ROOT / "LICENSE").read_text()
     assert holder in (ROOT / "docs" / "conf.py").read_text()
+
+
+def test_the_readme_is_short():
+    """500 words, without the links' targets and what is not shown."""
+    text = (ROOT / "README.rst").read_text()
+    text = re.sub(r"^\.\. .*\n([ \t]+:.*\n)*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"<[^<>`]+>`_", "", text)
+    assert len([word for word in text.split() if re.search(r"\w", word)]) <= 500
