@@ -5,7 +5,7 @@
 static tw_status
 bufq_grow(TwBufq *q)
 {
-    uint32_t cap = q->cap ? q->cap * 2 : 8;
+    uint32_t cap = q->cap ? q->cap * 2 : TW_BUFQ_CAP;
     TwPiece *pieces;
 
     if (q->head > 0 && q->head >= q->cap / 2) {
@@ -92,14 +92,32 @@ tw_bufq_consume(TwBufq *q, size_t n)
     }
 }
 
+static void
+bufq_release(const TwBufq *q)
+{
+    for (uint32_t i = 0; i < q->count; i++) {
+        Py_DECREF(q->pieces[q->head + i].data);
+    }
+}
+
+void
+tw_bufq_finish(TwBufq *q, TwPiece **spare)
+{
+    bufq_release(q);
+    if (*spare == NULL && q->cap == TW_BUFQ_CAP) {
+        *spare = q->pieces;
+        *q = (TwBufq){0};
+        return;
+    }
+    bufq_free(q);
+}
+
 void
 tw_bufq_clear(TwBufq *q)
 {
     TwBufq old = *q;
 
     *q = (TwBufq){0};
-    for (uint32_t i = 0; i < old.count; i++) {
-        Py_DECREF(old.pieces[old.head + i].data);
-    }
+    bufq_release(&old);
     bufq_free(&old);
 }

@@ -2,13 +2,17 @@
 
    Every piece is a bytes object (immutable, so that a reference is enough)
    with the offset of its first unwritten byte.  `bytes` is exact.  An empty
-   queue owns no memory.  Releasing a reference to a bytes object runs no
-   Python code, so no function here does. */
+   queue owns no memory: many queues that are filled and emptied in turn share
+   a spare array.  Releasing a reference to a bytes object runs no Python code,
+   so no function here does. */
 #pragma once
 
 #include <sys/uio.h>
 
 #include "base/common.h"
+
+/* Pieces for which a queue has room at first. */
+#define TW_BUFQ_CAP 16
 
 typedef struct {
     PyObject *data; /* strong: exactly a bytes object */
@@ -36,5 +40,20 @@ int tw_bufq_iov(const TwBufq *q, struct iovec *iov, int max);
 
 /* The first `n` bytes were written: release them. */
 void tw_bufq_consume(TwBufq *q, size_t n);
+
+/* `q`, which is empty, gets the array *spare, if there is one. */
+static inline void
+tw_bufq_borrow(TwBufq *q, TwPiece **spare)
+{
+    if (q->pieces == NULL && *spare != NULL) {
+        q->pieces = *spare;
+        q->cap = TW_BUFQ_CAP;
+        *spare = NULL;
+    }
+}
+
+/* All of it was written: release it, and keep the array as *spare if that is
+   NULL. */
+void tw_bufq_finish(TwBufq *q, TwPiece **spare);
 
 void tw_bufq_clear(TwBufq *q);

@@ -10,6 +10,7 @@
    itself.  held: each transport is owned. */
 #pragma once
 
+#include "base/bufq.h"
 #include "base/heap.h"
 #include "base/ring.h"
 #include "base/sys.h"
@@ -103,6 +104,7 @@ struct TwLoop {
     TwTransport *held_last;
     void (*flush_held)(TwLoop *loop); /* sends them all; a child drops them */
     uint32_t callback_number; /* of the outermost callback that began last */
+    TwPiece *free_pieces;   /* ours or NULL: for the next queue that holds */
     size_t sock_hint;       /* size of the last sock_recv() */
     char *read_buffer;      /* base/pages.h; NULL: not yet needed */
     PyObject *read_bytes;   /* strong or NULL: core/readbytes.h */

@@ -255,6 +255,7 @@ tw_loop_dealloc(PyObject *self)
     Py_XDECREF((PyObject *)loop->free_timers.type);
     Py_XDECREF((PyObject *)loop->free_threadsafe.type);
     PyMem_RawFree(loop->stats_base);
+    PyMem_RawFree(loop->free_pieces);
     tw_watchdog_free(loop->watchdog);
     type->tp_free(self);
     Py_DECREF(type);

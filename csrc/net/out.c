@@ -57,6 +57,10 @@ out_send_queue(TwOut *self)
         if (done < 0) {
             return out_failed(self, done);
         }
+        if (TW_LIKELY((size_t)done == self->queue.bytes)) {
+            tw_bufq_finish(&self->queue, &self->base.loop->free_pieces);
+            return 0;
+        }
         tw_bufq_consume(&self->queue, (size_t)done);
     } while (self->messages && done > 0 && self->queue.count > 0);
     return 0;
@@ -176,6 +180,7 @@ out_write(TwOut *self, PyObject *bytes, const char *p, size_t n,
         return out_send_now(self, bytes, p, n);
     }
     if (self->queue.count == 0) {
+        tw_bufq_borrow(&self->queue, &self->base.loop->free_pieces);
         if (out_push(self, bytes, p, n, 0) < 0) {
             return -1;
         }

@@ -1,7 +1,7 @@
 /* base/bufq: a queue of bytes in pieces.
 
    unwind: 7
-   small: csrc/base/bufq.c: q->cap * 2 : 8 ==> q->cap * 2 : 2 */
+   small: csrc/base/bufq.c: q->cap * 2 : TW_BUFQ_CAP ==> q->cap * 2 : 2 */
 #include "base/bufq.c"
 
 STUB_BLOCKS_OF(TwPiece)
@@ -176,6 +176,31 @@ consume(void)
 {
     STUB_CASE(consume_of(2, 0, 1));
     STUB_CASE(consume_of(4, 1, 2));
+}
+
+/* proof: finish: every piece is released, and the array is kept or freed.
+   broken: csrc/base/bufq.c: *spare = q->pieces;\n ==>
+   broken: csrc/base/bufq.c: if (*spare == NULL && ==> if ( */
+static void
+finish_of(uint32_t cap, uint32_t head, uint32_t count, TwPiece *spare)
+{
+    PyObject *own[4];
+    TwBufq q = any_bufq(cap, head, count, own);
+    TwPiece *had = spare, *array = q.pieces;
+
+    tw_bufq_finish(&q, &spare);
+    assert(valid(&q) && q.count == 0);
+    assert(spare == (had != NULL || cap != TW_BUFQ_CAP ? had : array));
+    release(own, count);
+    free(spare);
+}
+
+void
+finish(void)
+{
+    STUB_CASE(finish_of(2, 1, 1, NULL));
+    STUB_CASE(finish_of(TW_BUFQ_CAP, 0, 2, NULL));
+    STUB_CASE(finish_of(TW_BUFQ_CAP, 0, 1, malloc(sizeof(TwPiece))));
 }
 
 /* proof: iov: the oldest bytes in order, and no more vectors than asked for.
