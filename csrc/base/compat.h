@@ -201,6 +201,20 @@ tw_dict_get(PyObject *dict, PyObject *key, PyObject **value)
 #endif
 }
 
+/* A number that changes when the dict does; 0: this Python has none. */
+static inline uint64_t
+tw_dict_version(PyObject *dict)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return 0;
+#else
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    return ((PyDictObject *)dict)->ma_version_tag;
+#pragma GCC diagnostic pop
+#endif
+}
+
 /* Give a class that was changed a version (tp_version_tag) again, by a look-up
    of `name`.  False if it gets none: Python stops after many changes. */
 static inline bool

@@ -59,6 +59,20 @@ tw_overrides_check(TwLoop *loop)
     return own;
 }
 
+PyObject *
+tw_overrides_check_clock(tw_state *state)
+{
+    uint64_t version = tw_dict_version(state->time_names);
+    PyObject *now =
+        PyDict_GetItemWithError(state->time_names, state->str.monotonic);
+
+    if (TW_UNLIKELY(now != state->monotonic)) {
+        return now;
+    }
+    state->time_version = version;
+    return NULL;
+}
+
 int
 tw_overrides_setattr(PyObject *self, PyObject *name, PyObject *value)
 {

@@ -9,6 +9,7 @@
    which asyncio's time() calls. */
 #pragma once
 
+#include "base/compat.h"
 #include "core/loop.h"
 
 #define TW_OWN_TIME 1u
@@ -30,15 +31,20 @@ tw_overrides(TwLoop *loop)
                : tw_overrides_check(loop);
 }
 
-/* The program's replacement of time.monotonic: borrowed; NULL if there is
-   none. */
-static inline PyObject *
-tw_overrides_clock(const tw_state *state)
-{
-    PyObject *now =
-        PyDict_GetItemWithError(state->time_names, state->str.monotonic);
+/* tw_overrides_clock() by a look-up. */
+PyObject *tw_overrides_check_clock(tw_state *state);
 
-    return TW_LIKELY(now == state->monotonic) ? NULL : now;
+/* The program's replacement of time.monotonic: borrowed; NULL if there is
+   none.  A look-up costs as much as the reading of the clock, so the dict's
+   version is compared where Python has one. */
+static inline PyObject *
+tw_overrides_clock(tw_state *state)
+{
+    uint64_t version = tw_dict_version(state->time_names);
+
+    return TW_LIKELY(version != 0 && version == state->time_version)
+               ? NULL
+               : tw_overrides_check_clock(state);
 }
 
 /* Can reading the loop's clock run Python code? */

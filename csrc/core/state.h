@@ -140,6 +140,7 @@ typedef struct tw_state {
     PyObject *kw_loop; /* ("loop",) */
     PyObject *kw_context; /* ("context",) */
     PyObject *time_names; /* strong: vars(time) */
+    uint64_t time_version; /* with this one of it nothing is replaced; or 0 */
     PyObject *monotonic;  /* strong or NULL: the original time.monotonic */
 
     struct {
