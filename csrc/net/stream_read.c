@@ -348,24 +348,37 @@ read_once(TwStream *self)
     return stream_deliver(self, &data);
 }
 
-/* Read again only where asyncio would also read this transport next: the
-   callback scheduled nothing, and no timer is due. */
-tw_status
-tw_stream_read(TwStream *self)
+/* The last read filled its room.  Read again only where asyncio would also
+   read this transport next: the callback scheduled nothing, and no timer is
+   due.  `start`: the bytes that were read before this turn. */
+static tw_status
+read_more(TwStream *self, uint64_t start)
 {
     TwLoop *loop = self->base.loop;
     uint32_t share = MAX(loop->due.count / READ_MANY, 1);
     const uint64_t *in = &loop->stats.kinds[self->base.kind].bytes_in;
-    uint64_t enough = *in + READ_BYTES_A_TURN / share;
+    uint64_t enough = start + READ_BYTES_A_TURN / share;
     int reads = (int)(STREAM_READS_A_TURN / share);
 
-    do {
+    while (self->filled && --reads > 0 && *in < enough
+           && tw_transport_is_reading(&self->base)
+           && tw_loop_is_quiet(loop)) {
         self->filled = false;
         if (read_once(self) < 0) {
             return -1;
         }
-    } while (self->filled && --reads > 0 && *in < enough
-             && tw_transport_is_reading(&self->base)
-             && tw_loop_is_quiet(loop));
+    }
     return 0;
+}
+
+tw_status
+tw_stream_read(TwStream *self)
+{
+    uint64_t start = self->base.loop->stats.kinds[self->base.kind].bytes_in;
+
+    self->filled = false;
+    if (read_once(self) < 0) {
+        return -1;
+    }
+    return TW_LIKELY(!self->filled) ? 0 : read_more(self, start);
 }
