@@ -18,6 +18,7 @@ import base64
 import csv
 import glob
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -171,6 +172,11 @@ def libuv_source():
 # -- compiling ------------------------------------------------------------------
 
 
+def zig_program():
+    """The program itself: its Python wrapper would start Python for each file."""
+    return Path(importlib.util.find_spec("ziglang").origin).parent / "zig"
+
+
 class Builder:
     """Compiles a copy of the tree, for one target and Python after the other."""
 
@@ -183,7 +189,7 @@ class Builder:
         self.libuv = libuv_source()
 
     def zig(self, target, *args):
-        return run([sys.executable, "-m", "ziglang", "cc", "-target", target, *args],
+        return run([zig_program(), "cc", "-target", target, *args],
                    env=self.env, cwd=self.source)
 
     def compile(self, target, folder, flags, files):
@@ -227,14 +233,18 @@ class Builder:
         with open(out, "rb") as file:
             names = [s.name for s in ELFFile(file).get_section_by_name(".dynsym").iter_symbols()
                      if s["st_shndx"] == "SHN_UNDEF" and re.match("_?Py", s.name)]
-        stub = folder / "python.c"
-        stub.write_text("".join(f"char {name};\n" for name in sorted(names)))
-        # Without optimisation zig would compile its sanitizer's library for this.
-        self.zig(target, *CFLAGS, "-fvisibility=default", "-shared", stub,
-                 "-o", folder / "libpython.so")
-        self.zig(target, *link, "-Wl,-z,defs", folder / "libpython.so", "-o", folder / "whole.so")
+        python = self.stand_in(target, folder, names)
+        self.zig(target, *link, "-Wl,-z,defs", python, "-o", folder / "whole.so")
         if target == "x86_64-linux-musl" and os.uname().machine == "x86_64":
             self.load_by_musl(target, folder, out)
+
+    def stand_in(self, target, folder, names):
+        """A library that has these names, as Python does."""
+        source, library = folder / "python.c", folder / "libpython.so"
+        source.write_text("".join(f"char {name};\n" for name in sorted(names)))
+        # Without optimisation zig would compile its sanitizer's library for this.
+        self.zig(target, *CFLAGS, "-fvisibility=default", "-shared", source, "-o", library)
+        return library
 
     def load_by_musl(self, target, folder, out):
         """Debian has musl, but no Python for it: musl's own linker loads the extension at least."""
@@ -293,7 +303,7 @@ def package_files(source):
 
 def sbom(version, target, when):
     """What is in the wheel, as CycloneDX 1.6."""
-    zig = run([sys.executable, "-m", "ziglang", "version"]).strip()
+    zig = run([zig_program(), "version"]).strip()
     purl = f"pkg:pypi/tidewire@{version}"
     uv = f"pkg:generic/libuv@{LIBUV['version']}"
     content = {

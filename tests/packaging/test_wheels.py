@@ -1,8 +1,10 @@
 """tools/wheels.py: what does not need its compiler."""
 
+import ctypes
 import hashlib
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -61,6 +63,7 @@ def test_a_wheel_is_made_of_its_contents_alone(wheels, monkeypatch, tmp_path):
 
 
 def test_the_list_of_parts(wheels, monkeypatch):
+    monkeypatch.setattr(wheels, "zig_program", lambda: "zig")
     monkeypatch.setattr(wheels, "run", lambda *args, **kwargs: "0.0\n")
     parts = json.loads(wheels.sbom("1.2.3", "x86_64-linux-musl", 0))
     assert parts["bomFormat"] == "CycloneDX"
@@ -78,6 +81,17 @@ def test_a_compiler_that_fails_ends_the_build(wheels, monkeypatch, tmp_path):
     builder.zig = lambda *args: wheels.run(["sh", "-c", "echo no such header >&2; exit 1"])
     with pytest.raises(wheels.Failed, match="no such header"):
         builder.compile("x86_64-linux-musl", tmp_path / "objects", [], ["a.c", "b.c"])
+
+
+def test_the_stand_in_for_python_has_its_names(wheels, tmp_path):
+    """Whatever else is hidden: what a wheel needs of Python is looked up in it."""
+    if not shutil.which("cc"):
+        pytest.skip("no C compiler here")
+    builder = object.__new__(wheels.Builder)
+    builder.zig = lambda target, *args: wheels.run(["cc", *args])
+    library = builder.stand_in("x86_64-linux-musl", tmp_path, ["PyLong_Type", "_Py_Dealloc"])
+    names = ctypes.CDLL(str(library))
+    assert names.PyLong_Type and names._Py_Dealloc
 
 
 def test_a_source_that_is_not_the_known_one_is_refused(wheels, monkeypatch, tmp_path):
