@@ -77,7 +77,7 @@ def front(results, figure):
         if loop == "tidewire":
             axes.bar_label(bars, [f"{r:.2f}" for r in ratios], padding=3, fontsize=10)
     axes.set_yticks(range(len(cases)), list(cases), fontsize=11)
-    axes.set_xlim(0, longest * 1.1)
+    axes.set_xlim(0, longest * 1.15)
     axes.invert_yaxis()
     axes.set_xlabel("operations per second of the server's CPU; uvloop = 1", fontsize=10)
     figure.legend(loc="outside upper center", ncols=len(FRONT_LOOPS), fontsize=10, frameon=False)
