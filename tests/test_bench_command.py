@@ -10,19 +10,20 @@ from tidewire import _bench
 
 
 def test_table_has_a_ratio_for_each_other_loop():
-    text = _bench.table({"sleep0": {"stock": [4.0, 5.0, 3.5], "tidewire": [2.0] * 3},
-                         "tcp-1k": {"stock": [3.0], "tidewire": []}}, ["stock", "tidewire"])
+    text = _bench.table({"sleep0": {"asyncio": [4.0, 5.0, 3.5], "tidewire": [2.0] * 3},
+                         "tcp-1k": {"asyncio": [3.0], "tidewire": []}}, ["asyncio", "tidewire"])
     head, first, second = text.splitlines()
-    assert head.split()[-5:] == ["stock", "tidewire", "vs", "stock", "spread"]
+    assert head.split()[-5:] == ["asyncio", "tidewire", "vs", "asyncio", "spread"]
     assert first.split()[-4:] == ["4.00", "2.00", "2.00x", "9%"]
     assert second.split()[-4:] == ["3.00", "-", "-", "-"]
 
 
 def test_busy_machine_is_named():
-    quiet = {"tcp-1k": {"stock": [2.0, 2.1, 2.0, 1.9], "tidewire": [1.0] * 4}}
-    busy = {"tcp-1k": {"stock": [2.0, 4.0, 1.0, 3.0], "tidewire": [1.0] * 4}}
-    assert not _bench.is_busy(quiet)
-    assert _bench.is_busy(busy)
+    quiet = {"tcp-1k": {"asyncio": [2.0, 2.1, 2.0, 1.9], "tidewire": [1.0] * 4}}
+    busy = {"tcp-1k": {"asyncio": [2.0, 4.0, 1.0, 3.0], "tidewire": [1.0] * 4}}
+    assert _bench.busy(quiet, 1.5, 2) == ""
+    assert _bench.busy(busy, 1.5, 2) == "the rounds differ much"
+    assert _bench.busy(quiet, 41.6, 2) == "load average 42 on 2 cores"
 
 
 def test_what_is_installed_is_not_installed_again(tmp_path):
@@ -51,7 +52,7 @@ def test_command_measures_and_prints_json(cases):
         check=True, capture_output=True, text=True, timeout=50)
     got = json.loads(done.stdout)["microseconds"]
     for case in cases.split(","):
-        for loop in ("stock", "tidewire"):
+        for loop in ("asyncio", "tidewire"):
             assert len(got[case][loop]) == 1 and got[case][loop][0] > 0
 
 

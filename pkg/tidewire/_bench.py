@@ -29,7 +29,7 @@ import tempfile
 import time
 from typing import IO, Any
 
-LOOPS = {"stock": "asyncio:SelectorEventLoop", "uvloop": "uvloop:new_event_loop",
+LOOPS = {"asyncio": "asyncio:SelectorEventLoop", "uvloop": "uvloop:new_event_loop",
          "tidewire": "tidewire:new_event_loop"}
 CASES = {
     "tcp-1k": "TCP echo, 1 KiB", "tcp-64k": "TCP echo, 64 KiB",
@@ -349,16 +349,18 @@ def table(samples: Samples, names: list[str]) -> str:
         for row in rows)
 
 
-def is_busy(samples: Samples) -> bool:
-    """Do the rounds differ so much that something else uses the machine?"""
+def busy(samples: Samples, load: float, cores: int) -> str:
+    """Why something else seems to use the machine, or ""."""
+    if load > 2 * cores:
+        return f"load average {load:.0f} on {cores} cores"
     wide = [spread(ratios(by_loop, other)) for by_loop in samples.values()
             for other in by_loop if other != "tidewire"]
-    return bool(wide) and statistics.median(wide) > BUSY
+    return "the rounds differ much" if wide and statistics.median(wide) > BUSY else ""
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tidewire bench", description=(
-        "Compare event loops on this machine: stock asyncio, uvloop if it is installed, "
+        "Compare event loops on this machine: asyncio's own, uvloop if it is installed, "
         "tidewire."))
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds")
     parser.add_argument("--cases", help="comma-separated, of: "
@@ -414,6 +416,7 @@ def versions(children: dict[str, Child]) -> str:
 def main(argv: list[str]) -> int:
     """Run the comparison; 0 if tidewire took part in all of it."""
     options, progress = parse(argv), Progress()
+    load = os.getloadavg()[0]       # now: the comparison itself keeps two cores busy
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     directory = tempfile.mkdtemp(prefix="tidewire-bench-")
     children: dict[str, Child] = {}
@@ -438,6 +441,6 @@ def main(argv: list[str]) -> int:
     else:
         print(table(samples, list(children)))
         print(f"\n{versions(children)}; median of {options.rounds} rounds")
-        if is_busy(samples):
-            print("The machine is busy: the rounds differ much. Try again when it is quiet.")
+        if why := busy(samples, load, len(cores) or os.cpu_count() or 1):
+            print(f"The machine is busy: {why}. Try again when it is quiet.")
     return 0 if all(by_loop.get("tidewire") for by_loop in samples.values()) else 1
