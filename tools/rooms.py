@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "internals" / "rooms.rst"
 ROOMS = {
-    "": "The top: the module and the loop's method table",
+    "": "The top: the module and the loop's type",
     "base": "Room 0, base: things that would exist without asyncio",
     "core": "Room 1, core: time and callbacks",
     "net": "Room 2, net: bytes to and from a descriptor",

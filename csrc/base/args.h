@@ -3,10 +3,6 @@
 
 #include "base/common.h"
 
-/* Such a function in a method table, and its flags. */
-#define TW_FAST(f) ((PyCFunction)(void (*)(void))(f))
-#define TW_FASTKW (METH_FASTCALL | METH_KEYWORDS)
-
 /* What a function takes.  The names are in the order of the positions. */
 typedef struct {
     const char *function; /* for messages: "sock_recv" */

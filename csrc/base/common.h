@@ -18,6 +18,11 @@
 #include <string.h>
 #include <structmember.h>
 
+/* For method tables: a function that is no PyCFunction, and the usual flags of
+   one. */
+#define TW_FAST(f) ((PyCFunction)(void (*)(void))(f))
+#define TW_FASTKW (METH_FASTCALL | METH_KEYWORDS)
+
 #define TW_MUSTCHECK __attribute__((warn_unused_result))
 #define TW_LIKELY(x) __builtin_expect(!!(x), 1)
 #define TW_UNLIKELY(x) __builtin_expect(!!(x), 0)

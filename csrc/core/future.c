@@ -103,22 +103,11 @@ tw_loop_reject(TwLoop *loop, PyObject *future, PyObject *exc)
     return future_settle(loop, future, loop->state->str.set_exception, exc);
 }
 
-const char tw_loop_doc_create_future[] = PyDoc_STR(
-"create_future($self, /)\n--\n\n"
-"A new asyncio.Future of this loop.  See library/asyncio-eventloop.");
-
-PyObject *
-tw_loop_meth_create_future(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_create_future(PyObject *self, PyObject *unused)
 {
     return future_new((TwLoop *)self);
 }
-
-const char tw_loop_doc_create_task[] = PyDoc_STR(
-"create_task($self, /, coro, " TW_CREATE_TASK_KEYWORDS ")\n--\n\n"
-"Schedule a coroutine; returns the asyncio.Task.\n\n"
-"Keyword arguments (name, context, eager_start...) are those of the running\n"
-"Python's BaseEventLoop.create_task.  With a task factory, and in debug\n"
-"mode, that function itself does it.  See library/asyncio-eventloop.");
 
 /* BaseEventLoop.create_task(self, ...), unbound. */
 static PyObject *
@@ -146,9 +135,9 @@ task_create_by_asyncio(TwLoop *loop, PyObject *const *args, Py_ssize_t nargs,
     return result;
 }
 
-PyObject *
-tw_loop_meth_create_task(PyObject *self, PyObject *const *args,
-                         Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+loop_meth_create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
 {
     TwLoop *loop = (TwLoop *)self;
 
@@ -160,3 +149,16 @@ tw_loop_meth_create_task(PyObject *self, PyObject *const *args,
     return PyObject_Vectorcall(loop->state->task_type, argv, /* allow */
                                1, loop->state->kw_loop);
 }
+
+PyMethodDef tw_future_loop_methods[] = {
+    {"create_future", loop_meth_create_future, METH_NOARGS, PyDoc_STR(
+"create_future($self, /)\n--\n\n"
+"A new asyncio.Future of this loop.  See library/asyncio-eventloop.")},
+    {"create_task", TW_FAST(loop_meth_create_task), TW_FASTKW, PyDoc_STR(
+"create_task($self, /, coro, " TW_CREATE_TASK_KEYWORDS ")\n--\n\n"
+"Schedule a coroutine; returns the asyncio.Task.\n\n"
+"Keyword arguments (name, context, eager_start...) are those of the running\n"
+"Python's BaseEventLoop.create_task.  With a task factory, and in debug\n"
+"mode, that function itself does it.  See library/asyncio-eventloop.")},
+    {NULL},
+};

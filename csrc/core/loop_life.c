@@ -15,8 +15,8 @@
 /* -- open ----------------------------------------------------------------- */
 
 /* _open(poller, signals): a poller by name, or None; will signals arrive? */
-PyObject *
-tw_loop_meth_open(PyObject *self, PyObject *args)
+static PyObject *
+loop_meth_open(PyObject *self, PyObject *args)
 {
     TwLoop *loop = (TwLoop *)self;
     const char *poller;
@@ -40,8 +40,8 @@ tw_loop_meth_open(PyObject *self, PyObject *args)
 }
 
 /* _signal_fd(): the descriptor that signals may be written to. */
-PyObject *
-tw_loop_meth_signal_fd(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_signal_fd(PyObject *self, PyObject *unused)
 {
     TwLoop *loop = (TwLoop *)self;
 
@@ -52,8 +52,8 @@ tw_loop_meth_signal_fd(PyObject *self, PyObject *unused)
 }
 
 /* _note_signal(number): its Python handler runs, see core/wakeup.c. */
-PyObject *
-tw_loop_meth_note_signal(PyObject *self, PyObject *number)
+static PyObject *
+loop_meth_note_signal(PyObject *self, PyObject *number)
 {
     long n = PyLong_AsLong(number);
 
@@ -287,3 +287,10 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     return self;
 }
+
+PyMethodDef tw_loop_life_methods[] = {
+    {"_open", loop_meth_open, METH_VARARGS, NULL},
+    {"_signal_fd", loop_meth_signal_fd, METH_NOARGS, NULL},
+    {"_note_signal", loop_meth_note_signal, METH_O, NULL},
+    {NULL},
+};

@@ -76,8 +76,8 @@ run_not_running(TwLoop *loop)
     }
 }
 
-PyObject *
-tw_loop_meth_run_turns(PyObject *self, PyObject *future)
+static PyObject *
+loop_meth_run_turns(PyObject *self, PyObject *future)
 {
     TwLoop *loop = (TwLoop *)self;
     const char *refusal =
@@ -97,15 +97,15 @@ tw_loop_meth_run_turns(PyObject *self, PyObject *future)
     return tw_none_or_error(status);
 }
 
-PyObject *
-tw_loop_meth_shut(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_shut(PyObject *self, PyObject *unused)
 {
     tw_loop_shut((TwLoop *)self);
     Py_RETURN_NONE;
 }
 
-PyObject *
-tw_loop_meth_flush_held(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_flush_held(PyObject *self, PyObject *unused)
 {
     if (tw_loop_is_here((TwLoop *)self)) {
         tw_call_flush((TwLoop *)self);
@@ -113,35 +113,55 @@ tw_loop_meth_flush_held(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-PyObject *
-tw_loop_meth_after_fork(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_after_fork(PyObject *self, PyObject *unused)
 {
     tw_loop_after_fork((TwLoop *)self);
     Py_RETURN_NONE;
 }
 
-PyObject *
-tw_loop_meth_stop(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_stop(PyObject *self, PyObject *unused)
 {
     ((TwLoop *)self)->stopping = true;
     Py_RETURN_NONE;
 }
 
-PyObject *
-tw_loop_meth_is_running(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_is_running(PyObject *self, PyObject *unused)
 {
     return PyBool_FromLong(((TwLoop *)self)->thread_id != NULL
                            && ((TwLoop *)self)->thread_id != Py_None);
 }
 
-PyObject *
-tw_loop_meth_is_closed(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_is_closed(PyObject *self, PyObject *unused)
 {
     return PyBool_FromLong(((TwLoop *)self)->closed);
 }
 
-PyObject *
-tw_loop_meth_get_debug(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_get_debug(PyObject *self, PyObject *unused)
 {
     return PyBool_FromLong(((TwLoop *)self)->debug);
 }
+
+PyMethodDef tw_loop_run_methods[] = {
+    {"_run_turns", loop_meth_run_turns, METH_O, NULL},
+    {"_shut", loop_meth_shut, METH_NOARGS, NULL},
+    {"_flush_held", loop_meth_flush_held, METH_NOARGS, NULL},
+    {"_after_fork", loop_meth_after_fork, METH_NOARGS, NULL},
+    {"stop", loop_meth_stop, METH_NOARGS, PyDoc_STR(
+"stop($self, /)\n--\n\nStop run_forever() after the current turn.\n\n"
+"See library/asyncio-eventloop.")},
+    {"is_running", loop_meth_is_running, METH_NOARGS, PyDoc_STR(
+"is_running($self, /)\n--\n\n"
+"True while the loop runs.  See library/asyncio-eventloop.")},
+    {"is_closed", loop_meth_is_closed, METH_NOARGS, PyDoc_STR(
+"is_closed($self, /)\n--\n\n"
+"True if the loop was closed.  See library/asyncio-eventloop.")},
+    {"get_debug", loop_meth_get_debug, METH_NOARGS, PyDoc_STR(
+"get_debug($self, /)\n--\n\n"
+"True in debug mode.  See library/asyncio-eventloop.")},
+    {NULL},
+};

@@ -52,13 +52,8 @@ tw_loop_time(TwLoop *loop)
     return sched_monotonic();
 }
 
-const char tw_loop_doc_time[] = PyDoc_STR(
-"time($self, /)\n--\n\n"
-"The loop's clock: seconds of time.monotonic(), a float.\n\n"
-"See library/asyncio-eventloop.");
-
-PyObject *
-tw_loop_meth_time(PyObject *self, PyObject *unused)
+static PyObject *
+loop_meth_time(PyObject *self, PyObject *unused)
 {
     PyObject *clock = tw_overrides_clock(((TwLoop *)self)->state), *now;
 
@@ -245,15 +240,9 @@ tw_loop_push_step(TwLoop *loop, PyObject *stepper)
     return 0;
 }
 
-const char tw_loop_doc_call_soon[] = PyDoc_STR(
-"call_soon($self, /, callback, *args, context=None)\n--\n\n"
-"Call callback(*args) in the next turn of the loop; returns the Handle.\n\n"
-"context: a contextvars.Context to run in (None: a copy of the current\n"
-"one).  RuntimeError if the loop is closed.  See library/asyncio-eventloop.");
-
-PyObject *
-tw_loop_meth_call_soon(PyObject *self, PyObject *const *args,
-                       Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+loop_meth_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames)
 {
     TwLoop *loop = (TwLoop *)self;
     PyObject *context = NULL;
@@ -269,15 +258,9 @@ tw_loop_meth_call_soon(PyObject *self, PyObject *const *args,
                                        context);
 }
 
-const char tw_loop_doc_call_soon_threadsafe[] = PyDoc_STR(
-"call_soon_threadsafe($self, /, callback, *args, context=None)\n--\n\n"
-"call_soon() for other threads and signal handlers: wakes the loop.\n\n"
-"Arguments and errors are those of call_soon().\n"
-"See library/asyncio-eventloop.");
-
-PyObject *
-tw_loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
-                                  Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+loop_meth_call_soon_threadsafe(PyObject *self, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *kwnames)
 {
     TwLoop *loop = (TwLoop *)self;
     PyObject *context = NULL;
@@ -348,16 +331,9 @@ sched_when(TwLoop *loop, PyObject *delay, double *when)
     return *when == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
-const char tw_loop_doc_call_later[] = PyDoc_STR(
-"call_later($self, /, delay, callback, *args, context=None)\n--\n\n"
-"Call callback(*args) after `delay` seconds; returns the TimerHandle.\n\n"
-"context: a contextvars.Context to run in (None: a copy of the current\n"
-"one).  TypeError if delay is None or no real number, RuntimeError if the\n"
-"loop is closed.  See library/asyncio-eventloop.");
-
-PyObject *
-tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
-                        Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+loop_meth_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
 {
     TwLoop *loop = (TwLoop *)self;
     PyObject *context;
@@ -382,16 +358,9 @@ tw_loop_meth_call_later(PyObject *self, PyObject *const *args,
                             context);
 }
 
-const char tw_loop_doc_call_at[] = PyDoc_STR(
-"call_at($self, /, when, callback, *args, context=None)\n--\n\n"
-"Call callback(*args) at `when`, seconds of loop.time(); returns the\n"
-"TimerHandle.\n\n"
-"context and errors are those of call_later().\n"
-"See library/asyncio-eventloop.");
-
-PyObject *
-tw_loop_meth_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                     PyObject *kwnames)
+static PyObject *
+loop_meth_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *kwnames)
 {
     TwLoop *loop = (TwLoop *)self;
     PyObject *context;
@@ -412,3 +381,34 @@ tw_loop_meth_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     return sched_push_timer(loop, when, args[1], args + 2, nargs - 2,
                             context);
 }
+
+PyMethodDef tw_loop_sched_methods[] = {
+    {"time", loop_meth_time, METH_NOARGS, PyDoc_STR(
+"time($self, /)\n--\n\n"
+"The loop's clock: seconds of time.monotonic(), a float.\n\n"
+"See library/asyncio-eventloop.")},
+    {"call_soon", TW_FAST(loop_meth_call_soon), TW_FASTKW, PyDoc_STR(
+"call_soon($self, /, callback, *args, context=None)\n--\n\n"
+"Call callback(*args) in the next turn of the loop; returns the Handle.\n\n"
+"context: a contextvars.Context to run in (None: a copy of the current\n"
+"one).  RuntimeError if the loop is closed.  See library/asyncio-eventloop.")},
+    {"call_soon_threadsafe", TW_FAST(loop_meth_call_soon_threadsafe),
+     TW_FASTKW, PyDoc_STR(
+"call_soon_threadsafe($self, /, callback, *args, context=None)\n--\n\n"
+"call_soon() for other threads and signal handlers: wakes the loop.\n\n"
+"Arguments and errors are those of call_soon().\n"
+"See library/asyncio-eventloop.")},
+    {"call_later", TW_FAST(loop_meth_call_later), TW_FASTKW, PyDoc_STR(
+"call_later($self, /, delay, callback, *args, context=None)\n--\n\n"
+"Call callback(*args) after `delay` seconds; returns the TimerHandle.\n\n"
+"context: a contextvars.Context to run in (None: a copy of the current\n"
+"one).  TypeError if delay is None or no real number, RuntimeError if the\n"
+"loop is closed.  See library/asyncio-eventloop.")},
+    {"call_at", TW_FAST(loop_meth_call_at), TW_FASTKW, PyDoc_STR(
+"call_at($self, /, when, callback, *args, context=None)\n--\n\n"
+"Call callback(*args) at `when`, seconds of loop.time(); returns the\n"
+"TimerHandle.\n\n"
+"context and errors are those of call_later().\n"
+"See library/asyncio-eventloop.")},
+    {NULL},
+};

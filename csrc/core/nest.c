@@ -138,8 +138,8 @@ nest_end(TwLoop *loop, TwNest *nest, tw_status status)
     return status;
 }
 
-PyObject *
-tw_loop_meth_run_nested(PyObject *self, PyObject *future)
+static PyObject *
+loop_meth_run_nested(PyObject *self, PyObject *future)
 {
     TwLoop *loop = (TwLoop *)self;
     TwNest nest;
@@ -155,3 +155,8 @@ tw_loop_meth_run_nested(PyObject *self, PyObject *future)
     status = tw_nest_run(loop, future);
     return tw_none_or_error(nest_end(loop, &nest, status));
 }
+
+PyMethodDef tw_nest_loop_methods[] = {
+    {"_run_nested", loop_meth_run_nested, METH_O, NULL},
+    {NULL},
+};

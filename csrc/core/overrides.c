@@ -2,18 +2,16 @@
 
 #include "base/compat.h"
 #include "core/call.h"
-#include "core/loop_type.h"
 
-#define CODE(f) ((PyCFunction)(void (*)(void))(f))
-
-/* Is loop.<name> still the method whose code this is? */
+/* Is loop.<name> still the method of our C type? */
 static bool
-method_is_ours(TwLoop *loop, PyObject *name, PyCFunction code)
+method_is_ours(TwLoop *loop, PyObject *name)
 {
     PyObject *found = NULL;
     bool ours = _PyObject_GetMethod((PyObject *)loop, name, &found) == 1
                 && Py_IS_TYPE(found, &PyMethodDescr_Type)
-                && ((PyMethodDescrObject *)found)->d_method->ml_meth == code;
+                && PyDescr_TYPE(found) == loop->state->loop_type
+                && PyDescr_NAME(found) == name;
 
     if (found == NULL) {
         tw_call_ignore_error(); /* the program's: it is called by name */
@@ -29,23 +27,19 @@ tw_overrides_check(TwLoop *loop)
     PyTypeObject *type = Py_TYPE(loop);
     const struct {
         PyObject *name;
-        PyCFunction code;
         unsigned bit;
     } methods[] = {
-        {state->str.time, tw_loop_meth_time, TW_OWN_TIME},
-        {state->str.call_soon, CODE(tw_loop_meth_call_soon),
-         TW_OWN_CALL_SOON},
-        {state->str.call_at, CODE(tw_loop_meth_call_at), TW_OWN_CALL_AT},
-        {state->str.create_future, tw_loop_meth_create_future,
-         TW_OWN_CREATE_FUTURE},
-        {state->str.create_task, CODE(tw_loop_meth_create_task),
-         TW_OWN_CREATE_TASK},
+        {state->str.time, TW_OWN_TIME},
+        {state->str.call_soon, TW_OWN_CALL_SOON},
+        {state->str.call_at, TW_OWN_CALL_AT},
+        {state->str.create_future, TW_OWN_CREATE_FUTURE},
+        {state->str.create_task, TW_OWN_CREATE_TASK},
     };
     PyObject *exc = tw_err_take();
     unsigned own = 0;
 
     for (size_t i = 0; i < Py_ARRAY_LENGTH(methods); i++) {
-        if (!method_is_ours(loop, methods[i].name, methods[i].code)) {
+        if (!method_is_ours(loop, methods[i].name)) {
             own |= methods[i].bit;
         }
     }

@@ -178,3 +178,30 @@ tw_state_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
     }
     return public ? PyModule_AddType(state->module, *slot) : 0;
 }
+
+static tw_status
+state_add_method(PyTypeObject *type, PyMethodDef *def)
+{
+    PyObject *method = PyDescr_NewMethod(type, def);
+    tw_status status = -1;
+
+    if (method != NULL) {
+        status = PyObject_SetAttrString( /* allow: our own type */
+            (PyObject *)type, def->ml_name, method);
+        Py_DECREF(method);
+    }
+    return status;
+}
+
+tw_status
+tw_state_add_methods(PyTypeObject *type, PyMethodDef *const *tables)
+{
+    for (; *tables != NULL; tables++) {
+        for (PyMethodDef *def = *tables; def->ml_name != NULL; def++) {
+            if (state_add_method(type, def) < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}

@@ -185,5 +185,10 @@ TW_MUSTCHECK tw_status tw_state_add_type(tw_state *state,
                                          PyType_Spec *spec, PyObject *bases,
                                          int public);
 
+/* Give a type of ours the methods of several tables (the last pointer is
+   NULL), as Py_tp_methods would those of one. */
+TW_MUSTCHECK tw_status tw_state_add_methods(PyTypeObject *type,
+                                            PyMethodDef *const *tables);
+
 /* module.attr: a new reference or NULL. */
 PyObject *tw_state_import(const char *module, const char *attr);

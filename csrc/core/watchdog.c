@@ -260,8 +260,9 @@ watchdog_next_generation(TwWatchdog *dog)
     return generation;
 }
 
-PyObject *
-tw_watchdog_loop_begin(PyObject *self, PyObject *args)
+/* _watch_begin(threshold, report): -> generation, for _watch_wait(). */
+static PyObject *
+watchdog_loop_begin(PyObject *self, PyObject *args)
 {
     TwLoop *loop = (TwLoop *)self;
     PyObject *report;
@@ -299,8 +300,13 @@ watchdog_answer(TwWatchdog *dog, uint64_t ns)
     return watchdog_facts(dog, NULL, dog->seen, now, ns);
 }
 
-PyObject *
-tw_watchdog_loop_wait(PyObject *self, PyObject *args)
+/* _watch_wait(generation, seen, seconds): block until a callback has run for
+   the threshold; if it is the one after `seen` others, for so many seconds.
+   (None, callbacks before it, seconds, cpu or None, the thread's state as
+   ps(1) names it or "", seconds that the watchdog waited for the GIL); or
+   None: its generation has ended. */
+static PyObject *
+watchdog_loop_wait(PyObject *self, PyObject *args)
 {
     TwLoop *loop = (TwLoop *)self;
     TwWatchdog *dog = loop->watchdog;
@@ -335,14 +341,16 @@ tw_watchdog_loop_wait(PyObject *self, PyObject *args)
     return watchdog_answer(dog, ns);
 }
 
-PyObject *
-tw_watchdog_loop_count(PyObject *self, PyObject *Py_UNUSED(unused))
+/* _watch_count(): callbacks that have run. */
+static PyObject *
+watchdog_loop_count(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     return PyLong_FromUnsignedLongLong(((TwLoop *)self)->stats.callbacks);
 }
 
-PyObject *
-tw_watchdog_loop_end(PyObject *self, PyObject *all)
+/* _watch_end(all): the watchdog ends; if `all` is True, also the reports. */
+static PyObject *
+watchdog_loop_end(PyObject *self, PyObject *all)
 {
     TwWatchdog *dog = ((TwLoop *)self)->watchdog;
 
@@ -355,3 +363,11 @@ tw_watchdog_loop_end(PyObject *self, PyObject *all)
     }
     Py_RETURN_NONE;
 }
+
+PyMethodDef tw_watchdog_loop_methods[] = {
+    {"_watch_begin", watchdog_loop_begin, METH_VARARGS, NULL},
+    {"_watch_wait", watchdog_loop_wait, METH_VARARGS, NULL},
+    {"_watch_count", watchdog_loop_count, METH_NOARGS, NULL},
+    {"_watch_end", watchdog_loop_end, METH_O, NULL},
+    {NULL},
+};

@@ -3,7 +3,7 @@
    Two parts detect them.  The loop: when the metrics' clock says that a
    callback took longer than the threshold (core/metrics.h), it calls `report`
    after that callback has returned.  And a watchdog, a thread in
-   tw_watchdog_loop_wait(): while a callback runs too long, it returns to
+   _watch_wait(): while a callback runs too long, it returns to
    Python, which reads the stack of the loop's thread.
 
    The watchdog needs no GIL to check the loop.  It checks several times in a
@@ -76,18 +76,5 @@ void tw_watchdog_after_fork(TwWatchdog *dog);
 
 void tw_watchdog_free(TwWatchdog *dog);
 
-/* _watch_begin(threshold, report): -> generation, for _watch_wait(). */
-PyObject *tw_watchdog_loop_begin(PyObject *self, PyObject *args);
-
-/* _watch_wait(generation, seen, seconds): block until a callback has run for
-   the threshold; if it is the one after `seen` others, for so many seconds.
-   (None, callbacks before it, seconds, cpu or None, the thread's state as
-   ps(1) names it or "", seconds that the watchdog waited for the GIL); or
-   None: its generation has ended. */
-PyObject *tw_watchdog_loop_wait(PyObject *self, PyObject *args);
-
-/* _watch_count(): callbacks that have run. */
-PyObject *tw_watchdog_loop_count(PyObject *self, PyObject *unused);
-
-/* _watch_end(all): the watchdog ends; if `all` is True, also the reports. */
-PyObject *tw_watchdog_loop_end(PyObject *self, PyObject *all);
+/* _watch_begin(), _watch_wait(), _watch_count(), _watch_end(). */
+extern PyMethodDef tw_watchdog_loop_methods[];

@@ -365,16 +365,10 @@ accept_begin(TwAccept *self)
     return 0;
 }
 
-const char tw_accept_doc_start_serving[] = PyDoc_STR(
-"_start_serving($self, protocol_factory, sock, sslcontext=None,\n"
-"               server=None, backlog=100, ssl_handshake_timeout=None,\n"
-"               ssl_shutdown_timeout=None)\n--\n\n"
-"The hook of asyncio's Server: accept connections on `sock`.");
-
 #define LOOP_START_SERVING "OO|OOiOO" TW_CONTEXT_FORMAT ":_start_serving"
 
-PyObject *
-tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
+static PyObject *
+accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {
         "protocol_factory",
@@ -417,8 +411,11 @@ tw_accept_loop_start_serving(PyObject *op, PyObject *args, PyObject *kwargs)
     return tw_none_or_error(status);
 }
 
-PyObject *
-tw_accept_loop_stop_serving(PyObject *op, PyObject *sock)
+/* loop._stop_serving(sock): stop accepting, and close the socket.  From 3.13
+   on asyncio's method of that name, which then unlinks the path, calls it: see
+   _loop.py. */
+static PyObject *
+accept_loop_stop_serving(PyObject *op, PyObject *sock)
 {
     TwLoop *loop = (TwLoop *)op;
     TwAccept *self = accept_of_sock(loop, sock);
@@ -489,3 +486,14 @@ tw_accept_setup(tw_state *state, PyObject *module)
     return tw_state_add_type(state, &state->accept_type, &accept_spec, NULL,
                              0);
 }
+
+PyMethodDef tw_accept_loop_methods[] = {
+    {"_start_serving", TW_FAST(accept_loop_start_serving),
+     METH_VARARGS | METH_KEYWORDS, PyDoc_STR(
+"_start_serving($self, protocol_factory, sock, sslcontext=None,\n"
+"               server=None, backlog=100, ssl_handshake_timeout=None,\n"
+"               ssl_shutdown_timeout=None)\n--\n\n"
+"The hook of asyncio's Server: accept connections on `sock`.")},
+    {"_stop_serving", accept_loop_stop_serving, METH_O, NULL},
+    {NULL},
+};

@@ -10,14 +10,7 @@
 
 #include "core/watcher.h"
 
-/* loop._start_serving(...), the hook of asyncio's Server. */
-PyObject *tw_accept_loop_start_serving(PyObject *loop, PyObject *args,
-                                       PyObject *kwargs);
-/* loop._stop_serving(sock): stop accepting, and close the socket.  From 3.13
-   on asyncio's method of that name, which then unlinks the path, calls it: see
-   _loop.py. */
-PyObject *tw_accept_loop_stop_serving(PyObject *loop, PyObject *sock);
-
-extern const char tw_accept_doc_start_serving[];
+/* The hooks of asyncio's Server: _start_serving(), _stop_serving(). */
+extern PyMethodDef tw_accept_loop_methods[];
 
 TW_MUSTCHECK tw_status tw_accept_setup(tw_state *state, PyObject *module);

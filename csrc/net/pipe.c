@@ -200,21 +200,12 @@ error:
     return NULL;
 }
 
-const char tw_pipe_doc_make_read[] =
-    "_make_read_pipe_transport($self, pipe, protocol, waiter=None, "
-    "extra=None)\n--\n\n"
-    "The hook that asyncio's connect_read_pipe() calls.";
-const char tw_pipe_doc_make_write[] =
-    "_make_write_pipe_transport($self, pipe, protocol, waiter=None, "
-    "extra=None)\n--\n\n"
-    "The hook that asyncio's connect_write_pipe() calls.";
-
 static const char *const pipe_make_names[] = {"pipe", "protocol", "waiter",
                                               "extra"};
 
-PyObject *
-tw_pipe_loop_make_read(PyObject *loop, PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *kwnames)
+static PyObject *
+pipe_loop_make_read(PyObject *loop, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames)
 {
     static const TwArgs spec = {"_make_read_pipe_transport", pipe_make_names,
                                 2, 4};
@@ -228,9 +219,9 @@ tw_pipe_loop_make_read(PyObject *loop, PyObject *const *args, Py_ssize_t nargs,
                     argv);
 }
 
-PyObject *
-tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
-                        Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+pipe_loop_make_write(PyObject *loop, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
 {
     static const TwArgs spec = {"_make_write_pipe_transport", pipe_make_names,
                                 2, 4};
@@ -352,3 +343,17 @@ tw_pipe_setup(tw_state *state, PyObject *Py_UNUSED(module))
     }
     return tw_pipe_write_setup(state);
 }
+
+PyMethodDef tw_pipe_loop_methods[] = {
+    {"_make_read_pipe_transport", TW_FAST(pipe_loop_make_read), TW_FASTKW,
+     PyDoc_STR(
+"_make_read_pipe_transport($self, pipe, protocol, waiter=None, "
+"extra=None)\n--\n\n"
+"The hook that asyncio's connect_read_pipe() calls.")},
+    {"_make_write_pipe_transport", TW_FAST(pipe_loop_make_write), TW_FASTKW,
+     PyDoc_STR(
+"_make_write_pipe_transport($self, pipe, protocol, waiter=None, "
+"extra=None)\n--\n\n"
+"The hook that asyncio's connect_write_pipe() calls.")},
+    {NULL},
+};

@@ -47,14 +47,8 @@ typedef struct {
 
 /* -- pipe.c --------------------------------------------------------------- */
 
-/* loop._make_read_pipe_transport(pipe, protocol, waiter=None, extra=None),
-   and the same for writing.  METH_FASTCALL | METH_KEYWORDS. */
-PyObject *tw_pipe_loop_make_read(PyObject *loop, PyObject *const *args,
-                                 Py_ssize_t nargs, PyObject *kwnames);
-PyObject *tw_pipe_loop_make_write(PyObject *loop, PyObject *const *args,
-                                  Py_ssize_t nargs, PyObject *kwnames);
-
-extern const char tw_pipe_doc_make_read[], tw_pipe_doc_make_write[];
+/* _make_read_pipe_transport(), _make_write_pipe_transport(). */
+extern PyMethodDef tw_pipe_loop_methods[];
 
 /* TwTransportOps of both: connection_lost was called. */
 void tw_pipe_lost(TwTransport *self, PyObject *exc);

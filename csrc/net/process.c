@@ -67,16 +67,14 @@ child_release(TwChild *self)
     }
 }
 
-const char tw_process_doc_watch_child[] =
-    "_watch_child($self, pid, callback, hidden, /)\n--\n\n"
-    "Call callback(returncode) when the child has ended; the code is None if\n"
-    "somebody else waited for it.  hidden() instead, if it has ended but a\n"
-    "tracer must wait for it first.  False: there is no pidfd, or it cannot\n"
-    "be watched.  In both cases: use a thread.";
-
-PyObject *
-tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
-                            Py_ssize_t nargs)
+/* loop._watch_child(pid, callback, hidden): the loop will call callback(code)
+   when the child has ended; code is None if somebody else waited for it.  It
+   calls hidden() instead if a debugger that traces the child has to wait for
+   it first: the pidfd is readable until then.  False: the system has no pidfd
+   for it, use a thread. */
+static PyObject *
+process_loop_watch_child(PyObject *loop, PyObject *const *args,
+                         Py_ssize_t nargs)
 {
     TwChild *self;
     long pid;
@@ -166,3 +164,14 @@ tw_process_setup(tw_state *state, PyObject *Py_UNUSED(module))
     return tw_state_add_type(state, &state->process_type, &child_spec, NULL,
                              false);
 }
+
+PyMethodDef tw_process_loop_methods[] = {
+    {"_watch_child", TW_FAST(process_loop_watch_child), METH_FASTCALL,
+     PyDoc_STR(
+"_watch_child($self, pid, callback, hidden, /)\n--\n\n"
+"Call callback(returncode) when the child has ended; the code is None if\n"
+"somebody else waited for it.  hidden() instead, if it has ended but a\n"
+"tracer must wait for it first.  False: there is no pidfd, or it cannot\n"
+"be watched.  In both cases: use a thread.")},
+    {NULL},
+};

@@ -12,14 +12,6 @@
 
 #include "core/loop.h"
 
-/* loop._watch_child(pid, callback, hidden): the loop will call callback(code)
-   when the child has ended; code is None if somebody else waited for it.  It
-   calls hidden() instead if a debugger that traces the child has to wait for
-   it first: the pidfd is readable until then.  False: the system has no pidfd
-   for it, use a thread.  METH_FASTCALL. */
-PyObject *tw_process_loop_watch_child(PyObject *loop, PyObject *const *args,
-                                      Py_ssize_t nargs);
-
-extern const char tw_process_doc_watch_child[];
+extern PyMethodDef tw_process_loop_methods[]; /* _watch_child() */
 
 TW_MUSTCHECK tw_status tw_process_setup(tw_state *state, PyObject *module);

@@ -356,15 +356,9 @@ stats_reset(TwLoop *loop, const TwStats *now)
     return 0;
 }
 
-const char tw_stats_doc[] = PyDoc_STR(
-"stats($self, /, reset=False)\n--\n\n"
-"Counters and measurements of the loop since it was made, as a dict.\n\n"
-"reset: later calls count from this one on.  Works in any thread, and on a\n"
-"closed loop.  docs/observability.rst says what each key means.");
-
-PyObject *
-tw_stats_loop_meth_stats(PyObject *self, PyObject *const *args,
-                         Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+stats_loop_meth_stats(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
 {
     static const char *const names[] = {"reset"};
     static const TwArgs spec = {"stats", names, 0, 1};
@@ -395,8 +389,9 @@ tw_stats_loop_meth_stats(PyObject *self, PyObject *const *args,
     return dict;
 }
 
-PyObject *
-tw_stats_loop_meth_count(PyObject *self, PyObject *args)
+/* _count(name, n=1, ns=0): for work that is done in Python. */
+static PyObject *
+stats_loop_meth_count(PyObject *self, PyObject *args)
 {
     TwStats *st = &((TwLoop *)self)->stats;
     const struct {
@@ -424,3 +419,13 @@ tw_stats_loop_meth_count(PyObject *self, PyObject *args)
     PyErr_SetString(PyExc_ValueError, name);
     return NULL;
 }
+
+PyMethodDef tw_stats_loop_methods[] = {
+    {"stats", TW_FAST(stats_loop_meth_stats), TW_FASTKW, PyDoc_STR(
+"stats($self, /, reset=False)\n--\n\n"
+"Counters and measurements of the loop since it was made, as a dict.\n\n"
+"reset: later calls count from this one on.  Works in any thread, and on a\n"
+"closed loop.  docs/observability.rst says what each key means.")},
+    {"_count", stats_loop_meth_count, METH_VARARGS, NULL},
+    {NULL},
+};

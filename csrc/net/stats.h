@@ -4,12 +4,7 @@
 
 #include "core/loop.h"
 
-PyObject *tw_stats_loop_meth_stats(PyObject *self, PyObject *const *args,
-                                   Py_ssize_t nargs, PyObject *kwnames);
-extern const char tw_stats_doc[];
-
-/* _count(name, n=1, ns=0): for work that is done in Python. */
-PyObject *tw_stats_loop_meth_count(PyObject *self, PyObject *args);
+extern PyMethodDef tw_stats_loop_methods[]; /* stats(), _count() */
 
 /* The bounds of histograms. */
 TW_MUSTCHECK tw_status tw_stats_setup(tw_state *state, PyObject *module);

@@ -171,17 +171,10 @@ tw_stream_set_sink(TwStream *self, const TwSink *sink, PyObject *sink_owner)
     Py_XSETREF(self->sink_owner, Py_XNewRef(sink_owner));
 }
 
-PyDoc_STRVAR(loop_make_socket_doc,
-"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None,\n"
-"                       server=None)\n--\n\n"
-"The hook that asyncio's BaseEventLoop calls for a connected socket.");
-
-const char *const tw_stream_loop_make_socket_doc = loop_make_socket_doc;
-
 #define LOOP_MAKE_SOCKET "OO|O$OO" TW_CONTEXT_FORMAT ":_make_socket_transport"
 
-PyObject *
-tw_stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
+static PyObject *
+stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {
         "sock", "protocol", "waiter", "extra", "server",
@@ -333,3 +326,9 @@ tw_stream_setup(tw_state *state, PyObject *module)
     }
     return tw_transport_add_marks(state->stream_type, "TRY_NATIVE");
 }
+
+PyMethodDef tw_stream_loop_methods[] = {
+    {"_make_socket_transport", TW_FAST(stream_loop_make_socket),
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {NULL},
+};

@@ -79,9 +79,6 @@ TW_MUSTCHECK tw_status tw_stream_read(TwStream *self);
 /* net/stream_write.c */
 extern const TwOutOps tw_stream_out_ops;
 
-/* loop._make_socket_transport(): METH_VARARGS | METH_KEYWORDS. */
-PyObject *tw_stream_loop_make_socket(PyObject *loop, PyObject *args,
-                                     PyObject *kwargs);
-extern const char *const tw_stream_loop_make_socket_doc;
+extern PyMethodDef tw_stream_loop_methods[]; /* _make_socket_transport() */
 
 TW_MUSTCHECK tw_status tw_stream_setup(tw_state *state, PyObject *module);

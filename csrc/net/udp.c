@@ -143,15 +143,8 @@ udp_make(TwLoop *loop, int fd, PyObject *sock, PyObject *protocol,
     return (PyObject *)self;
 }
 
-PyDoc_STRVAR(loop_make_doc,
-"_make_datagram_transport($self, sock, protocol, address=None, waiter=None,\n"
-"                         extra=None)\n--\n\n"
-"The hook that asyncio's create_datagram_endpoint() calls.");
-
-const char *const tw_udp_doc_make = loop_make_doc;
-
-PyObject *
-tw_udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs)
+static PyObject *
+udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"sock",   "protocol", "address",
                                         "waiter", "extra",    NULL};
@@ -296,3 +289,9 @@ tw_udp_setup(tw_state *state, PyObject *module)
     }
     return 0;
 }
+
+PyMethodDef tw_udp_loop_methods[] = {
+    {"_make_datagram_transport", TW_FAST(udp_loop_make),
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {NULL},
+};

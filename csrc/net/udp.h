@@ -124,9 +124,6 @@ void tw_udp_buffer_clear(TwTransport *self);
 
 /* -- net/udp.c ------------------------------------------------------------ */
 
-/* BaseEventLoop's hook _make_datagram_transport(sock, protocol, address=None,
-   waiter=None, extra=None). */
-PyObject *tw_udp_loop_make(PyObject *loop, PyObject *args, PyObject *kwargs);
-extern const char *const tw_udp_doc_make;
+extern PyMethodDef tw_udp_loop_methods[]; /* _make_datagram_transport() */
 
 TW_MUSTCHECK tw_status tw_udp_setup(tw_state *state, PyObject *module);

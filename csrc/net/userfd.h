@@ -65,28 +65,7 @@ TW_MUSTCHECK tw_status tw_userfd_watch_closed(TwLoop *loop, int fd,
    the descriptor was closed, and both are gone. */
 int tw_userfd_remove(TwLoop *loop, int fd, unsigned which, bool closed);
 
-/* net/userfd_methods.c */
-PyObject *tw_userfd_loop_add_reader(PyObject *loop, PyObject *const *args,
-                                    Py_ssize_t nargs, PyObject *kwnames);
-PyObject *tw_userfd_loop_add_writer(PyObject *loop, PyObject *const *args,
-                                    Py_ssize_t nargs, PyObject *kwnames);
-PyObject *tw_userfd_loop_remove_reader(PyObject *loop, PyObject *const *args,
-                                       Py_ssize_t nargs, PyObject *kwnames);
-PyObject *tw_userfd_loop_remove_writer(PyObject *loop, PyObject *const *args,
-                                       Py_ssize_t nargs, PyObject *kwnames);
-/* asyncio's private methods of that kind, without keywords; add returns the
-   Handle. */
-PyObject *tw_userfd_loop_private_add_reader(PyObject *loop,
-                                            PyObject *const *args,
-                                            Py_ssize_t nargs);
-PyObject *tw_userfd_loop_private_add_writer(PyObject *loop,
-                                            PyObject *const *args,
-                                            Py_ssize_t nargs);
-PyObject *tw_userfd_loop_private_remove_reader(PyObject *loop, PyObject *fd);
-PyObject *tw_userfd_loop_private_remove_writer(PyObject *loop, PyObject *fd);
-PyObject *tw_userfd_loop_ensure_no_transport(PyObject *loop, PyObject *fd);
-
-extern const char tw_userfd_doc_add_reader[], tw_userfd_doc_add_writer[],
-    tw_userfd_doc_remove_reader[], tw_userfd_doc_remove_writer[];
+/* net/userfd_methods.c: add_reader() and its kin. */
+extern PyMethodDef tw_userfd_loop_methods[];
 
 TW_MUSTCHECK tw_status tw_userfd_setup(tw_state *state, PyObject *module);

@@ -199,91 +199,39 @@ userfd_remove_public(PyObject *loop, const char *name, unsigned which,
     return fd == NULL ? NULL : userfd_remove(loop, which, fd);
 }
 
-const char tw_userfd_doc_add_reader[] = PyDoc_STR(
-"add_reader($self, /, fd, callback, *args)\n--\n\n"
-"Call callback(*args) whenever `fd` (a number, or an object with fileno())\n"
-"can be read; an earlier reader is replaced.\n\n"
-"ValueError if it is no descriptor, OSError if it cannot be watched (closed,\n"
-"a regular file), RuntimeError if a transport uses it or the loop is closed.\n"
-"See library/asyncio-eventloop.");
+/* The four methods for an event: public ones, and asyncio's private ones,
+   which take no keywords, and return the Handle. */
+#define USERFD_METHODS(word, event)                                           \
+    static PyObject *userfd_add_##word(PyObject *loop, PyObject *const *args, \
+                                       Py_ssize_t nargs, PyObject *kwnames)   \
+    {                                                                         \
+        return userfd_add_public(loop, "add_" #word, event, args, nargs,      \
+                                 kwnames);                                    \
+    }                                                                         \
+    static PyObject *userfd_remove_##word(PyObject *loop,                     \
+                                          PyObject *const *args,              \
+                                          Py_ssize_t nargs,                   \
+                                          PyObject *kwnames)                  \
+    {                                                                         \
+        return userfd_remove_public(loop, "remove_" #word, event, args,       \
+                                    nargs, kwnames);                          \
+    }                                                                         \
+    static PyObject *userfd_private_add_##word(                               \
+        PyObject *loop, PyObject *const *args, Py_ssize_t nargs)              \
+    {                                                                         \
+        return userfd_add_private(loop, "_add_" #word, event, args, nargs);   \
+    }                                                                         \
+    static PyObject *userfd_private_remove_##word(PyObject *loop,             \
+                                                  PyObject *fd)               \
+    {                                                                         \
+        return userfd_remove(loop, event, fd);                                \
+    }
 
-PyObject *
-tw_userfd_loop_add_reader(PyObject *loop, PyObject *const *args,
-                          Py_ssize_t nargs, PyObject *kwnames)
-{
-    return userfd_add_public(loop, "add_reader", TW_EV_READ, args, nargs,
-                             kwnames);
-}
+USERFD_METHODS(reader, TW_EV_READ)
+USERFD_METHODS(writer, TW_EV_WRITE)
 
-const char tw_userfd_doc_add_writer[] = PyDoc_STR(
-"add_writer($self, /, fd, callback, *args)\n--\n\n"
-"Call callback(*args) whenever `fd` (a number, or an object with fileno())\n"
-"can be written; an earlier writer is replaced.\n\n"
-"Errors are those of add_reader().  See library/asyncio-eventloop.");
-
-PyObject *
-tw_userfd_loop_add_writer(PyObject *loop, PyObject *const *args,
-                          Py_ssize_t nargs, PyObject *kwnames)
-{
-    return userfd_add_public(loop, "add_writer", TW_EV_WRITE, args, nargs,
-                             kwnames);
-}
-
-const char tw_userfd_doc_remove_reader[] = PyDoc_STR(
-"remove_reader($self, /, fd)\n--\n\n"
-"Stop watching `fd` for reading: True if it was watched.\n\n"
-"ValueError if it is no descriptor, RuntimeError if a transport uses it.\n"
-"See library/asyncio-eventloop.");
-
-PyObject *
-tw_userfd_loop_remove_reader(PyObject *loop, PyObject *const *args,
-                             Py_ssize_t nargs, PyObject *kwnames)
-{
-    return userfd_remove_public(loop, "remove_reader", TW_EV_READ, args, nargs,
-                                kwnames);
-}
-
-const char tw_userfd_doc_remove_writer[] = PyDoc_STR(
-"remove_writer($self, /, fd)\n--\n\n"
-"Stop watching `fd` for writing: True if it was watched.\n\n"
-"Errors are those of remove_reader().  See library/asyncio-eventloop.");
-
-PyObject *
-tw_userfd_loop_remove_writer(PyObject *loop, PyObject *const *args,
-                             Py_ssize_t nargs, PyObject *kwnames)
-{
-    return userfd_remove_public(loop, "remove_writer", TW_EV_WRITE, args,
-                                nargs, kwnames);
-}
-
-PyObject *
-tw_userfd_loop_private_add_reader(PyObject *loop, PyObject *const *args,
-                                  Py_ssize_t nargs)
-{
-    return userfd_add_private(loop, "_add_reader", TW_EV_READ, args, nargs);
-}
-
-PyObject *
-tw_userfd_loop_private_add_writer(PyObject *loop, PyObject *const *args,
-                                  Py_ssize_t nargs)
-{
-    return userfd_add_private(loop, "_add_writer", TW_EV_WRITE, args, nargs);
-}
-
-PyObject *
-tw_userfd_loop_private_remove_reader(PyObject *loop, PyObject *fd)
-{
-    return userfd_remove(loop, TW_EV_READ, fd);
-}
-
-PyObject *
-tw_userfd_loop_private_remove_writer(PyObject *loop, PyObject *fd)
-{
-    return userfd_remove(loop, TW_EV_WRITE, fd);
-}
-
-PyObject *
-tw_userfd_loop_ensure_no_transport(PyObject *loop, PyObject *obj)
+static PyObject *
+userfd_loop_ensure_no_transport(PyObject *loop, PyObject *obj)
 {
     UserFdArg arg;
 
@@ -293,3 +241,35 @@ tw_userfd_loop_ensure_no_transport(PyObject *loop, PyObject *obj)
     Py_DECREF(arg.number);
     Py_RETURN_NONE;
 }
+
+PyMethodDef tw_userfd_loop_methods[] = {
+    {"add_reader", TW_FAST(userfd_add_reader), TW_FASTKW, PyDoc_STR(
+"add_reader($self, /, fd, callback, *args)\n--\n\n"
+"Call callback(*args) whenever `fd` (a number, or an object with fileno())\n"
+"can be read; an earlier reader is replaced.\n\n"
+"ValueError if it is no descriptor, OSError if it cannot be watched (closed,\n"
+"a regular file), RuntimeError if a transport uses it or the loop is closed.\n"
+"See library/asyncio-eventloop.")},
+    {"add_writer", TW_FAST(userfd_add_writer), TW_FASTKW, PyDoc_STR(
+"add_writer($self, /, fd, callback, *args)\n--\n\n"
+"Call callback(*args) whenever `fd` (a number, or an object with fileno())\n"
+"can be written; an earlier writer is replaced.\n\n"
+"Errors are those of add_reader().  See library/asyncio-eventloop.")},
+    {"remove_reader", TW_FAST(userfd_remove_reader), TW_FASTKW, PyDoc_STR(
+"remove_reader($self, /, fd)\n--\n\n"
+"Stop watching `fd` for reading: True if it was watched.\n\n"
+"ValueError if it is no descriptor, RuntimeError if a transport uses it.\n"
+"See library/asyncio-eventloop.")},
+    {"remove_writer", TW_FAST(userfd_remove_writer), TW_FASTKW, PyDoc_STR(
+"remove_writer($self, /, fd)\n--\n\n"
+"Stop watching `fd` for writing: True if it was watched.\n\n"
+"Errors are those of remove_reader().  See library/asyncio-eventloop.")},
+    {"_add_reader", TW_FAST(userfd_private_add_reader), METH_FASTCALL,
+     NULL},
+    {"_add_writer", TW_FAST(userfd_private_add_writer), METH_FASTCALL,
+     NULL},
+    {"_remove_reader", userfd_private_remove_reader, METH_O, NULL},
+    {"_remove_writer", userfd_private_remove_writer, METH_O, NULL},
+    {"_ensure_fd_no_transport", userfd_loop_ensure_no_transport, METH_O, NULL},
+    {NULL},
+};

@@ -247,9 +247,12 @@ dns_make_result(tw_state *state, DnsQuestion *q, unsigned chosen)
     return list;
 }
 
-PyObject *
-tw_dns_loop_literal_addresses(PyObject *op, PyObject *const *args,
-                              Py_ssize_t nargs)
+/* loop._literal_addresses(host, port, family, type, proto, flags): a list as
+   socket.getaddrinfo() makes it.  None: call socket.getaddrinfo() (also for
+   the exceptions, in debug mode, and when the loop is closed). */
+static PyObject *
+dns_loop_literal_addresses(PyObject *op, PyObject *const *args,
+                           Py_ssize_t nargs)
 {
     TwLoop *loop = (TwLoop *)op;
     DnsQuestion q;
@@ -298,3 +301,9 @@ tw_dns_setup(tw_state *state, PyObject *Py_UNUSED(module))
     }
     return state->dns == NULL ? -1 : 0;
 }
+
+PyMethodDef tw_dns_loop_methods[] = {
+    {"_literal_addresses", TW_FAST(dns_loop_literal_addresses), METH_FASTCALL,
+     NULL},
+    {NULL},
+};

@@ -12,11 +12,7 @@
 #include "base/addr.h"
 #include "core/loop.h"
 
-/* loop._literal_addresses(host, port, family, type, proto, flags): a list as
-   socket.getaddrinfo() makes it.  None: call socket.getaddrinfo() (also for
-   the exceptions, in debug mode, and when the loop is closed). */
-PyObject *tw_dns_loop_literal_addresses(PyObject *loop, PyObject *const *args,
-                                        Py_ssize_t nargs);
+extern PyMethodDef tw_dns_loop_methods[]; /* _literal_addresses() */
 
 /* The characters of a str (ASCII) or bytes object, or NULL; no exception. */
 const char *tw_dns_text(PyObject *obj, Py_ssize_t *n);

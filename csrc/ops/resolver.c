@@ -119,8 +119,9 @@ resolver_ask_steal(TwResolver *self, TwLookup *lookup)
     return future;
 }
 
-PyObject *
-tw_resolver_loop_abandon(PyObject *op, PyObject *future)
+/* loop._abandon_lookup(future): nobody waits for it any longer. */
+static PyObject *
+resolver_loop_abandon(PyObject *op, PyObject *future)
 {
     TwLoop *loop = (TwLoop *)op;
     TwResolver *self = (TwResolver *)loop->resolver;
@@ -139,8 +140,9 @@ tw_resolver_loop_abandon(PyObject *op, PyObject *future)
     Py_RETURN_NONE;
 }
 
-PyObject *
-tw_resolver_loop_waiting(PyObject *op, PyObject *unused)
+/* loop._lookups_waiting(): how many no thread has begun. */
+static PyObject *
+resolver_loop_waiting(PyObject *op, PyObject *unused)
 {
     TwLoop *loop = (TwLoop *)op;
     TwResolver *self = (TwResolver *)loop->resolver;
@@ -267,9 +269,11 @@ resolver_read(TwLookup **lookup, PyObject *const *args)
     return 1;
 }
 
-PyObject *
-tw_resolver_loop_look_up_name(PyObject *op, PyObject *const *args,
-                              Py_ssize_t nargs)
+/* loop._look_up_name(host, port, family, type, proto, flags): a future of the
+   list that socket.getaddrinfo() returns.  None: ask the executor. */
+static PyObject *
+resolver_loop_look_up_name(PyObject *op, PyObject *const *args,
+                           Py_ssize_t nargs)
 {
     TwResolver *self = resolver_of((TwLoop *)op);
     TwLookup *lookup = NULL;
@@ -343,9 +347,10 @@ resolver_read_sockaddr(TwAddr *addr, PyObject *sockaddr)
     return PyTuple_GET_SIZE(sockaddr) == 2;
 }
 
-PyObject *
-tw_resolver_loop_look_up_address(PyObject *op, PyObject *const *args,
-                                 Py_ssize_t nargs)
+/* loop._look_up_address(sockaddr, flags): the same for getnameinfo(). */
+static PyObject *
+resolver_loop_look_up_address(PyObject *op, PyObject *const *args,
+                              Py_ssize_t nargs)
 {
     TwResolver *self = resolver_of((TwLoop *)op);
     TwAddr addr = {0};
@@ -558,3 +563,13 @@ tw_resolver_setup(tw_state *state, PyObject *Py_UNUSED(module))
     return tw_state_add_type(state, &state->resolver_type, &resolver_spec,
                              NULL, false);
 }
+
+PyMethodDef tw_resolver_loop_methods[] = {
+    {"_look_up_name", TW_FAST(resolver_loop_look_up_name), METH_FASTCALL,
+     NULL},
+    {"_look_up_address", TW_FAST(resolver_loop_look_up_address), METH_FASTCALL,
+     NULL},
+    {"_lookups_waiting", resolver_loop_waiting, METH_NOARGS, NULL},
+    {"_abandon_lookup", resolver_loop_abandon, METH_O, NULL},
+    {NULL},
+};

@@ -14,20 +14,8 @@
 
 #include "core/loop.h"
 
-/* loop._look_up_name(host, port, family, type, proto, flags): a future of the
-   list that socket.getaddrinfo() returns.  None: ask the executor. */
-PyObject *tw_resolver_loop_look_up_name(PyObject *loop, PyObject *const *args,
-                                        Py_ssize_t nargs);
-
-/* loop._look_up_address(sockaddr, flags): the same for getnameinfo(). */
-PyObject *tw_resolver_loop_look_up_address(PyObject *loop,
-                                           PyObject *const *args,
-                                           Py_ssize_t nargs);
-
-/* loop._lookups_waiting(): how many no thread has begun.  METH_NOARGS. */
-PyObject *tw_resolver_loop_waiting(PyObject *loop, PyObject *unused);
-
-/* loop._abandon_lookup(future): nobody waits for it any longer.  METH_O. */
-PyObject *tw_resolver_loop_abandon(PyObject *loop, PyObject *future);
+/* _look_up_name(), _look_up_address(), _lookups_waiting(),
+   _abandon_lookup(). */
+extern PyMethodDef tw_resolver_loop_methods[];
 
 TW_MUSTCHECK tw_status tw_resolver_setup(tw_state *state, PyObject *module);

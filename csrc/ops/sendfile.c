@@ -168,9 +168,9 @@ static const TwSockKind file_kind = {
     .fini = file_fini,
 };
 
-PyObject *
-tw_sendfile_loop_sock_sendfile_native(PyObject *self, PyObject *const *args,
-                                      Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+sendfile_loop_sock_sendfile_native(PyObject *self, PyObject *const *args,
+                                   Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"sock", "file", "offset", "count",
                                         "transport"};
@@ -199,7 +199,12 @@ tw_sendfile_loop_sock_sendfile_native(PyObject *self, PyObject *const *args,
     return (PyObject *)op;
 }
 
-const char tw_sendfile_doc_sock_sendfile_native[] =
-    "_sock_sendfile_native($self, /, sock, file, offset, count, "
-    "transport=None)\n--\n\n"
-    "Send a regular file with sendfile(2); return the number of bytes.";
+
+PyMethodDef tw_sendfile_loop_methods[] = {
+    {"_sock_sendfile_native", TW_FAST(sendfile_loop_sock_sendfile_native),
+     TW_FASTKW, PyDoc_STR(
+"_sock_sendfile_native($self, /, sock, file, offset, count, "
+"transport=None)\n--\n\n"
+"Send a regular file with sendfile(2); return the number of bytes.")},
+    {NULL},
+};

@@ -7,8 +7,4 @@
 
 #include "core/loop.h"
 
-PyObject *tw_sendfile_loop_sock_sendfile_native(PyObject *loop,
-                                                PyObject *const *args,
-                                                Py_ssize_t nargs,
-                                                PyObject *kwnames);
-extern const char tw_sendfile_doc_sock_sendfile_native[];
+extern PyMethodDef tw_sendfile_loop_methods[]; /* _sock_sendfile_native() */

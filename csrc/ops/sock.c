@@ -19,7 +19,8 @@ sock_make(PyObject *loop, const TwSockKind *kind, const TwArgs *spec,
 /* One method: its name, its kind, how many arguments it must have, their
    names. */
 #define SOCK_METHOD(fn, kind, required, ...)                                  \
-    TW_SOCK_FUNCTION(fn)                                                      \
+    static PyObject *sock_loop_##fn(PyObject *loop, PyObject *const *args,    \
+                                    Py_ssize_t nargs, PyObject *kwnames)      \
     {                                                                         \
         static const char *const names[] = {__VA_ARGS__};                     \
         static const TwArgs spec = {#fn, names, required,                     \
@@ -39,44 +40,33 @@ SOCK_METHOD(_sock_connect_at_once, tw_sock_conn_connect_at_once, 2, "sock",
             "address")
 SOCK_METHOD(sock_accept, tw_sock_conn_accept, 1, "sock")
 
-/* What their docstrings share. */
-#define SOCK_DOC_ERRORS                                                       \
-    "A coroutine.  OSError if the operation fails; TypeError for an\n"        \
-    "SSLSocket; ValueError for a blocking socket in debug mode.\n"            \
-    "See library/asyncio-eventloop."
+/* Its row in the table; `more`: the arguments after the socket. */
+#define SOCK_ROW(fn, more, text)                                              \
+    {#fn, TW_FAST(sock_loop_##fn), TW_FASTKW, PyDoc_STR(                      \
+        #fn "($self, /, sock" more ")\n--\n\n" text "\n\n"                    \
+        "A coroutine.  OSError if the operation fails; TypeError for an\n"    \
+        "SSLSocket; ValueError for a blocking socket in debug mode.\n"        \
+        "See library/asyncio-eventloop.")}
 
-const char tw_sock_doc_sock_recv[] =
-    "sock_recv($self, /, sock, n)\n--\n\n"
-    "Receive at most n bytes; b'' at the end of the stream.\n\n"
-    SOCK_DOC_ERRORS;
-const char tw_sock_doc_sock_recv_into[] =
-    "sock_recv_into($self, /, sock, buf)\n--\n\n"
-    "Receive data into a writable buffer; returns the number of bytes.\n\n"
-    SOCK_DOC_ERRORS;
-const char tw_sock_doc_sock_recvfrom[] =
-    "sock_recvfrom($self, /, sock, bufsize)\n--\n\n"
-    "Receive a datagram of at most bufsize bytes; returns (bytes, address).\n"
-    "\n"
-    SOCK_DOC_ERRORS;
-const char tw_sock_doc_sock_recvfrom_into[] =
-    "sock_recvfrom_into($self, /, sock, buf, nbytes=0)\n--\n\n"
-    "Receive a datagram of at most nbytes (0: as many as fit) into a\n"
-    "writable buffer; returns (number of bytes, address).\n\n"
-    SOCK_DOC_ERRORS;
-const char tw_sock_doc_sock_sendall[] =
-    "sock_sendall($self, /, sock, data)\n--\n\n"
-    "Send all of data.  After an error it is unknown how much was sent.\n\n"
-    SOCK_DOC_ERRORS;
-const char tw_sock_doc_sock_sendto[] =
-    "sock_sendto($self, /, sock, data, address)\n--\n\n"
-    "Send a datagram to address; returns the number of bytes sent.\n\n"
-    SOCK_DOC_ERRORS;
-const char tw_sock_doc_sock_connect[] =
-    "sock_connect($self, /, sock, address)\n--\n\n"
-    "Connect to an address, which is resolved first if it is a name.\n\n"
-    SOCK_DOC_ERRORS;
-const char tw_sock_doc_sock_accept[] =
-    "sock_accept($self, /, sock)\n--\n\n"
-    "Accept a connection; returns (conn, address), conn being non-blocking.\n"
-    "\n"
-    SOCK_DOC_ERRORS;
+PyMethodDef tw_sock_loop_methods[] = {
+    SOCK_ROW(sock_recv, ", n",
+"Receive at most n bytes; b'' at the end of the stream."),
+    SOCK_ROW(sock_recv_into, ", buf",
+"Receive data into a writable buffer; returns the number of bytes."),
+    SOCK_ROW(sock_recvfrom, ", bufsize",
+"Receive a datagram of at most bufsize bytes; returns (bytes, address)."),
+    SOCK_ROW(sock_recvfrom_into, ", buf, nbytes=0",
+"Receive a datagram of at most nbytes (0: as many as fit) into a\n"
+"writable buffer; returns (number of bytes, address)."),
+    SOCK_ROW(sock_sendall, ", data",
+"Send all of data.  After an error it is unknown how much was sent."),
+    SOCK_ROW(sock_sendto, ", data, address",
+"Send a datagram to address; returns the number of bytes sent."),
+    SOCK_ROW(sock_connect, ", address",
+"Connect to an address, which is resolved first if it is a name."),
+    SOCK_ROW(sock_accept, "",
+"Accept a connection; returns (conn, address), conn being non-blocking."),
+    {"_sock_connect_at_once", TW_FAST(sock_loop__sock_connect_at_once),
+     TW_FASTKW, NULL},
+    {NULL},
+};

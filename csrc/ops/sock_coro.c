@@ -3,7 +3,6 @@
 
 #include <structmember.h>
 
-#include "base/args.h"
 #include "base/compat.h"
 #include "core/call.h"
 
