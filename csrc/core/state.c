@@ -179,17 +179,15 @@ tw_state_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
     return public ? PyModule_AddType(state->module, *slot) : 0;
 }
 
+/* The type's own dict, because setattr() cannot replace `__dict__`. */
 static tw_status
-state_add_method(PyTypeObject *type, PyMethodDef *def)
+state_keep_steal(PyTypeObject *type, const char *name, PyObject *descr)
 {
-    PyObject *method = PyDescr_NewMethod(type, def);
-    tw_status status = -1;
+    tw_status status =
+        descr ? PyDict_SetItemString(type->tp_dict, name, descr) : -1;
 
-    if (method != NULL) {
-        status = PyObject_SetAttrString( /* allow: our own type */
-            (PyObject *)type, def->ml_name, method);
-        Py_DECREF(method);
-    }
+    Py_XDECREF(descr);
+    PyType_Modified(type);
     return status;
 }
 
@@ -198,9 +196,23 @@ tw_state_add_methods(PyTypeObject *type, PyMethodDef *const *tables)
 {
     for (; *tables != NULL; tables++) {
         for (PyMethodDef *def = *tables; def->ml_name != NULL; def++) {
-            if (state_add_method(type, def) < 0) {
+            if (state_keep_steal(type, def->ml_name,
+                                 PyDescr_NewMethod(type, def))
+                < 0) {
                 return -1;
             }
+        }
+    }
+    return 0;
+}
+
+tw_status
+tw_state_add_getset(PyTypeObject *type, PyGetSetDef *def)
+{
+    for (; def->name != NULL; def++) {
+        if (state_keep_steal(type, def->name, PyDescr_NewGetSet(type, def))
+            < 0) {
+            return -1;
         }
     }
     return 0;

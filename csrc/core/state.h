@@ -185,10 +185,13 @@ TW_MUSTCHECK tw_status tw_state_add_type(tw_state *state,
                                          PyType_Spec *spec, PyObject *bases,
                                          int public);
 
-/* Give a type of ours the methods of several tables (the last pointer is
-   NULL), as Py_tp_methods would those of one. */
+/* Give a new type of ours more than its spec has: the methods of several
+   tables (the last pointer is NULL; a later table replaces methods of those
+   before), and attributes. */
 TW_MUSTCHECK tw_status tw_state_add_methods(PyTypeObject *type,
                                             PyMethodDef *const *tables);
+TW_MUSTCHECK tw_status tw_state_add_getset(PyTypeObject *type,
+                                           PyGetSetDef *attributes);
 
 /* module.attr: a new reference or NULL. */
 PyObject *tw_state_import(const char *module, const char *attr);

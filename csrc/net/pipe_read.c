@@ -275,12 +275,15 @@ read_pipe_repr(PyObject *op)
 }
 
 static PyMethodDef read_pipe_methods[] = {
-    TW_TRANSPORT_COMMON,
-    {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
-     tw_transport_doc_set_protocol},
     {"close", read_pipe_meth_close, METH_NOARGS, tw_transport_doc_close},
-    TW_TRANSPORT_READING,
     {NULL},
+};
+
+static PyMethodDef *const read_pipe_method_tables[] = {
+    tw_transport_methods,
+    tw_transport_read_methods,
+    read_pipe_methods,
+    NULL,
 };
 
 PyDoc_STRVAR(doc_read_pipe, "The reading end of a pipe: connect_read_pipe().");
@@ -292,7 +295,6 @@ static PyType_Slot read_pipe_slots[] = {
     {Py_tp_traverse, tw_transport_traverse},
     {Py_tp_clear, tw_pipe_clear},
     {Py_tp_repr, read_pipe_repr},
-    {Py_tp_methods, read_pipe_methods},
     {Py_tp_getset, tw_pipe_read_getset},
     {Py_tp_members, tw_transport_members},
     {0, NULL},
@@ -305,5 +307,6 @@ tw_status
 tw_pipe_read_setup(tw_state *state)
 {
     return tw_transport_add_type(state, &state->read_pipe_type,
-                                 &read_pipe_spec, "ReadTransport", false);
+                                 &read_pipe_spec, "ReadTransport", false,
+                                 read_pipe_method_tables);
 }

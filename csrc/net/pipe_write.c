@@ -164,18 +164,6 @@ pipe_write_eof(TwPipe *self)
 
 /* -- methods and attributes ----------------------------------------------- */
 
-PyDoc_STRVAR(doc_write,
-"write($self, /, data)\n--\n\n"
-"Send bytes, bytearray or memoryview; never blocks.\n\n"
-"Data that cannot be sent at once waits (see set_write_buffer_limits).\n"
-"AssertionError for another type, as in asyncio.  On a closing or lost pipe\n"
-"nothing happens.  See library/asyncio-protocol.");
-PyDoc_STRVAR(doc_write_eof,
-"write_eof($self, /)\n--\n\n"
-"Close when everything is written.  See library/asyncio-protocol.");
-PyDoc_STRVAR(doc_can_write_eof,
-"can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.");
-
 static PyObject *
 write_pipe_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *kwnames)
@@ -234,16 +222,26 @@ write_pipe_repr(PyObject *op)
 }
 
 static PyMethodDef write_pipe_methods[] = {
-    TW_TRANSPORT_COMMON,
-    TW_TRANSPORT_WRITING,
-    {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
-     tw_transport_doc_set_protocol},
     {"close", write_pipe_meth_write_eof, METH_NOARGS, tw_transport_doc_close},
-    {"write", TW_FAST(write_pipe_meth_write), TW_FASTKW, doc_write},
-    {"write_eof", write_pipe_meth_write_eof, METH_NOARGS, doc_write_eof},
-    {"can_write_eof", write_pipe_meth_can_write_eof, METH_NOARGS,
-     doc_can_write_eof},
+    {"write", TW_FAST(write_pipe_meth_write), TW_FASTKW, PyDoc_STR(
+"write($self, /, data)\n--\n\n"
+"Send bytes, bytearray or memoryview; never blocks.\n\n"
+"Data that cannot be sent at once waits (see set_write_buffer_limits).\n"
+"AssertionError for another type, as in asyncio.  On a closing or lost pipe\n"
+"nothing happens.  See library/asyncio-protocol.")},
+    {"write_eof", write_pipe_meth_write_eof, METH_NOARGS, PyDoc_STR(
+"write_eof($self, /)\n--\n\n"
+"Close when everything is written.  See library/asyncio-protocol.")},
+    {"can_write_eof", write_pipe_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
+"can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.")},
     {NULL},
+};
+
+static PyMethodDef *const write_pipe_method_tables[] = {
+    tw_transport_methods,
+    tw_transport_write_methods,
+    write_pipe_methods,
+    NULL,
 };
 
 PyDoc_STRVAR(doc_write_pipe,
@@ -256,7 +254,6 @@ static PyType_Slot write_pipe_slots[] = {
     {Py_tp_traverse, tw_transport_traverse},
     {Py_tp_clear, tw_pipe_clear},
     {Py_tp_repr, write_pipe_repr},
-    {Py_tp_methods, write_pipe_methods},
     {Py_tp_getset, tw_pipe_write_getset},
     {Py_tp_members, tw_transport_members},
     {0, NULL},
@@ -269,5 +266,6 @@ tw_status
 tw_pipe_write_setup(tw_state *state)
 {
     return tw_transport_add_type(state, &state->write_pipe_type,
-                                 &write_pipe_spec, "WriteTransport", true);
+                                 &write_pipe_spec, "WriteTransport", true,
+                                 write_pipe_method_tables);
 }

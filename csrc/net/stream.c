@@ -264,34 +264,26 @@ stream_dealloc(PyObject *op)
 }
 
 static PyMethodDef stream_methods[] = {
-    {"write", TW_FAST(tw_stream_meth_write), TW_FASTKW, PyDoc_STR(
-"write($self, /, data)\n--\n\n"
-"Send bytes, bytearray or memoryview; never blocks.\n\n"
-"Data that cannot be sent at once waits (see set_write_buffer_limits).\n"
-"TypeError for another type; RuntimeError after write_eof() or during\n"
-"sendfile.  On a lost connection nothing happens.\n"
-"See library/asyncio-protocol.")},
-    {"writelines", TW_FAST(tw_stream_meth_writelines), TW_FASTKW, PyDoc_STR(
-"writelines($self, /, list_of_data)\n--\n\n"
-"write() of each item of an iterable, with one system call where possible.\n\n"
-"Errors are those of write().  See library/asyncio-protocol.")},
-    {"write_eof", tw_stream_meth_write_eof, METH_NOARGS, PyDoc_STR(
-"write_eof($self, /)\n--\n\n"
-"Send what waits, then end our side of the connection (half close).\n\n"
-"Data can still be received; another write() is a RuntimeError.\n"
-"See library/asyncio-protocol.")},
     {"can_write_eof", stream_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
 "can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.")},
-    TW_TRANSPORT_READING,
-    TW_TRANSPORT_COMMON,
-    TW_TRANSPORT_WRITING,
-    TW_TRANSPORT_HOLDING,
     {"set_protocol", TW_FAST(stream_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
-    {"_make_empty_waiter", tw_stream_meth_make_empty_waiter, METH_NOARGS,
-     NULL},
-    {"_reset_empty_waiter", tw_stream_meth_reset_empty_waiter, METH_NOARGS,
-     NULL},
+    {NULL},
+};
+
+static PyMethodDef *const stream_method_tables[] = {
+    tw_transport_methods,
+    tw_transport_read_methods,
+    tw_transport_write_methods,
+    tw_transport_hold_methods,
+    tw_stream_write_methods,
+    tw_stream_wait_methods,
+    stream_methods,
+    NULL,
+};
+
+static PyGetSetDef stream_getset[] = {
+    TW_TRANSPORT_FLAG_ATTR("_eof", TW_F_EOF_SENT),
     {NULL},
 };
 
@@ -307,8 +299,7 @@ static PyType_Slot stream_slots[] = {
     {Py_tp_traverse, stream_traverse},
     {Py_tp_clear, stream_clear},
     {Py_tp_repr, tw_transport_repr},
-    {Py_tp_methods, stream_methods},
-    {Py_tp_getset, tw_transport_stream_getset},
+    {Py_tp_getset, tw_transport_getset},
     {Py_tp_members, tw_transport_members},
     {0, NULL},
 };
@@ -320,8 +311,9 @@ tw_status
 tw_stream_setup(tw_state *state, PyObject *module)
 {
     if (tw_transport_add_type(state, &state->stream_type, &stream_spec,
-                              "Transport", true)
-        < 0) {
+                              "Transport", true, stream_method_tables)
+            < 0
+        || tw_state_add_getset(state->stream_type, stream_getset) < 0) {
         return -1;
     }
     return tw_transport_add_marks(state->stream_type, "TRY_NATIVE");

@@ -1,17 +1,10 @@
-/* For the stream's own files only: methods that the table in net/stream.c
-   names, and shared functions. */
+/* For the stream's own files only: their tables of methods, and shared
+   functions. */
 #pragma once
 
 #include "net/stream.h"
 
-PyObject *tw_stream_meth_write(PyObject *self, PyObject *const *args,
-                               Py_ssize_t nargs, PyObject *kwnames);
-PyObject *tw_stream_meth_writelines(PyObject *self, PyObject *const *args,
-                                    Py_ssize_t nargs, PyObject *kwnames);
-PyObject *tw_stream_meth_write_eof(PyObject *self, PyObject *unused);
-PyObject *tw_stream_meth_make_empty_waiter(PyObject *self, PyObject *unused);
-PyObject *tw_stream_meth_reset_empty_waiter(PyObject *self,
-                                            PyObject *unused);
+extern PyMethodDef tw_stream_write_methods[], tw_stream_wait_methods[];
 
 /* Resolve the waiter for an empty queue, if there is one: with `exc`, or with
    None. */

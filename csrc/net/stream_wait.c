@@ -21,8 +21,8 @@ tw_stream_settle_waiter(TwStream *self, PyObject *exc)
     }
 }
 
-PyObject *
-tw_stream_meth_make_empty_waiter(PyObject *op, PyObject *unused)
+static PyObject *
+stream_meth_make_empty_waiter(PyObject *op, PyObject *unused)
 {
     TwStream *self = (TwStream *)op;
 
@@ -43,8 +43,8 @@ tw_stream_meth_make_empty_waiter(PyObject *op, PyObject *unused)
     return Py_NewRef(self->empty_waiter);
 }
 
-PyObject *
-tw_stream_meth_reset_empty_waiter(PyObject *op, PyObject *unused)
+static PyObject *
+stream_meth_reset_empty_waiter(PyObject *op, PyObject *unused)
 {
     Py_CLEAR(((TwStream *)op)->empty_waiter);
     Py_RETURN_NONE;
@@ -67,3 +67,10 @@ tw_stream_write_lost(TwStream *self)
     tw_stream_settle_waiter(self, exc);
     Py_DECREF(exc);
 }
+
+PyMethodDef tw_stream_wait_methods[] = {
+    {"_make_empty_waiter", stream_meth_make_empty_waiter, METH_NOARGS, NULL},
+    {"_reset_empty_waiter", stream_meth_reset_empty_waiter, METH_NOARGS,
+     NULL},
+    {NULL},
+};

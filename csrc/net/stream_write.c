@@ -91,9 +91,9 @@ write_view(TwStream *self, PyObject *data)
     return status;
 }
 
-PyObject *
-tw_stream_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
-                     PyObject *kwnames)
+static PyObject *
+stream_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *kwnames)
 {
     TwStream *self = (TwStream *)op;
     PyObject *data = tw_args_one("write", "data", args, nargs, kwnames);
@@ -170,9 +170,9 @@ write_pieces(PyObject *lines)
     return pieces;
 }
 
-PyObject *
-tw_stream_meth_writelines(PyObject *op, PyObject *const *args,
-                          Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+stream_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *kwnames)
 {
     TwStream *self = (TwStream *)op;
     PyObject *lines =
@@ -200,8 +200,8 @@ tw_stream_meth_writelines(PyObject *op, PyObject *const *args,
     return tw_none_or_error(status);
 }
 
-PyObject *
-tw_stream_meth_write_eof(PyObject *op, PyObject *unused)
+static PyObject *
+stream_meth_write_eof(PyObject *op, PyObject *unused)
 {
     TwStream *self = (TwStream *)op;
 
@@ -217,3 +217,23 @@ tw_stream_meth_write_eof(PyObject *op, PyObject *unused)
     }
     Py_RETURN_NONE;
 }
+
+PyMethodDef tw_stream_write_methods[] = {
+    {"write", TW_FAST(stream_meth_write), TW_FASTKW, PyDoc_STR(
+"write($self, /, data)\n--\n\n"
+"Send bytes, bytearray or memoryview; never blocks.\n\n"
+"Data that cannot be sent at once waits (see set_write_buffer_limits).\n"
+"TypeError for another type; RuntimeError after write_eof() or during\n"
+"sendfile.  On a lost connection nothing happens.\n"
+"See library/asyncio-protocol.")},
+    {"writelines", TW_FAST(stream_meth_writelines), TW_FASTKW, PyDoc_STR(
+"writelines($self, /, list_of_data)\n--\n\n"
+"write() of each item of an iterable, with one system call where possible.\n\n"
+"Errors are those of write().  See library/asyncio-protocol.")},
+    {"write_eof", stream_meth_write_eof, METH_NOARGS, PyDoc_STR(
+"write_eof($self, /)\n--\n\n"
+"Send what waits, then end our side of the connection (half close).\n\n"
+"Data can still be received; another write() is a RuntimeError.\n"
+"See library/asyncio-protocol.")},
+    {NULL},
+};

@@ -329,61 +329,41 @@ void tw_transport_dealloc_end(PyObject *self);
 PyObject *tw_transport_repr(PyObject *self);
 
 /* Make the type in `*slot`, derived from asyncio.transports.<base> and, if it
-   is to have `flow_control`, from _FlowControlMixin. */
+   is to have `flow_control`, from _FlowControlMixin, with the methods of
+   `tables` (the last pointer is NULL). */
 TW_MUSTCHECK tw_status tw_transport_add_type(tw_state *state,
                                              PyTypeObject **slot,
                                              PyType_Spec *spec,
                                              const char *base,
-                                             bool flow_control);
+                                             bool flow_control,
+                                             PyMethodDef *const *tables);
 /* Attributes that BaseEventLoop reads: start_tls is possible, and sendfile in
    this mode (a name of asyncio.constants._SendfileMode). */
 TW_MUSTCHECK tw_status tw_transport_add_marks(PyTypeObject *type,
                                               const char *sendfile_mode);
 
 /* -- methods and attributes that all types share -------------------------- */
-/* Each type has these functions, or its own, in its table.  Those that could
-   show that bytes were held send them first. */
+
+/* Methods of every transport; of those that read, that write, that hold
+   writes.  Each type has some of these tables, then its own.  Methods that
+   could show that bytes were held send them first. */
+extern PyMethodDef tw_transport_methods[], tw_transport_read_methods[],
+    tw_transport_write_methods[], tw_transport_hold_methods[];
+
 /* Called after a method that the program called with these flags: asyncio
    calls connection_lost() by call_soon(), in the context of the caller of
    close().  An accepted connection keeps its own, as asyncio's does from
    Python 3.15 on. */
 PyObject *tw_transport_closed(TwTransport *self, unsigned before);
 PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
-PyObject *tw_transport_meth_abort(PyObject *self, PyObject *unused);
-PyObject *tw_transport_meth_is_closing(PyObject *self, PyObject *unused);
-PyObject *tw_transport_meth_get_protocol(PyObject *self, PyObject *unused);
-PyObject *tw_transport_meth_set_protocol(PyObject *self, PyObject *const *args,
-                                         Py_ssize_t nargs, PyObject *kwnames);
-PyObject *tw_transport_meth_get_extra_info(PyObject *self,
-                                           PyObject *const *args,
-                                           Py_ssize_t nargs,
-                                           PyObject *kwnames);
-PyObject *tw_transport_meth_set_write_buffer_limits(PyObject *self,
-                                                    PyObject *const *args,
-                                                    Py_ssize_t nargs,
-                                                    PyObject *kwnames);
-PyObject *tw_transport_meth_get_write_buffer_limits(PyObject *self,
-                                                    PyObject *unused);
 PyObject *tw_transport_meth_get_write_buffer_size(PyObject *self,
                                                   PyObject *unused);
-PyObject *tw_transport_meth_force_close(PyObject *self, PyObject *exc);
-PyObject *tw_transport_meth_is_reading(PyObject *self, PyObject *unused);
-PyObject *tw_transport_meth_pause_reading(PyObject *self, PyObject *unused);
-PyObject *tw_transport_meth_resume_reading(PyObject *self, PyObject *unused);
-PyObject *tw_transport_meth_flush_held(PyObject *self, PyObject *shared);
 
-extern const char tw_transport_doc_close[];
-extern const char tw_transport_doc_abort[];
-extern const char tw_transport_doc_is_closing[];
-extern const char tw_transport_doc_is_reading[];
-extern const char tw_transport_doc_pause_reading[];
-extern const char tw_transport_doc_resume_reading[];
-extern const char tw_transport_doc_get_protocol[];
-extern const char tw_transport_doc_set_protocol[];
-extern const char tw_transport_doc_get_extra_info[];
-extern const char tw_transport_doc_get_write_buffer_size[];
-extern const char tw_transport_doc_get_write_buffer_limits[];
-extern const char tw_transport_doc_set_write_buffer_limits[];
+extern const char tw_transport_doc_close[], tw_transport_doc_abort[],
+    tw_transport_doc_is_closing[], tw_transport_doc_set_protocol[],
+    tw_transport_doc_get_extra_info[],
+    tw_transport_doc_get_write_buffer_size[],
+    tw_transport_doc_set_write_buffer_limits[];
 
 /* asyncio's slots: every type of transport shadows those of its bases in its
    table, with TW_FLOW_SLOTS if it has flow control, else TW_PLAIN_SLOTS.
@@ -431,48 +411,7 @@ int tw_transport_assign_closing(PyObject *self, PyObject *value,
 PyObject *tw_transport_extra(TwBaseTransport *self);
 PyObject *tw_transport_whole_extra(TwTransport *self);
 
-/* _loop, _protocol, _sock, _closing, _extra, __dict__...: of datagrams; and of
-   streams, with _eof. */
-extern PyGetSetDef tw_transport_getset[], tw_transport_stream_getset[];
+/* _loop, _protocol, _sock, _closing, _extra, __dict__... of sockets. */
+extern PyGetSetDef tw_transport_getset[];
 /* __dictoffset__ and __weaklistoffset__. */
 extern PyMemberDef tw_transport_members[];
-
-/* Parts of the method tables: of every TwTransport; of those that read, that
-   write, that hold writes. */
-#define TW_TRANSPORT_COMMON                                                   \
-    {"is_closing", tw_transport_meth_is_closing, METH_NOARGS,                 \
-     tw_transport_doc_is_closing},                                            \
-        {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,         \
-         tw_transport_doc_get_protocol},                                      \
-    {                                                                         \
-        "get_extra_info", TW_FAST(tw_transport_meth_get_extra_info),          \
-            TW_FASTKW, tw_transport_doc_get_extra_info                        \
-    }
-#define TW_TRANSPORT_READING                                                  \
-    {"is_reading", tw_transport_meth_is_reading, METH_NOARGS,                 \
-     tw_transport_doc_is_reading},                                            \
-        {"pause_reading", tw_transport_meth_pause_reading, METH_NOARGS,       \
-         tw_transport_doc_pause_reading},                                     \
-    {                                                                         \
-        "resume_reading", tw_transport_meth_resume_reading, METH_NOARGS,      \
-            tw_transport_doc_resume_reading                                   \
-    }
-#define TW_TRANSPORT_WRITING                                                  \
-    {"abort", tw_transport_meth_abort, METH_NOARGS,                           \
-     tw_transport_doc_abort},                                                 \
-        {"_force_close", tw_transport_meth_force_close, METH_O, NULL},        \
-        {"get_write_buffer_size", tw_transport_meth_get_write_buffer_size,    \
-         METH_NOARGS, tw_transport_doc_get_write_buffer_size},                \
-        {"get_write_buffer_limits",                                           \
-         tw_transport_meth_get_write_buffer_limits, METH_NOARGS,              \
-         tw_transport_doc_get_write_buffer_limits},                           \
-    {                                                                         \
-        "set_write_buffer_limits",                                            \
-            TW_FAST(tw_transport_meth_set_write_buffer_limits), TW_FASTKW,    \
-            tw_transport_doc_set_write_buffer_limits                          \
-    }
-#define TW_TRANSPORT_HOLDING                                                  \
-    {"close", tw_transport_meth_close, METH_NOARGS, tw_transport_doc_close},  \
-    {                                                                         \
-        "_flush_held", tw_transport_meth_flush_held, METH_O, NULL             \
-    }

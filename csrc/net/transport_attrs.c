@@ -199,28 +199,17 @@ tw_transport_set_slot(PyObject *op, PyObject *value, void *slot)
 
 #define TRANSPORT_AT(field) ((void *)offsetof(TwTransport, field))
 
-#define TRANSPORT_GETSET                                                      \
-    TW_FLOW_SLOTS(TW_SLOT_EXTRA, TW_SLOT_LOOP), TW_TRANSPORT_PROTOCOL_ATTR,   \
-        TW_TRANSPORT_CLOSING_ATTR,                                            \
-        {"_protocol_connected", transport_get_true, NULL, NULL, NULL},        \
-        {"_server", transport_get_object, NULL, NULL, TRANSPORT_AT(server)},  \
-        {"_sock", transport_get_sock, NULL, NULL, NULL},                      \
-        {"_sock_fd", transport_get_sock_fd, NULL, NULL, NULL},                \
-        {"_conn_lost", transport_get_int, NULL, NULL,                         \
-         TRANSPORT_AT(conn_lost)},                                            \
-        TW_TRANSPORT_FLAG_ATTR("_paused", TW_F_READ_PAUSED),                  \
-    {                                                                         \
-        "__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,   \
-            NULL                                                              \
-    }
-
 PyGetSetDef tw_transport_getset[] = {
-    TRANSPORT_GETSET,
-    {NULL},
-};
-
-PyGetSetDef tw_transport_stream_getset[] = {
-    TRANSPORT_GETSET,
-    TW_TRANSPORT_FLAG_ATTR("_eof", TW_F_EOF_SENT),
+    TW_FLOW_SLOTS(TW_SLOT_EXTRA, TW_SLOT_LOOP),
+    TW_TRANSPORT_PROTOCOL_ATTR,
+    TW_TRANSPORT_CLOSING_ATTR,
+    TW_TRANSPORT_FLAG_ATTR("_paused", TW_F_READ_PAUSED),
+    {"_protocol_connected", transport_get_true, NULL, NULL, NULL},
+    {"_server", transport_get_object, NULL, NULL, TRANSPORT_AT(server)},
+    {"_sock", transport_get_sock, NULL, NULL, NULL},
+    {"_sock_fd", transport_get_sock_fd, NULL, NULL, NULL},
+    {"_conn_lost", transport_get_int, NULL, NULL, TRANSPORT_AT(conn_lost)},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,
+     NULL},
     {NULL},
 };

@@ -1,6 +1,5 @@
 /* The answers of get_extra_info(), and the socket object. */
 #include "base/compat.h"
-#include "net/hold.h"
 #include "net/sock_object.h"
 #include "net/transport.h"
 
@@ -114,7 +113,6 @@ tw_transport_extra_info(TwTransport *self, PyObject *name, PyObject *dflt)
     return tw_transport_extra_keep_steal(TW_BASE(self), name, value);
 }
 
-/* `_extra`, complete. */
 PyObject *
 tw_transport_whole_extra(TwTransport *self)
 {
@@ -131,36 +129,4 @@ tw_transport_whole_extra(TwTransport *self)
         }
     }
     return tw_transport_extra(TW_BASE(self));
-}
-
-const char tw_transport_doc_get_extra_info[] = PyDoc_STR(
-"get_extra_info($self, /, name, default=None)\n--\n\n"
-"Information about the connection: 'socket', 'sockname', 'peername',\n"
-"'pipe'...; `default` for an unknown name.  See library/asyncio-protocol.");
-
-PyObject *
-tw_transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
-                                 Py_ssize_t nargs, PyObject *kwnames)
-{
-    static const char *const names[] = {"name", "default"};
-    static const TwArgs spec = {"get_extra_info", names, 1, 2};
-    PyObject *given[2];
-
-    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0
-        || tw_hold_flush((TwTransport *)self) < 0) {
-        return NULL;
-    }
-    return tw_transport_extra_info((TwTransport *)self, given[0],
-                                   given[1] ? given[1] : Py_None);
-}
-
-/* For the TransportSocket: send what is held, and never hold again if the
-   program gets the descriptor itself. */
-PyObject *
-tw_transport_meth_flush_held(PyObject *op, PyObject *shared)
-{
-    TwTransport *self = (TwTransport *)op;
-
-    return tw_none_or_error(
-        (shared == Py_True ? tw_hold_share(self) : tw_hold_flush(self)));
 }

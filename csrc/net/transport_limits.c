@@ -1,5 +1,4 @@
-/* Write flow control: its marks, the calls to the protocol, the methods. */
-#include "net/hold.h"
+/* Write flow control: its marks, and the calls to the protocol. */
 #include "net/transport.h"
 
 /* -- pausing and resuming the protocol ------------------------------------ */
@@ -57,42 +56,7 @@ tw_transport_maybe_resume(TwTransport *self)
                                   "protocol.resume_writing() failed");
 }
 
-/* -- the methods ---------------------------------------------------------- */
-
-const char tw_transport_doc_get_write_buffer_size[] = PyDoc_STR(
-"get_write_buffer_size($self, /)\n--\n\n"
-"Bytes that wait to be sent.  See library/asyncio-protocol.");
-
-PyObject *
-tw_transport_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
-{
-    TwTransport *self = (TwTransport *)op;
-
-    if (tw_hold_flush(self) < 0) {
-        return NULL;
-    }
-    return PyLong_FromSize_t(self->ops->buffer_size(self));
-}
-
-const char tw_transport_doc_get_write_buffer_limits[] = PyDoc_STR(
-"get_write_buffer_limits($self, /)\n--\n\n"
-"(low, high): the marks of write flow control, in bytes.\n\n"
-"See library/asyncio-protocol.");
-
-PyObject *
-tw_transport_meth_get_write_buffer_limits(PyObject *op, PyObject *unused)
-{
-    TwBaseTransport *self = TW_BASE(op);
-
-    return Py_BuildValue("(nn)", (Py_ssize_t)self->low,
-                         (Py_ssize_t)self->high);
-}
-
-const char tw_transport_doc_set_write_buffer_limits[] = PyDoc_STR(
-"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
-"Set the marks of write flow control, in bytes.  With low alone high is\n"
-"4*low, with high alone low is high//4.  ValueError unless\n"
-"high >= low >= 0.  See library/asyncio-protocol.");
+/* -- the marks ------------------------------------------------------------ */
 
 /* A number of bytes; one that is too large for C means no limit. */
 static tw_status
@@ -150,28 +114,4 @@ tw_transport_limits(PyObject *const given[2], Py_ssize_t dflt, size_t *high,
     *high = (size_t)most;
     *low = (size_t)least;
     return 0;
-}
-
-PyObject *
-tw_transport_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
-                                          Py_ssize_t nargs, PyObject *kwnames)
-{
-    static const char *const names[] = {"high", "low"};
-    static const TwArgs spec = {"set_write_buffer_limits", names, 0, 2};
-    TwTransport *self = (TwTransport *)op;
-    PyObject *given[2];
-    size_t high, low;
-
-    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
-        return NULL;
-    }
-    if (tw_transport_limits(given, 64 * 1024, &high, &low) < 0) {
-        return NULL;
-    }
-    if (tw_hold_flush(self) < 0) {
-        return NULL;
-    }
-    self->high = high;
-    self->low = low;
-    return tw_none_or_error(tw_transport_maybe_pause(self));
 }

@@ -156,7 +156,8 @@ transport_bases(const char *name, bool flow_control)
 
 tw_status
 tw_transport_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
-                      const char *base, bool flow_control)
+                      const char *base, bool flow_control,
+                      PyMethodDef *const *tables)
 {
     PyObject *bases = transport_bases(base, flow_control);
     tw_status status;
@@ -166,7 +167,7 @@ tw_transport_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
     }
     status = tw_state_add_type(state, slot, spec, bases, true);
     Py_DECREF(bases);
-    return status;
+    return status < 0 ? -1 : tw_state_add_methods(*slot, tables);
 }
 
 tw_status

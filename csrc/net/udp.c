@@ -222,29 +222,20 @@ udp_dealloc(PyObject *op)
     }
 }
 
-static PyMethodDef udp_methods[] = {
-    {"sendto", TW_FAST(tw_udp_meth_sendto), TW_FASTKW, PyDoc_STR(
-"sendto($self, /, data, addr=None)\n--\n\n"
-"Send a datagram to addr, or to the peer that was given when the endpoint\n"
-"was made; never blocks.\n\n"
-"What cannot be sent at once waits (see set_write_buffer_limits).  TypeError\n"
-"for data of another type than bytes, bytearray, memoryview; ValueError for\n"
-"another address than the peer's.  Errors of sending go to the protocol's\n"
-"error_received().  See library/asyncio-protocol.")},
-    TW_TRANSPORT_READING,
-    TW_TRANSPORT_COMMON,
-    TW_TRANSPORT_WRITING,
-    TW_TRANSPORT_HOLDING,
-    {"set_protocol", TW_FAST(tw_transport_meth_set_protocol), TW_FASTKW,
-     tw_transport_doc_set_protocol},
-    {"_error_received", tw_udp_meth_error_received, METH_O, NULL},
-    {NULL},
+static PyMethodDef *const udp_method_tables[] = {
+    tw_transport_methods,
+    tw_transport_read_methods,
+    tw_transport_write_methods,
+    tw_transport_hold_methods,
+    tw_udp_write_methods,
+    NULL,
 };
 
 /* In addition to those of all transports. */
 static PyGetSetDef udp_getset[] = {
     {"_address", udp_get_address, udp_set_address, NULL, NULL},
     {"_buffer_size", udp_get_buffer_size, NULL, NULL, NULL},
+    {NULL},
 };
 
 PyDoc_STRVAR(udp_doc,
@@ -259,7 +250,6 @@ static PyType_Slot udp_slots[] = {
     {Py_tp_traverse, udp_traverse},
     {Py_tp_clear, udp_clear},
     {Py_tp_repr, tw_transport_repr},
-    {Py_tp_methods, udp_methods},
     {Py_tp_getset, tw_transport_getset},
     {Py_tp_members, tw_transport_members},
     {0, NULL},
@@ -272,22 +262,11 @@ tw_status
 tw_udp_setup(tw_state *state, PyObject *module)
 {
     if (tw_transport_add_type(state, &state->udp_type, &udp_spec,
-                              "DatagramTransport", true)
+                              "DatagramTransport", true, udp_method_tables)
         < 0) {
         return -1;
     }
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(udp_getset); i++) {
-        PyObject *get = PyDescr_NewGetSet(state->udp_type, &udp_getset[i]);
-        if (get == NULL
-            || PyObject_SetAttrString( /* allow: our own type */
-                   (PyObject *)state->udp_type, udp_getset[i].name, get)
-                   < 0) {
-            Py_XDECREF(get);
-            return -1;
-        }
-        Py_DECREF(get);
-    }
-    return 0;
+    return tw_state_add_getset(state->udp_type, udp_getset);
 }
 
 PyMethodDef tw_udp_loop_methods[] = {

@@ -104,14 +104,10 @@ TW_MUSTCHECK int tw_udp_send_queued(TwUdp *self);
 
 /* -- net/udp_write.c ------------------------------------------------------ */
 
-PyObject *tw_udp_meth_sendto(PyObject *self, PyObject *const *args,
-                             Py_ssize_t nargs, PyObject *kwnames);
+extern PyMethodDef tw_udp_write_methods[];
 
 /* error_received(exc) by call_soon.  0. */
 tw_status tw_udp_error_later(TwUdp *self, PyObject *exc);
-
-/* The second half of that. */
-PyObject *tw_udp_meth_error_received(PyObject *self, PyObject *exc);
 
 /* TwTransportOps: send what is held. */
 tw_status tw_udp_flush(TwTransport *self);

@@ -50,8 +50,8 @@ dgram_set_target(TwUdp *self, PyObject *addr, TwDgram *d)
 
 /* -- errors --------------------------------------------------------------- */
 
-PyObject *
-tw_udp_meth_error_received(PyObject *op, PyObject *exc)
+static PyObject *
+udp_meth_error_received(PyObject *op, PyObject *exc)
 {
     TwTransport *base = (TwTransport *)op;
 
@@ -108,7 +108,7 @@ write_failed(TwUdp *self, SentBy by)
         status = tw_udp_error_received(self, exc);
     }
     else {
-        result = tw_udp_meth_error_received((PyObject *)self, exc);
+        result = udp_meth_error_received((PyObject *)self, exc);
         status = result ? 0 : -1;
         Py_XDECREF(result);
     }
@@ -400,9 +400,9 @@ write_to(TwUdp *self, PyObject *data, PyObject *addr, PyObject *peer)
     return write_datagram(self, data, addr);
 }
 
-PyObject *
-tw_udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
-                   PyObject *kwnames)
+static PyObject *
+udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
 {
     TwUdp *self = (TwUdp *)op;
     PyObject *data, *addr, *peer;
@@ -456,3 +456,16 @@ tw_udp_on_writable(TwUdp *self)
                ? tw_transport_call_lost(&self->base)
                : 0;
 }
+
+PyMethodDef tw_udp_write_methods[] = {
+    {"sendto", TW_FAST(udp_meth_sendto), TW_FASTKW, PyDoc_STR(
+"sendto($self, /, data, addr=None)\n--\n\n"
+"Send a datagram to addr, or to the peer that was given when the endpoint\n"
+"was made; never blocks.\n\n"
+"What cannot be sent at once waits (see set_write_buffer_limits).  TypeError\n"
+"for data of another type than bytes, bytearray, memoryview; ValueError for\n"
+"another address than the peer's.  Errors of sending go to the protocol's\n"
+"error_received().  See library/asyncio-protocol.")},
+    {"_error_received", udp_meth_error_received, METH_O, NULL},
+    {NULL},
+};

@@ -20,9 +20,9 @@ tls_limits(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     return tw_transport_limits(given, dflt, high, low);
 }
 
-PyObject *
-tw_tls_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
-                                    Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+tls_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames)
 {
     TwTls *self = (TwTls *)op;
 
@@ -39,8 +39,8 @@ tw_tls_meth_set_write_buffer_limits(PyObject *op, PyObject *const *args,
     return tw_none_or_error(tw_tls_control_writing(self, false));
 }
 
-PyObject *
-tw_tls_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
+static PyObject *
+tls_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
 {
     TwTls *self = (TwTls *)op;
     PyObject *lower, *size, *sum;
@@ -62,9 +62,9 @@ tw_tls_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
     return sum;
 }
 
-PyObject *
-tw_tls_meth_set_read_buffer_limits(PyObject *op, PyObject *const *args,
-                                   Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+tls_meth_set_read_buffer_limits(PyObject *op, PyObject *const *args,
+                                Py_ssize_t nargs, PyObject *kwnames)
 {
     TwTls *self = (TwTls *)op;
 
@@ -76,8 +76,8 @@ tw_tls_meth_set_read_buffer_limits(PyObject *op, PyObject *const *args,
     return tw_none_or_error(tw_tls_control_reading(self));
 }
 
-PyObject *
-tw_tls_meth_get_read_buffer_limits(PyObject *op, PyObject *unused)
+static PyObject *
+tls_meth_get_read_buffer_limits(PyObject *op, PyObject *unused)
 {
     TwTls *self = (TwTls *)op;
 
@@ -85,8 +85,8 @@ tw_tls_meth_get_read_buffer_limits(PyObject *op, PyObject *unused)
                          (Py_ssize_t)self->read_high);
 }
 
-PyObject *
-tw_tls_meth_get_read_buffer_size(PyObject *op, PyObject *unused)
+static PyObject *
+tls_meth_get_read_buffer_size(PyObject *op, PyObject *unused)
 {
     return PyLong_FromSize_t(tw_engine_in_size(((TwTls *)op)->engine));
 }
@@ -140,9 +140,9 @@ tls_extra_info(TwTls *self, PyObject *name, PyObject *dflt)
     return tw_transport_extra_keep_steal(&self->base, name, value);
 }
 
-PyObject *
-tw_tls_meth_get_extra_info(PyObject *op, PyObject *const *args,
-                           Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *
+tls_meth_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                        PyObject *kwnames)
 {
     static const char *const names[] = {"name", "default"};
     static const TwArgs spec = {"get_extra_info", names, 1, 2};
@@ -157,3 +157,27 @@ tw_tls_meth_get_extra_info(PyObject *op, PyObject *const *args,
     }
     return tls_extra_info(self, given[0], given[1] ? given[1] : Py_None);
 }
+
+PyMethodDef tw_tls_info_methods[] = {
+    {"get_extra_info", TW_FAST(tls_meth_get_extra_info), TW_FASTKW,
+     tw_transport_doc_get_extra_info},
+    {"get_write_buffer_size", tls_meth_get_write_buffer_size, METH_NOARGS,
+     tw_transport_doc_get_write_buffer_size},
+    {"set_write_buffer_limits", TW_FAST(tls_meth_set_write_buffer_limits),
+     TW_FASTKW, tw_transport_doc_set_write_buffer_limits},
+    {"get_read_buffer_size", tls_meth_get_read_buffer_size, METH_NOARGS,
+     PyDoc_STR(
+"get_read_buffer_size($self, /)\n--\n\n"
+"Bytes of ciphertext that were received and not decrypted.")},
+    {"get_read_buffer_limits", tls_meth_get_read_buffer_limits, METH_NOARGS,
+     PyDoc_STR(
+"get_read_buffer_limits($self, /)\n--\n\n"
+"(low, high): the marks of read flow control, in bytes.")},
+    {"set_read_buffer_limits", TW_FAST(tls_meth_set_read_buffer_limits),
+     TW_FASTKW, PyDoc_STR(
+"set_read_buffer_limits($self, /, high=None, low=None)\n--\n\n"
+"Set the marks of read flow control, in bytes: how much ciphertext is kept\n"
+"while reading is paused.  With low alone high is 4*low, with high alone low\n"
+"is high//4.  ValueError unless high >= low >= 0.")},
+    {NULL},
+};

@@ -111,16 +111,17 @@ tls_over(PyObject *module, PyObject *args)
 
 /* -- for tidewire._tls ---------------------------------------------------- */
 
-/* Insert it between `lower` and its protocol. */
-PyObject *
-tw_tls_meth_slip_in(PyObject *op, PyObject *lower)
+/* For start_tls(): insert it between `lower` and its protocol (ValueError if
+   that cannot be the lower transport). */
+static PyObject *
+tls_meth_slip_in(PyObject *op, PyObject *lower)
 {
     return tw_none_or_error(tw_filter_slip_in((TwTls *)op, lower));
 }
 
 /* Add ciphertext that was read before start_tls(). */
-PyObject *
-tw_tls_meth_feed(PyObject *op, PyObject *data)
+static PyObject *
+tls_meth_feed(PyObject *op, PyObject *data)
 {
     TwTls *self = (TwTls *)op;
     Py_buffer view;
@@ -138,8 +139,8 @@ tw_tls_meth_feed(PyObject *op, PyObject *data)
 }
 
 /* For CPython's own tests, as in asyncio: append to the backlog. */
-PyObject *
-tw_tls_meth_append_backlog(PyObject *op, PyObject *data)
+static PyObject *
+tls_meth_append_backlog(PyObject *op, PyObject *data)
 {
     TwTls *self = (TwTls *)op;
 
@@ -149,19 +150,29 @@ tw_tls_meth_append_backlog(PyObject *op, PyObject *data)
     return tw_none_or_error(tw_bufq_push(&self->backlog, data, 0));
 }
 
-PyObject *
-tw_tls_meth_begin(PyObject *op, PyObject *unused)
+/* Start the handshake. */
+static PyObject *
+tls_meth_begin(PyObject *op, PyObject *unused)
 {
     return tw_none_or_error(tw_tls_made((TwTls *)op));
 }
 
-PyObject *
-tw_tls_meth_on_timeout(PyObject *op, PyObject *unused)
+static PyObject *
+tls_meth_on_timeout(PyObject *op, PyObject *unused)
 {
     return tw_none_or_error(tw_tls_timeout((TwTls *)op));
 }
 
 PyMethodDef tw_tls_make_methods[] = {
+    {"_slip_in", tls_meth_slip_in, METH_O, NULL},
+    {"_feed", tls_meth_feed, METH_O, NULL},
+    {"_test__append_write_backlog", tls_meth_append_backlog, METH_O, NULL},
+    {"_begin", tls_meth_begin, METH_NOARGS, NULL},
+    {"_on_timeout", tls_meth_on_timeout, METH_NOARGS, NULL},
+    {NULL},
+};
+
+PyMethodDef tw_tls_functions[] = {
     {"tls_open", tls_open, METH_VARARGS, PyDoc_STR(
 "For tidewire._tls: a TLS transport on a connected socket.")},
     {"tls_over", tls_over, METH_VARARGS, PyDoc_STR(

@@ -208,15 +208,6 @@ tls_dealloc(PyObject *op)
 }
 
 static PyMethodDef tls_methods[] = {
-    {"write", TW_FAST(tw_tls_meth_write), TW_FASTKW, PyDoc_STR(
-"write($self, /, data)\n--\n\n"
-"Encrypt and send bytes, bytearray or memoryview; never blocks.\n\n"
-"TypeError for another type.  On a closing or lost connection nothing\n"
-"happens.  See library/asyncio-protocol.")},
-    {"writelines", TW_FAST(tw_tls_meth_writelines), TW_FASTKW, PyDoc_STR(
-"writelines($self, /, list_of_data)\n--\n\n"
-"write() of each item of an iterable, small pieces together in one record.\n\n"
-"Errors are those of write().  See library/asyncio-protocol.")},
     {"write_eof", tls_meth_write_eof, METH_NOARGS, PyDoc_STR(
 "write_eof($self, /)\n--\n\n"
 "Not possible over TLS: NotImplementedError.  See library/asyncio-protocol.")},
@@ -237,39 +228,20 @@ static PyMethodDef tls_methods[] = {
     {"abort", tls_meth_abort, METH_NOARGS, tw_transport_doc_abort},
     {"is_closing", tls_meth_is_closing, METH_NOARGS,
      tw_transport_doc_is_closing},
-    {"get_protocol", tw_transport_meth_get_protocol, METH_NOARGS,
-     tw_transport_doc_get_protocol},
     {"set_protocol", TW_FAST(tls_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
-    {"get_extra_info", TW_FAST(tw_tls_meth_get_extra_info), TW_FASTKW,
-     tw_transport_doc_get_extra_info},
-    {"get_write_buffer_size", tw_tls_meth_get_write_buffer_size, METH_NOARGS,
-     tw_transport_doc_get_write_buffer_size},
-    {"get_write_buffer_limits", tw_transport_meth_get_write_buffer_limits,
-     METH_NOARGS, tw_transport_doc_get_write_buffer_limits},
-    {"set_write_buffer_limits", TW_FAST(tw_tls_meth_set_write_buffer_limits),
-     TW_FASTKW, tw_transport_doc_set_write_buffer_limits},
-    {"get_read_buffer_size", tw_tls_meth_get_read_buffer_size, METH_NOARGS,
-     PyDoc_STR(
-"get_read_buffer_size($self, /)\n--\n\n"
-"Bytes of ciphertext that were received and not decrypted.")},
-    {"get_read_buffer_limits", tw_tls_meth_get_read_buffer_limits, METH_NOARGS,
-     PyDoc_STR(
-"get_read_buffer_limits($self, /)\n--\n\n"
-"(low, high): the marks of read flow control, in bytes.")},
-    {"set_read_buffer_limits", TW_FAST(tw_tls_meth_set_read_buffer_limits),
-     TW_FASTKW, PyDoc_STR(
-"set_read_buffer_limits($self, /, high=None, low=None)\n--\n\n"
-"Set the marks of read flow control, in bytes: how much ciphertext is kept\n"
-"while reading is paused.  With low alone high is 4*low, with high alone low\n"
-"is high//4.  ValueError unless high >= low >= 0.")},
     {"_force_close", tls_meth_force_close, METH_O, NULL},
-    {"_slip_in", tw_tls_meth_slip_in, METH_O, NULL},
-    {"_feed", tw_tls_meth_feed, METH_O, NULL},
-    {"_test__append_write_backlog", tw_tls_meth_append_backlog, METH_O, NULL},
-    {"_begin", tw_tls_meth_begin, METH_NOARGS, NULL},
-    {"_on_timeout", tw_tls_meth_on_timeout, METH_NOARGS, NULL},
     {NULL},
+};
+
+static PyMethodDef *const tls_method_tables[] = {
+    tw_transport_methods,
+    tw_transport_write_methods,
+    tw_tls_make_methods,
+    tw_tls_write_methods,
+    tw_tls_info_methods,
+    tls_methods,
+    NULL,
 };
 
 PyDoc_STRVAR(tls_doc,
@@ -294,7 +266,6 @@ static PyType_Slot tls_slots[] = {
     {Py_tp_traverse, tls_traverse},
     {Py_tp_clear, tls_clear},
     {Py_tp_repr, tls_repr},
-    {Py_tp_methods, tls_methods},
     {Py_tp_getset, tls_getset},
     {Py_tp_members, tw_transport_members},
     {0, NULL},
@@ -306,10 +277,10 @@ tw_status
 tw_tls_transport_setup(tw_state *state, PyObject *module)
 {
     if (tw_transport_add_type(state, &state->tls_type, &tls_spec, "Transport",
-                              true)
+                              true, tls_method_tables)
             < 0
         || tw_transport_add_marks(state->tls_type, "FALLBACK") < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, tw_tls_make_methods);
+    return PyModule_AddFunctions(module, tw_tls_functions);
 }

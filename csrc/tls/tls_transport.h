@@ -170,41 +170,16 @@ TW_MUSTCHECK tw_status tw_tls_control_writing(TwTls *self, bool own);
 /* Bytes of plaintext and ciphertext that wait. */
 size_t tw_tls_buffer_size(TwTls *self);
 
-PyObject *tw_tls_meth_write(PyObject *self, PyObject *const *args,
-                            Py_ssize_t nargs, PyObject *kwnames);
-PyObject *tw_tls_meth_writelines(PyObject *self, PyObject *const *args,
-                                 Py_ssize_t nargs, PyObject *kwnames);
+extern PyMethodDef tw_tls_write_methods[];
 
 /* -- tls_info.c ----------------------------------------------------------- */
 
-PyObject *tw_tls_meth_set_write_buffer_limits(PyObject *self,
-                                              PyObject *const *args,
-                                              Py_ssize_t nargs,
-                                              PyObject *kwnames);
-PyObject *tw_tls_meth_get_write_buffer_size(PyObject *self, PyObject *unused);
-PyObject *tw_tls_meth_set_read_buffer_limits(PyObject *self,
-                                             PyObject *const *args,
-                                             Py_ssize_t nargs,
-                                             PyObject *kwnames);
-PyObject *tw_tls_meth_get_read_buffer_limits(PyObject *self,
-                                             PyObject *unused);
-PyObject *tw_tls_meth_get_read_buffer_size(PyObject *self, PyObject *unused);
-PyObject *tw_tls_meth_get_extra_info(PyObject *self, PyObject *const *args,
-                                     Py_ssize_t nargs, PyObject *kwnames);
+extern PyMethodDef tw_tls_info_methods[];
 
 /* -- tls_make.c ----------------------------------------------------------- */
 
-/* For start_tls(): insert it above `lower` (ValueError if that cannot be the
-   lower transport); add ciphertext that was read before; start the
-   handshake. */
-PyObject *tw_tls_meth_slip_in(PyObject *self, PyObject *lower);
-PyObject *tw_tls_meth_feed(PyObject *self, PyObject *data);
-PyObject *tw_tls_meth_begin(PyObject *self, PyObject *unused);
-/* For our timers; for CPython's own tests. */
-PyObject *tw_tls_meth_on_timeout(PyObject *self, PyObject *unused);
-PyObject *tw_tls_meth_append_backlog(PyObject *self, PyObject *data);
-
-extern PyMethodDef tw_tls_make_methods[];
+/* Methods for tidewire._tls, and functions of the module for it. */
+extern PyMethodDef tw_tls_make_methods[], tw_tls_functions[];
 
 /* -- tls_transport.c ------------------------------------------------------ */
 

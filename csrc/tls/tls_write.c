@@ -287,9 +287,9 @@ tls_write_buffer(TwTls *self, PyObject *data)
     return status;
 }
 
-PyObject *
-tw_tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
-                  PyObject *kwnames)
+static PyObject *
+tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames)
 {
     TwTls *self = (TwTls *)op;
     PyObject *data = tw_args_one("write", "data", args, nargs, kwnames);
@@ -417,9 +417,9 @@ tls_write_copy_lines(PyObject *lines)
     return taken;
 }
 
-PyObject *
-tw_tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *kwnames)
+static PyObject *
+tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames)
 {
     TwTls *self = (TwTls *)op;
     PyObject *lines =
@@ -446,3 +446,16 @@ tw_tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     Py_DECREF(taken);
     return tw_none_or_error(status);
 }
+
+PyMethodDef tw_tls_write_methods[] = {
+    {"write", TW_FAST(tls_meth_write), TW_FASTKW, PyDoc_STR(
+"write($self, /, data)\n--\n\n"
+"Encrypt and send bytes, bytearray or memoryview; never blocks.\n\n"
+"TypeError for another type.  On a closing or lost connection nothing\n"
+"happens.  See library/asyncio-protocol.")},
+    {"writelines", TW_FAST(tls_meth_writelines), TW_FASTKW, PyDoc_STR(
+"writelines($self, /, list_of_data)\n--\n\n"
+"write() of each item of an iterable, small pieces together in one record.\n\n"
+"Errors are those of write().  See library/asyncio-protocol.")},
+    {NULL},
+};
