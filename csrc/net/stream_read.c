@@ -127,6 +127,10 @@ read_get_buffer(TwStream *self, Py_buffer *view, const char **message)
     }
     *message = STREAM_READ_FATAL;
     tw_status status = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
+    if (status < 0) { /* in recv_into()'s words, as with asyncio */
+        tw_args_refuse("recv_into() argument 1 must be read-write bytes-like "
+                       "object, not %U", buffer);
+    }
     Py_DECREF(buffer);
     return status;
 }

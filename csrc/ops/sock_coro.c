@@ -6,6 +6,18 @@
 #include "base/compat.h"
 #include "core/call.h"
 
+void
+tw_sock_coro_rename_stop(void)
+{
+    PyObject *stop = tw_err_take(), *exc;
+
+    PyErr_SetString(PyExc_RuntimeError, "coroutine raised StopIteration");
+    exc = tw_err_take();
+    PyException_SetCause(exc, Py_XNewRef(stop));
+    PyException_SetContext(exc, stop);
+    tw_err_restore_steal(exc);
+}
+
 static PyObject *
 coro_await(PyObject *self)
 {

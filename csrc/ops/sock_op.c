@@ -5,6 +5,7 @@
 #include "core/future.h"
 #include "core/watcher.h"
 #include "net/userfd.h"
+#include "ops/sock_coro.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -437,27 +438,35 @@ op_enter(TwSockOp *op)
     return 0;
 }
 
+static PySendResult
+op_leave(TwSockOp *op_steal, PySendResult sent)
+{
+    op_steal->running = false;
+    if (sent == PYGEN_ERROR && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        tw_sock_coro_rename_stop();
+    }
+    Py_DECREF(op_steal);
+    return sent;
+}
+
 PySendResult
 tw_sock_op_send(PyObject *self, PyObject *arg, PyObject **result)
 {
     TwSockOp *op = (TwSockOp *)self;
-    PySendResult sent;
 
     *result = NULL;
     if (op_enter(op) < 0) {
         return PYGEN_ERROR;
     }
     Py_INCREF(self);
-    sent = op_send_running(op, arg, result);
-    op->running = false;
-    Py_DECREF(self);
-    return sent;
+    return op_leave(op, op_send_running(op, arg, result));
 }
 
 /* -- throw() and close() -------------------------------------------------- */
 
-/* Set the exception that throw(type[, value[, traceback]]) means. */
-static void
+/* Set the exception that throw(type[, value[, traceback]]) means.  False: it
+   means none, and a TypeError is set. */
+static bool
 op_set_thrown(PyObject *const *args, Py_ssize_t n)
 {
     PyObject *type = args[0];
@@ -468,7 +477,7 @@ op_set_thrown(PyObject *const *args, Py_ssize_t n)
         if (value != NULL) {
             PyErr_SetString(PyExc_TypeError, "instance exception may not "
                                              "have a separate value");
-            return;
+            return false;
         }
         value = type;
         type = (PyObject *)Py_TYPE(value);
@@ -477,14 +486,15 @@ op_set_thrown(PyObject *const *args, Py_ssize_t n)
         PyErr_Format(PyExc_TypeError,
                      "exceptions must be classes or instances deriving from "
                      "BaseException, not %s", Py_TYPE(type)->tp_name);
-        return;
+        return false;
     }
     if (tb == NULL && value != NULL && PyExceptionInstance_Check(value)) {
         PyErr_Restore(Py_NewRef(type), Py_NewRef(value),
                       PyException_GetTraceback(value));
-        return;
+        return true;
     }
     PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(tb));
+    return true;
 }
 
 /* If the exception that is set is a StopIteration: clear it and return its
@@ -545,17 +555,18 @@ tw_sock_op_throw(PyObject *self, PyObject *const *args, Py_ssize_t n,
     if (op->state == TW_OP_INNER) {
         sent = op_throw_inner(op, args, n, result);
     }
-    else if (op->state == TW_OP_DONE) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "cannot reuse already awaited coroutine");
+    else if (op_set_thrown(args, n)) {
+        if (op->state == TW_OP_DONE) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "cannot reuse already awaited coroutine");
+        }
+        else {
+            PyObject *exc = tw_err_take();
+            tw_sock_op_finish(op); /* without an exception set */
+            tw_err_restore_steal(exc);
+        }
     }
-    else {
-        tw_sock_op_finish(op);
-        op_set_thrown(args, n);
-    }
-    op->running = false;
-    Py_DECREF(self);
-    return sent;
+    return op_leave(op, sent);
 }
 
 tw_status
