@@ -2,9 +2,9 @@
 
     python rounds.py FEATURE [--loop NAME] [--rounds N] [--list]
 
-Prints JSON: for each of several blocks of N rounds, how many references
-(debug builds only), objects, allocated blocks, bytes of malloc and open
-descriptors there are more than before the block.
+Prints JSON: for each of several blocks of N rounds, how many references,
+objects, allocated blocks, bytes of malloc and open descriptors there are more
+than before the block.
 """
 import argparse
 import ctypes
@@ -42,13 +42,22 @@ def malloc_bytes():
     return info.uordblks + info.hblkhd
 
 
+def references():
+    """Of all objects, by a debug build of Python; else of those that the collector knows, and of
+    those that functions often return."""
+    if hasattr(sys, "gettotalrefcount"):
+        return sys.gettotalrefcount()
+    known = [None, True, False, 0, 1, (), b"", *gc.get_objects()]
+    return sum(map(sys.getrefcount, known))
+
+
 def count():
     for _ in range(3):
         gc.collect()
     if hasattr(sys, "_clear_internal_caches"):
         sys._clear_internal_caches()
     return {
-        "references": getattr(sys, "gettotalrefcount", int)(),
+        "references": references(),
         "objects": len(gc.get_objects()),
         "blocks": sys.getallocatedblocks(),
         "malloc": malloc_bytes(),

@@ -2,8 +2,9 @@
 
 Each feature runs in a process of its own (``rounds.py``).  A leak shows in
 every block of rounds, the rest is noise: so the smallest of the blocks
-counts.  References are counted by a debug build of Python (``python3-dbg``)
-with the extension built for it: ``make leaks``.
+counts.  References are those of the objects that the collector knows, and of
+None and its like; a debug build of Python (``python3-dbg``) with the extension
+built for it counts all of them: ``make leaks``.
 """
 import json
 import os
@@ -23,7 +24,7 @@ DEBUG = hasattr(sys, "gettotalrefcount")
 # How much more per round, in every block, is a leak; and, in a second and
 # longer look at what was suspicious, how much more per block is none.
 LIMITS = {"references": 0.5, "objects": 0.25, "blocks": 0.4, "malloc": 12}
-SLACK = {"references": 8, "objects": 4, "blocks": 60, "malloc": 6000}
+SLACK = {"references": 4, "objects": 4, "blocks": 60, "malloc": 6000}
 LONGER = 10
 
 
@@ -44,13 +45,12 @@ def measure(name, loop_name, number=None):
 def leaks(deltas, number, slack):
     out = []
     for key, limit in LIMITS.items():
-        if key == "references" and not DEBUG:
-            continue
         allowed = limit * number + slack.get(key, 0)
         if min(deltas[key]) >= allowed:
             out.append(f"{key}: at least {min(deltas[key]) / number:.1f} "
                        f"more per round, blocks {deltas[key]}")
-        if key == "references" and max(deltas[key]) <= -allowed:
+        # Without a debug build: CPython 3.11 itself loses some of None's.
+        if key == "references" and DEBUG and max(deltas[key]) <= -allowed:
             out.append(f"references vanish: {deltas[key]}")
     if any(deltas["descriptors"]):
         out.append(f"descriptors: {deltas['descriptors']}")
@@ -66,19 +66,19 @@ def test_feature(name, loop_name):
         assert not found, "\n".join(found)
 
 
-@pytest.mark.skipif(not DEBUG, reason="not a debug build of Python")
-def test_reference_counts_are_counted(loop_name):
+@pytest.mark.parametrize("leaked", ["thing", "None", "rounds", "print"])
+def test_reference_counts_are_counted(loop_name, leaked):
     """The measurement sees a planted leak of one reference per round."""
+    if leaked == "None" and sys.version_info >= (3, 12):
+        pytest.skip("it is immortal")
     source = """
 import features, rounds, json
-kept = []
 @features.feature(50, "planted")
 async def planted():
-    kept.append(None)
-    thing = object()
-    rounds.ctypes.pythonapi.Py_IncRef(rounds.ctypes.py_object(thing))
+    thing = []
+    rounds.ctypes.pythonapi.Py_IncRef(rounds.ctypes.py_object(%s))
 print(json.dumps(rounds.measure("planted", %r)))
-""" % loop_name
+""" % (leaked, loop_name)
     done = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True,
         timeout=100, cwd=HERE, env={**os.environ, "PYTHONPATH":
