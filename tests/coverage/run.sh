@@ -16,7 +16,16 @@ fi
 export CC="${CC:-gcc}" GCOV="${GCOV:-gcov}" TIDEWIRE_TEST_SLOWER="${TIDEWIRE_TEST_SLOWER:-4}"
 
 $CC -std=gnu11 -O1 -fPIC -c tests/coverage/trace.c -o "$build/trace.o"
-TIDEWIRE_COVERAGE=1 CFLAGS=-fsanitize-coverage=trace-pc LDFLAGS="$build/trace.o" \
+linked=$build/trace.o
+wrap=$("$python" tests/coverage/sites.py --wrappers "$build/wrappers.S")
+if [ -n "$wrap" ]; then
+    $CC -c "$build/wrappers.S" -o "$build/wrappers.o"
+    $CC -std=gnu11 -O1 -fPIC -fvisibility=hidden \
+        -I"$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')" \
+        -c tests/coverage/failing.c -o "$build/failing.o"
+    linked="$linked $build/wrappers.o $build/failing.o $wrap"
+fi
+TIDEWIRE_COVERAGE=1 CFLAGS=-fsanitize-coverage=trace-pc LDFLAGS="$linked" \
     "$python" -W ignore setup.py -q build --build-lib "$build/lib" --build-temp "$build/temp"
 find "$build" -name '*.gcda' -delete
 rm -f "$build"/trace*.jsonl
@@ -32,14 +41,20 @@ tests() { # poller, folders...: the counters are written when a process ends
         failed=1
 }
 export TIDEWIRE_POLLER
-for room in core net ops tls hostile leaks parity examples; do
+for room in core net ops tls hostile leaks parity examples operate machine kernel threads fault; do
     tests epoll "tests/$room"
 done
 tests epoll tests/test_*.py
 tests libuv tests/core tests/net tests/hostile
-# Errors of calls and allocations; what it finds wrong is for make faults to say.
+# Each place that calls the C API fails once.
+if [ -n "$wrap" ]; then
+    PYTHONPATH=$build/lib:$PWD/tests/coverage "$python" tests/coverage/sites.py \
+        >"$build/sites.log" 2>&1 || { tail -n 20 "$build/sites.log"; failed=1; }
+fi
+# More errors of calls and allocations than tests/fault has (FAULTS=: how many of each allocation's);
+# what it finds wrong is for make faults to say.
 PYTHONPATH=$build/lib:$PWD/tests/coverage "$python" tests/fault/run.py \
-    --kinds once,always,nomem,malloc --most 3 --allocations 300 >"$build/faults.log" 2>&1 || true
+    --kinds once,always,nomem,malloc --most 3 --allocations "${FAULTS:-300}" >"$build/faults.log" 2>&1 || true
 # shellcheck disable=SC2086
 "$python" tests/coverage/report.py ${ARGS:-} --least 95 90 || failed=1
 exit $failed

@@ -1,13 +1,19 @@
 """How many mutants of csrc/ does the suite kill?
 
     python tests/mutation/mutate.py run [FILE-PREFIX...]      goes on where it was stopped
+    python tests/mutation/mutate.py run --survivors [...]     those that survived, once more
     python tests/mutation/mutate.py report                    the share, and who survived
 
 Each mutant (mutants.py) is compiled alone and linked with the objects of the others; then the tests
 that run its line, by the record of a traced run of the suite (tests/coverage), run on it until one
-fails.  A failure counts if it comes again when that test runs alone; a crash counts, and so does a
-hang.  The first round has only the quick tests of each mutant, the second all that fit into a
-minute for those that are left.  All results are in build/mutants/results.json.
+that run its line, by the record of a traced run of the suite (tests/coverage), run on it until one
+Before them come those of its room that are newer than the record.
+A failure counts if it comes again when that test runs alone; a crash counts, and so does a hang.
+The first round has two seconds of tests for each mutant, the second twenty for those that are left,
+the third a minute and a half; they are seconds of processor time.  All results are in
+build/mutants/results.jsonl, one line for each try; a mutant's last line counts.
+
+It reads csrc and tests of its own folder: run it in a copy of the tree that nobody edits.
 
 A mutant does anything: with root the tests run in a process namespace of their own.
 """
@@ -31,7 +37,7 @@ import selection  # noqa: E402
 
 BUILD = ROOT / "build" / "mutants"
 RESULTS = BUILD / "results.json"
-ROUNDS = [4, 25]        # seconds of tests
+ROUNDS = [2, 20, 90]    # seconds of tests
 SEED = 19
 
 
@@ -137,10 +143,11 @@ class Judge:
         return None, None
 
 
-def work(worker, todo, record, choosers):
+def work(worker, todo, record, choosers, again):
+    """`again`: names of mutants that survived and are tried once more."""
     compiler = Compiler(worker)
     judge = Judge(compiler)
-    known = record.all()
+    known = {name: old for name, old in record.all().items() if name not in again}
     for mutant, stage in todo:
         old = known.get(mutant["name"])
         if old and (old["killed"] or old["stage"] >= stage):
@@ -154,6 +161,9 @@ def work(worker, todo, record, choosers):
             chooser = choosers[poller]
             names, seconds = chooser.tests_of(mutant["file"], mutant["line"], ROUNDS[stage])
             result["tests"] = len(names)
+            if old:     # it survived those of the round before
+                before, _ = chooser.tests_of(mutant["file"], mutant["line"], ROUNDS[stage - 1])
+                names = [name for name in names if name not in set(before)]
             if names:
                 result["killed"], result["by"] = judge.judge(names, seconds, poller)
         record.put(mutant["name"], result)
@@ -185,6 +195,10 @@ def run(args):
                 "libuv": selection.Chooser(ROOT, "trace-libuv.jsonl")}
     chosen = mutants.choose(ROOT, args.files, args.count, args.seed)
     (BUILD / "chosen.json").write_text(json.dumps(chosen))
+    again = set()
+    if args.survivors:
+        again = {name for name, old in Record().all().items() if old["killed"] is None}
+        chosen = [mutant for mutant in chosen if mutant["name"] in again]
     todo = [(mutant, stage) for stage in range(args.rounds) for mutant in chosen]
     children = []
     gc.collect()
@@ -192,7 +206,7 @@ def run(args):
     for worker in range(args.workers):
         pid = os.fork()
         if pid == 0:
-            work(worker, todo[worker::args.workers], Record(), choosers)
+            work(worker, todo[worker::args.workers], Record(), choosers, again)
             os._exit(0)
         children.append(pid)
     for pid in children:
@@ -239,7 +253,8 @@ def main():
     parser.add_argument("files", nargs="*")
     parser.add_argument("--count", type=int, default=600)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--survivors", action="store_true", help="only those, once more")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Runs tests in forked children of a process that has imported all but the extension."""
 import asyncio  # noqa: F401
 import ctypes
+import importlib
 import importlib.metadata
 import json
 import os
@@ -12,6 +13,10 @@ import sys
 import time
 
 import pytest
+
+# Without them pytest would compile the tests for each mutant again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 MEMORY = 8 << 30
 
@@ -44,12 +49,19 @@ class Server:
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
         for entry in importlib.metadata.entry_points(group="pytest11"):
             entry.load()
+        for name in ("trustme", "hypothesis"):
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass
 
-    def child(self, lib, tests, poller, out):
+    def child(self, lib, tests, seconds, poller, out):
         os.setsid()
         os.chdir(self.root)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        most = int(30 + 3 * seconds)        # a loop that spins: SIGXCPU ends it
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most + 5))
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(nowhere, number)
@@ -69,9 +81,9 @@ class Server:
         pid = os.fork()
         if pid == 0:
             os.close(came)
-            self.child(str(lib), tests, poller, out)
+            self.child(str(lib), tests, seconds, poller, out)
         os.close(out)
-        end = time.monotonic() + 60 + 6 * seconds
+        end = time.monotonic() + 120 + 10 * seconds     # the machine may be busy
         test, failed, data = None, False, b""
         status = None
         while status is None and time.monotonic() < end:
