@@ -6,7 +6,7 @@
 
 Each mutant (mutants.py) is compiled alone and linked with the objects of the others; then the tests
 that run its line, by the record of a traced run of the suite (tests/coverage), run on it until one
-that run its line, by the record of a traced run of the suite (tests/coverage), run on it until one
+fails: those of the file itself, then those of its room, then the others, of each the quickest first.
 Before them come those of its room that are newer than the record.
 A failure counts if it comes again when that test runs alone; a crash counts, and so does a hang.
 The first round has two seconds of tests for each mutant, the second twenty for those that are left,
