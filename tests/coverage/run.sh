@@ -44,7 +44,7 @@ export TIDEWIRE_POLLER
 for room in core net ops tls hostile leaks parity examples operate machine kernel threads fault; do
     tests epoll "tests/$room"
 done
-tests epoll tests/test_*.py
+tests epoll tests/test_*.py tests/ecosystem/test_nest_asyncio.py tests/ecosystem/test_gevent.py
 tests libuv tests/core tests/net tests/hostile
 # Each place that calls the C API fails once.
 if [ -n "$wrap" ]; then
