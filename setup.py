@@ -3,7 +3,7 @@
 Environment:
     TIDEWIRE_DEBUG=1                       -O0 -g3, assertions and debug counters on
     TIDEWIRE_SANITIZE=address,undefined    sanitizers
-    TIDEWIRE_COVERAGE=1                    -O0, counters of lines, branches and (gcc 14) conditions; no assertions
+    TIDEWIRE_COVERAGE=1                    -O0, counters of lines, branches and (gcc 14) conditions
     TIDEWIRE_WERROR=1                      warnings are errors
     TIDEWIRE_PORTABLE=1                    no system call that POSIX lacks, but for the poller's
     CC, CFLAGS, LDFLAGS, PKG_CONFIG, PKG_CONFIG_PATH      as everywhere

@@ -422,3 +422,32 @@ def test_another_context_and_callback(loop, run):
 
     run(main())
     assert seen == [("first", "mine")]
+
+
+def test_attributes_while_it_runs_and_afterwards(loop):
+    """Whether it is scheduled, cancelled, and what it calls."""
+    def state(handle):
+        return (getattr(handle, "_scheduled", None), handle._cancelled, handle._callback,
+                handle._args, handle.cancelled())
+
+    def callback(*args):
+        seen.append((state(timer), state(soon)))
+        loop.stop()
+
+    seen = []
+    soon = loop.call_soon(int, "5")
+    timer = loop.call_later(0.001, callback, 1, 2)
+    last = loop.call_later(3600, callback)
+    assert state(timer) == (True, False, callback, (1, 2), False)
+    assert state(soon) == (None, False, int, ("5",), False)
+    loop.run_forever()
+    after = (False, False, callback, (1, 2), False), (None, False, int, ("5",), False)
+    assert seen == [after] and (state(timer), state(soon)) == after
+    timer.cancel()
+    soon.cancel()
+    assert state(timer) == (False, True, None, None, True)
+    assert state(soon) == (None, True, None, None, True)
+    assert state(last)[:2] == (True, False)
+    last.cancel()
+    timer.cancel()
+    assert state(last)[1:] == (True, None, None, True)

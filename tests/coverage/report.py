@@ -3,8 +3,9 @@
     python tests/coverage/report.py [--missing] [FILE-PREFIX...]
 
 It reads what a build with TIDEWIRE_COVERAGE=1 counted in build/coverage; GCOV= names the gcov of that
-compiler.  Branches that Python's own macros have within themselves are not counted.  --missing lists what did not run.  reasons.txt, beside this file, has the reasons for what
-no test reaches: a file, the text of a line, and why.
+compiler.  Branches within Python's own macros are not counted.  --missing lists what did not run.
+reasons.txt, beside this file, has the reasons for what no test reaches: a file, the text of a line,
+and why.
 """
 import argparse
 import collections

@@ -307,6 +307,38 @@ def test_limits_of_other_types(both):
     assert ours == stock
 
 
+MOST = 2 ** 63 - 1          # of a C number of bytes, where there is no limit in practice
+LIMITS = [(None, MOST // 4), (None, MOST // 4 - 1), (None, -1), (None, -2 ** 61 + 1), (None, -2 ** 61),
+          (None, 3), (3, None), (4, None), (-1, None), (-5, None), (MOST, None), (MOST, MOST),
+          (MOST - 1, MOST), (0, None), (None, 0), (5, 5), (5, 6), (5, -1), (None, None), (1, 0)]
+
+
+@pytest.mark.parametrize("high, low", LIMITS)
+def test_limits(both, high, low):
+    def calls(transport, other):
+        return (said(transport.set_write_buffer_limits, high, low),
+                said(transport.set_write_buffer_limits, low=low, high=high),
+                transport.get_write_buffer_limits(), transport.get_write_buffer_size())
+
+    stock, ours = both(on_a_stream(calls))
+    assert ours == stock
+
+
+@pytest.mark.tidewire       # asyncio keeps numbers of any size
+def test_limits_that_are_too_large_for_c(loop):
+    def calls(transport, other):
+        transport.set_write_buffer_limits(2 ** 70)
+        out = [transport.get_write_buffer_limits()]
+        transport.set_write_buffer_limits(low=2 ** 62)
+        out.append(transport.get_write_buffer_limits())
+        out.append(said(transport.set_write_buffer_limits, low=-2 ** 70))
+        return out
+
+    assert on_a_stream(calls)(loop) == [
+        (MOST // 4, MOST), (2 ** 62, MOST),
+        "ValueError: high (-4) must be >= low (-1) must be >= 0"]
+
+
 def test_while_a_file_is_sent(both, is_stock):
     def calls(transport, other):
         waiter = transport._make_empty_waiter()

@@ -196,3 +196,38 @@ def test_the_loop_goes_on(run, errors):
         await asyncio.sleep(0)
 
     run(main())
+
+
+@pytest.mark.parametrize("high, low", [
+    (0, 0), (1, 0), (1, 1), (100, 50), (100, 100), (70_000, 30), (65_537, 65_536), (65_537, 65_537),
+    (262_144, 100_000), (262_145, 262_145), (1 << 20, 1 << 20)])
+def test_marks_of_the_transport_below(run, high, low):
+    """It stops taking ciphertext a byte before the TLS transport pauses, and has limits of its own."""
+    async def main():
+        one, peer = await tlskit.with_peer()
+        lower = one.transport._ssl_protocol._transport
+        assert lower.get_write_buffer_limits() == (64 << 10, 256 << 10)
+        one.transport.set_write_buffer_limits(high, low)
+        most = min(max(high - 1, 0), 256 << 10)
+        assert lower.get_write_buffer_limits() == (min(low, 64 << 10, most), most)
+        assert one.transport.get_write_buffer_limits() == (low, high)
+        await tlskit.finish(one, peer)
+
+    run(main())
+
+
+def test_what_the_adapter_shows(run):
+    async def main():
+        one, peer = await tlskit.with_peer()
+        transport, adapter = one.transport, one.transport._ssl_protocol
+        assert adapter._app_transport is transport and adapter._app_protocol is one
+        assert adapter._transport.get_extra_info("socket") is not None
+        other = support.Recorder()
+        transport.set_protocol(other)
+        assert adapter._app_protocol is other
+        transport.set_protocol(one)
+        await tlskit.finish(one, peer)
+        assert adapter._app_protocol is None and adapter._transport is None
+        assert adapter._app_transport is transport
+
+    run(main())
