@@ -22,6 +22,7 @@ import gc
 import json
 import os
 import pathlib
+import random
 import shutil
 import subprocess
 import sys
@@ -199,6 +200,7 @@ def run(args):
     if args.survivors:
         again = {name for name, old in Record().all().items() if old["killed"] is None}
         chosen = [mutant for mutant in chosen if mutant["name"] in again]
+    random.Random(args.seed).shuffle(chosen)        # what is done at any time is a fair sample
     todo = [(mutant, stage) for stage in range(args.rounds) for mutant in chosen]
     children = []
     gc.collect()

@@ -71,7 +71,7 @@ class Server:
             os.environ["TIDEWIRE_POLLER"] = poller
         sys.path.insert(0, lib)
         status = pytest.main(
-            ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-o", "timeout=40",
+            ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-o", "timeout=20",
              "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests], plugins=[Watch(out)])
         os._exit(int(status))
 
