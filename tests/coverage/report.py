@@ -76,6 +76,23 @@ def figures(lines):
             (sum(c[0] for c in conditions), sum(c[1] for c in conditions))]
 
 
+# The condition in front of a line that did not run.
+ERROR = re.compile(
+    r"< 0\b|== NULL|!= NULL|== -1|PyErr_|err\b|status\b|!tw_|!\w+_\w+\(|ok\b|FAILED|errno")
+
+
+def kind_of(name, text, number, lines):
+    """What a line that did not run is for."""
+    if name.endswith(("poller_uv.c", "uv_loop.c")):
+        return "libuv"
+    if name.endswith("nest.c"):
+        return "a loop inside its own run"
+    before = max((n for n in lines if n < number and lines[n][0]), default=number)
+    # The nearest line that ran, with the lines of its condition.
+    condition = " ".join(text[max(0, before - 3):number - 1])
+    return "the way out after an error" if ERROR.search(condition) else "other"
+
+
 def share(ran, of):
     return f"{ran:6} of {of:6} {100 * ran / of if of else 100:5.1f} %"
 
@@ -103,7 +120,7 @@ def main():
     args = parser.parse_args()
     files = {name: lines for name, lines in sorted(read().items())
              if not args.files or name.startswith(tuple(args.files))}
-    known, without = reasons(), 0
+    known, kinds = reasons(), collections.Counter()
     rooms = collections.defaultdict(dict)
     for name, lines in files.items():
         text = (ROOT / name).read_text().splitlines()
@@ -112,7 +129,8 @@ def main():
             rooms["all"][name, number] = line
             said = text[number - 1].strip() if number <= len(text) else ""
             why = known.get((name, said))
-            without += line[0] == 0 and why is None
+            if line[0] == 0:
+                kinds[why or kind_of(name, text, number, lines)] += 1
             if args.missing and (line[0] == 0 or (args.branches and 0 in line[1].values())):
                 print(f"{name}:{number}: {said}" + (f"    [{why}]" if why else ""))
     for name, lines in files.items():
@@ -122,7 +140,9 @@ def main():
     rooms["all"] = rooms.pop("all")
     for room, lines in rooms.items():
         print(f"{room:8}", "   ".join(share(*pair) for pair in figures(lines)))
-    print(f"{without} lines that did not run have no reason in reasons.txt")
+    print(f"{sum(kinds.values())} lines did not run:")
+    for kind, count in kinds.most_common():
+        print(f"{count:6} {kind}")
     total = figures(rooms["all"])
     low = args.least and any(100 * ran / of < least for (ran, of), least in zip(total, args.least))
     return int(bool(low))

@@ -25,14 +25,15 @@ sys.path.insert(0, str(HERE.parent))
 
 SITES = 65536
 
-# What they return when they fail.  Without those that cannot fail as the extension calls them.
+# What they return when they fail.  Without those that cannot fail as the extension calls
+# them, and without those whose addresses it compares.
 NULL = """
     PyByteArray_FromStringAndSize PyBytes_FromObject PyBytes_FromStringAndSize PyCMethod_New
     PyContext_Copy PyContext_CopyCurrent PyDescr_NewGetSet PyDict_New PyFloat_FromDouble
     PyImport_ImportModule PyList_New PyLong_FromLong PyLong_FromLongLong PyLong_FromSize_t
     PyLong_FromSsize_t PyLong_FromUnsignedLongLong PyMemoryView_FromMemory PyMemoryView_FromObject
-    PyNumber_Add PyNumber_Long PyObject_Call PyObject_CallNoArgs PyObject_GenericGetAttr
-    PyObject_GenericGetDict PyObject_GetAttr PyObject_GetAttrString PyObject_Repr
+    PyNumber_Add PyNumber_Long PyObject_Call PyObject_CallNoArgs PyObject_GenericGetDict
+    PyObject_GetAttr PyObject_GetAttrString PyObject_Repr
     PyObject_Vectorcall PyObject_VectorcallMethod PySequence_Fast PySequence_GetSlice PySequence_List
     PyTuple_New PyTuple_Pack PyType_FromModuleAndSpec PyType_GetName PyUnicode_DecodeFSDefault
     PyUnicode_DecodeFSDefaultAndSize PyUnicode_FromFormat PyUnicode_FromString
@@ -44,7 +45,7 @@ MINUS_ONE = """
     PyErr_CheckSignals PyErr_ResourceWarning PyErr_WarnFormat PyList_Append PyLong_AsLong
     PyLong_AsLongLong PyLong_AsSize_t
     PyLong_AsSsize_t PyMapping_SetItemString PyModule_AddFunctions PyModule_AddType
-    PyObject_AsFileDescriptor PyObject_GenericSetAttr PyObject_GenericSetDict PyObject_GetBuffer
+    PyObject_AsFileDescriptor PyObject_GenericSetDict PyObject_GetBuffer
     PyObject_Hash PyObject_IsInstance PyObject_IsTrue PyObject_Not PyObject_RichCompareBool
     PyObject_SetAttr PyObject_SetAttrString PyObject_Size PySys_Audit""".split()
 # These say no more than that.
@@ -72,7 +73,9 @@ def wrapper(name, value, has_error):
 def own_functions():
     for header in sorted((HERE.parents[1] / "csrc").glob("**/*.h")):
         for kind, name in OWN.findall(header.read_text()):
-            yield name, (-1 if kind == "tw_status" else 0, 1)
+            # Python calls methods, and the extension compares their addresses.
+            if not re.search("_meth_|tw_(?!loop)[a-z]+_loop_", name):
+                yield name, (-1 if kind == "tw_status" else 0, 1)
 
 
 def write_wrappers(path):
