@@ -7,9 +7,9 @@
 Each mutant (mutants.py) is compiled alone and linked with the objects of the others; then the tests
 that run its line, by the record of a traced run of the suite (tests/coverage), run on it until one
 fails: those of the file itself, then those of its room, then the others, of each the quickest first.
-Before them come those of its room that are newer than the record.
+Last come those of its room that are newer than the record.
 A failure counts if it comes again when that test runs alone; a crash counts, and so does a hang.
-The first round has two seconds of tests for each mutant, the second twenty for those that are left,
+The first round has two seconds of tests for each mutant, the second ten for those that are left,
 the third a minute and a half; they are seconds of processor time.  All results are in
 build/mutants/results.jsonl, one line for each try; a mutant's last line counts.
 
@@ -38,7 +38,7 @@ import selection  # noqa: E402
 
 BUILD = ROOT / "build" / "mutants"
 RESULTS = BUILD / "results.json"
-ROUNDS = [2, 20, 90]    # seconds of tests
+ROUNDS = [2, 10, 90]    # seconds of tests
 SEED = 19
 
 
@@ -128,12 +128,14 @@ class Judge:
 
     def judge(self, tests, limit, poller):
         """(how the mutant was killed or None, by which test)."""
+        tests = [name for name in tests if self.sound.get((name, poller), True)]
         while tests:
             how, test = self.server.run(self.lib, tests, limit, poller)
             if how is None:
                 break
             if test is None:        # before any test: it cannot even be imported
-                if not self.is_sound(tests[0], poller):
+                without = self.server.run(self.pristine, tests, limit, poller)
+                if without == (how, None):
                     raise SystemExit(f"the tests do not run here: {how}")
                 return how, None
             if how.startswith("crash") or (
