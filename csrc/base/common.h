@@ -30,6 +30,12 @@
 typedef int tw_status;
 typedef Py_ssize_t tw_uverr;
 
+/* Fields that two threads use at once, without a lock: what was written before
+   a SET is seen after the GET that finds its value. */
+#define TW_SHARED_GET(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
+#define TW_SHARED_SET(field, value)                                           \
+    __atomic_store_n(&(field), value, __ATOMIC_RELEASE)
+
 /* A queue keeps at least this many slots. */
 #define TW_KEEP_SLOTS 4096
 

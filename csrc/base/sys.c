@@ -292,6 +292,21 @@ tw_sys_sendfile(int sock, int file, off_t offset, size_t n)
 
 /* -- threads -------------------------------------------------------------- */
 
+void
+tw_sys_cond_init(pthread_cond_t *cond)
+{
+#if defined(__linux__)
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, TW_SYS_COND_CLOCK);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+#else
+    pthread_cond_init(cond, NULL);
+#endif
+}
+
 int
 tw_sys_thread_clock(clockid_t *clock)
 {

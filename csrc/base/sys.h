@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <time.h>
@@ -99,6 +100,14 @@ typedef struct {
 } TwMmsg;
 #endif
 
+/* The clock of tw_sys_cond_init()'s conditions: where the system can, one that
+   nobody sets. */
+#if defined(__linux__)
+#define TW_SYS_COND_CLOCK CLOCK_MONOTONIC
+#else
+#define TW_SYS_COND_CLOCK CLOCK_REALTIME
+#endif
+
 /* What one loop knows of refusals: bits. */
 typedef struct {
     uint8_t refused;
@@ -175,7 +184,9 @@ size_t tw_sys_merged_size(struct msghdr *msg);
 /* Send up to `n` bytes of `file` from `offset` on, as sendfile(2). */
 ssize_t tw_sys_sendfile(int sock, int file, off_t offset, size_t n);
 
-/* -- children ------------------------------------------------------------- */
+/* -- threads -------------------------------------------------------------- */
+
+void tw_sys_cond_init(pthread_cond_t *cond);
 
 /* The clock of this thread's CPU time, for any thread: clock_gettime(). */
 int tw_sys_thread_clock(clockid_t *clock);
@@ -184,6 +195,8 @@ int tw_sys_thread_clock(clockid_t *clock);
    names it: 'R' runs or could run, 'S' sleeps.  0: unknown. */
 pid_t tw_sys_thread_number(void);
 char tw_sys_thread_state(pid_t number);
+
+/* -- children ------------------------------------------------------------- */
 
 /* A descriptor that becomes readable when the child has ended. */
 int tw_sys_pidfd_open(pid_t pid);

@@ -42,7 +42,7 @@ tw_gil_stretch(const TwGil *gil, uint64_t now)
 static bool
 gil_has_company(const TwGil *gil)
 {
-    PyThreadState *silent = __atomic_load_n(&gil->silent, __ATOMIC_RELAXED);
+    PyThreadState *silent = TW_SHARED_GET(gil->silent);
     PyThreadState *own = PyThreadState_Get();
     PyThreadState *first =
         PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(own));

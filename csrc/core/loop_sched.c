@@ -22,7 +22,7 @@ void
 tw_loop_wake(TwLoop *loop)
 {
     if (loop->sleeping) {
-        loop->sleeping = false;
+        TW_SHARED_SET(loop->sleeping, false);
         tw_wakeup_write(loop->wake_write);
     }
 }

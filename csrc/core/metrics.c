@@ -59,17 +59,15 @@ tw_timing_batch(TwTiming *timing, TwStats *stats, uint64_t now)
     uint64_t n = stats->callbacks - timing->first;
     uint64_t ns = now - timing->begin;
 
-    timing->begin = now;
+    tw_timing_skip(timing, stats, now);
     if (n == 0) {
         return;
     }
-    timing->first = stats->callbacks;
     timing_record(timing, &stats->hist.callback, n, ns);
     timing->mean += (uint64_t)((int64_t)(ns - timing->mean * n)
                                / (int64_t)TIMING_MOST);
-    __atomic_store_n(&timing->until,
-                     stats->callbacks + timing_length(timing->mean),
-                     __ATOMIC_RELAXED);
+    TW_SHARED_SET(timing->until,
+                  stats->callbacks + timing_length(timing->mean));
 }
 
 void

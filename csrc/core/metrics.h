@@ -87,9 +87,10 @@ typedef struct {
 } TwGauges;
 
 typedef struct {
-    uint64_t until;      /* callbacks: the batch ends there; core/watchdog.h
-                            writes it from another thread */
-    uint64_t first;      /* callbacks when it began */
+    /* The watchdog's thread reads `first`, then `begin`, and writes `until`:
+       core/watchdog.h. */
+    uint64_t until;      /* callbacks: the batch ends there */
+    uint64_t first;      /* callbacks when it began; written after: */
     uint64_t begin;      /* ns: when it began */
     uint64_t mean;       /* ns: of about the last 64 callbacks */
     uint64_t depth;      /* of the ready queue, in the last generations */
@@ -130,12 +131,15 @@ void tw_stats_accept_error(TwStats *stats, int err);
    (core/watchdog.h counts callbacks, and finds that a batch is full.) */
 void tw_timing_batch(TwTiming *timing, TwStats *stats, uint64_t now);
 
-/* The time until `now` was not spent in callbacks. */
+/* The time until `now` was not spent in callbacks.  TW_TIMING_PAUSE: none
+   runs until the next call. */
+#define TW_TIMING_PAUSE UINT64_MAX
+
 static inline void
 tw_timing_skip(TwTiming *timing, const TwStats *stats, uint64_t now)
 {
-    timing->begin = now;
-    timing->first = stats->callbacks;
+    TW_SHARED_SET(timing->begin, now);
+    TW_SHARED_SET(timing->first, stats->callbacks);
 }
 
 /* Count the generations of that depth. */

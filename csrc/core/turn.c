@@ -232,17 +232,17 @@ tw_turn_run(TwLoop *loop, PyObject *future)
     tw_status status;
     uint64_t now;
 
-    loop->running = true;
     loop->owner = PyThread_get_thread_ident();
     loop->chain = TW_CHAIN_NONE;
     now = tw_now_ns();
     tw_gil_note_wait(&loop->gil, now);
     loop->gauges.run_start = loop->gauges.turn_start = now;
     tw_timing_skip(&loop->timing, &loop->stats, now);
+    TW_SHARED_SET(loop->running, true);
     tw_watchdog_run(loop);
     status = future == Py_None ? turn_run_to_stop(loop)
                                : tw_nest_run(loop, future);
-    loop->running = false;
+    TW_SHARED_SET(loop->running, false);
     turn_track_queued(loop);
     now = tw_now_ns();
     tw_watchdog_batch(loop, NULL, now);

@@ -56,7 +56,7 @@ tw_loop_is_quiet(TwLoop *loop)
 }
 
 /* A turn ends.  Other threads get the GIL also while the loop does not wait:
-   that counts with the turn that begins. */
+   that counts with the turn that begins, but not with a callback. */
 static void
 poll_share_gil(TwLoop *loop)
 {
@@ -65,7 +65,11 @@ poll_share_gil(TwLoop *loop)
     tw_watchdog_batch(loop, NULL, now);
     tw_stats_time(&loop->stats.hist.turn, now - loop->gauges.turn_start);
     loop->gauges.turn_start = now;
+    tw_timing_skip(&loop->timing, &loop->stats, TW_TIMING_PAUSE);
     tw_gil_share(&loop->gil, now);
+    tw_timing_skip(&loop->timing, &loop->stats,
+                   now > loop->gil.last_release ? now
+                                                : loop->gil.last_release);
 }
 
 /* In milliseconds, rounded up; a day at most. */
@@ -107,7 +111,8 @@ poll_wait(TwLoop *loop, double bound)
         && (bound < 0 || bound > POLL_RETRY)) {
         bound = POLL_RETRY;
     }
-    loop->sleeping = true;
+    tw_timing_skip(&loop->timing, &loop->stats, TW_TIMING_PAUSE);
+    TW_SHARED_SET(loop->sleeping, true);
     if (TW_UNLIKELY(loop->select_patched)) {
         poll_wait_patched(loop, bound);
         bound = 0;
@@ -115,8 +120,6 @@ poll_wait(TwLoop *loop, double bound)
     Py_BEGIN_ALLOW_THREADS
     n = loop->poller->ops->wait(loop->poller, n, poll_ms(bound));
     Py_END_ALLOW_THREADS
-    loop->sleeping = false;
-    tw_watchdog_works(loop);
     tw_gil_note_wait(&loop->gil, tw_now_ns());
     waited = loop->gil.last_release - start;
     loop->wait_was_short = waited < POLL_SHORT_NS;
@@ -124,6 +127,8 @@ poll_wait(TwLoop *loop, double bound)
     tw_stats_time(&loop->stats.hist.poll, waited);
     loop->gauges.turn_start = loop->gil.last_release;
     tw_timing_skip(&loop->timing, &loop->stats, loop->gil.last_release);
+    TW_SHARED_SET(loop->sleeping, false);
+    tw_watchdog_works(loop);
     return n;
 }
 

@@ -10,19 +10,20 @@
    threshold. */
 #define WATCHDOG_LOOKS 8u
 
-#define WATCHDOG_READ(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+/* A callback that does not return is reported after so many thresholds. */
+#define WATCHDOG_STILL 10u
 
 /* -- the loop's side ------------------------------------------------------ */
 
 /* CPU seconds of the callback that ends, or -1.  Only the part that the
-   watchdog saw was measured; the rest, an eighth at most, is assumed to be
-   alike. */
+   watchdog saw was measured, at least half; the rest, an eighth unless the
+   machine is busy, is assumed to be alike. */
 static double
 watchdog_cpu(const TwWatchdog *dog, uint64_t count, uint64_t now, uint64_t ns)
 {
     uint64_t cpu;
 
-    if (dog->seen != count || now <= dog->seen_ns
+    if (dog->seen != count || now - dog->seen_ns < ns / 2
         || !dog->has_cpu_clock || tw_now_cpu(dog->cpu_clock, &cpu) < 0) {
         return -1;
     }
@@ -76,10 +77,22 @@ watchdog_report(TwLoop *loop, PyObject *item, uint64_t now, uint64_t ns)
     }
 }
 
+/* Has the last callback of a batch run for the threshold by itself? */
+static bool
+watchdog_saw(TwWatchdog *dog, uint64_t count, uint64_t now)
+{
+    bool saw;
+
+    pthread_mutex_lock(&dog->mutex);
+    saw = dog->seen == count && now - dog->seen_ns >= dog->threshold;
+    pthread_mutex_unlock(&dog->mutex);
+    return saw;
+}
+
 void
 tw_watchdog_batch(TwLoop *loop, PyObject *item, uint64_t now)
 {
-    const TwWatchdog *dog = loop->watchdog;
+    TwWatchdog *dog = loop->watchdog;
     uint64_t n = loop->stats.callbacks - loop->timing.first;
     uint64_t ns = now - loop->timing.begin;
 
@@ -88,10 +101,12 @@ tw_watchdog_batch(TwLoop *loop, PyObject *item, uint64_t now)
                   || ns < dog->threshold || n == 0)) {
         return;
     }
-    /* The callbacks before it in the batch were quick; otherwise the watchdog
-       would have ended the batch after one of its checks. */
+    /* The watchdog ends the batch at its first check of a callback.  Where a
+       busy machine did not let it check, it may have been another one. */
     if (n == 1 || ns >= dog->threshold + dog->threshold / WATCHDOG_LOOKS) {
-        watchdog_report(loop, item, now, ns);
+        bool named =
+            n == 1 || watchdog_saw(dog, loop->stats.callbacks - 1, now);
+        watchdog_report(loop, named ? item : NULL, now, ns);
         /* The report is no part of the next callback. */
         tw_timing_skip(&loop->timing, &loop->stats, tw_now_ns());
     }
@@ -100,12 +115,11 @@ tw_watchdog_batch(TwLoop *loop, PyObject *item, uint64_t now)
 void
 tw_watchdog_wake(TwWatchdog *dog)
 {
-    /* With the one in watchdog_park_lock_held(): either that one sees that
-       the loop works, or we see that the watchdog is parked. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (WATCHDOG_READ(dog->parked)) {
+    /* The later of this exchange and that of watchdog_park_lock_held() sees
+       what came before the other: the loop works, or the watchdog is
+       parked. */
+    if (__atomic_exchange_n(&dog->parked, false, __ATOMIC_ACQ_REL)) {
         pthread_mutex_lock(&dog->mutex);
-        dog->parked = false;
         pthread_cond_broadcast(&dog->changed);
         pthread_mutex_unlock(&dog->mutex);
     }
@@ -114,11 +128,14 @@ tw_watchdog_wake(TwWatchdog *dog)
 void
 tw_watchdog_run(TwLoop *loop)
 {
-    if (loop->watchdog != NULL) {
-        loop->watchdog->has_cpu_clock =
-            tw_sys_thread_clock(&loop->watchdog->cpu_clock) == 0;
-        loop->watchdog->thread = tw_sys_thread_number();
-        tw_watchdog_wake(loop->watchdog);
+    TwWatchdog *dog = loop->watchdog;
+
+    if (dog != NULL) {
+        pthread_mutex_lock(&dog->mutex);
+        dog->has_cpu_clock = tw_sys_thread_clock(&dog->cpu_clock) == 0;
+        dog->thread = tw_sys_thread_number();
+        pthread_mutex_unlock(&dog->mutex);
+        tw_watchdog_wake(dog);
     }
 }
 
@@ -129,7 +146,7 @@ watchdog_sleep_lock_held(TwWatchdog *dog, uint64_t ns)
 {
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(TW_SYS_COND_CLOCK, &until);
     ns += (uint64_t)until.tv_nsec;
     until.tv_sec += (time_t)(ns / 1000000000u);
     until.tv_nsec = (long)(ns % 1000000000u);
@@ -139,39 +156,40 @@ watchdog_sleep_lock_held(TwWatchdog *dog, uint64_t ns)
 static inline bool
 watchdog_loop_works(const TwLoop *loop)
 {
-    return WATCHDOG_READ(loop->running) && !WATCHDOG_READ(loop->sleeping);
+    return TW_SHARED_GET(loop->running) && !TW_SHARED_GET(loop->sleeping);
 }
 
 static void
 watchdog_park_lock_held(TwLoop *loop, TwWatchdog *dog)
 {
-    dog->parked = true;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    (void)__atomic_exchange_n(&dog->parked, true, __ATOMIC_ACQ_REL);
     if (!watchdog_loop_works(loop)) {
         pthread_cond_wait(&dog->changed, &dog->mutex);
     }
-    dog->parked = false;
+    TW_SHARED_SET(dog->parked, false);
 }
 
 /* For how long the current callback has run; 0: not known yet. */
 static uint64_t
 watchdog_look(TwLoop *loop, TwWatchdog *dog)
 {
-    uint64_t count = WATCHDOG_READ(loop->stats.callbacks);
-    uint64_t begin = WATCHDOG_READ(loop->timing.begin), now = tw_now_ns();
+    uint64_t count = TW_SHARED_GET(loop->stats.callbacks);
+    uint64_t first = TW_SHARED_GET(loop->timing.first);
+    uint64_t begin = TW_SHARED_GET(loop->timing.begin), now = tw_now_ns();
 
     if (dog->seen != count || dog->seen_ns < begin) {
         dog->seen = count;
         dog->seen_ns = now;
         dog->state = 0;
         dog->gil_ns = 0;
+        dog->next = dog->threshold;
         if (!dog->has_cpu_clock
             || tw_now_cpu(dog->cpu_clock, &dog->seen_cpu) < 0) {
             dog->seen_cpu = 0;
         }
     }
-    __atomic_store_n(&loop->timing.until, 0, __ATOMIC_RELAXED);
-    if (WATCHDOG_READ(loop->timing.first) == count) {
+    TW_SHARED_SET(loop->timing.until, 0);
+    if (first == count) {
         return now > begin ? now - begin : 0;
     }
     return now - dog->seen_ns;
@@ -195,7 +213,7 @@ watchdog_state_lock_held(TwWatchdog *dog)
 /* Check until a callback has run for too long.  False: another generation. */
 static bool
 watchdog_wait_lock_held(TwLoop *loop, TwWatchdog *dog, uint64_t generation,
-                        uint64_t seen, uint64_t seen_for, uint64_t *ns)
+                        uint64_t *ns)
 {
     while (dog->generation == generation) {
         if (!watchdog_loop_works(loop)) {
@@ -203,8 +221,7 @@ watchdog_wait_lock_held(TwLoop *loop, TwWatchdog *dog, uint64_t generation,
             continue;
         }
         *ns = watchdog_look(loop, dog);
-        if (*ns >= (dog->seen == seen ? seen_for : dog->threshold)
-            && watchdog_loop_works(loop)) {
+        if (*ns >= dog->next && watchdog_loop_works(loop)) {
             return true;
         }
         watchdog_sleep_lock_held(dog, dog->threshold / WATCHDOG_LOOKS);
@@ -232,7 +249,7 @@ tw_watchdog_after_fork(TwWatchdog *dog)
 {
     /* The watchdog may have held the mutex: make another. */
     pthread_mutex_init(&dog->mutex, NULL);
-    pthread_cond_init(&dog->changed, NULL);
+    tw_sys_cond_init(&dog->changed);
     dog->parked = false;
 }
 
@@ -281,7 +298,9 @@ watchdog_loop_begin(PyObject *self, PyObject *args)
             return NULL;
         }
     }
+    pthread_mutex_lock(&loop->watchdog->mutex);
     loop->watchdog->threshold = (uint64_t)(seconds * 1e9);
+    pthread_mutex_unlock(&loop->watchdog->mutex);
     Py_XSETREF(loop->watchdog->report, Py_NewRef(report));
     if (tw_loop_is_here(loop)) {
         tw_watchdog_run(loop);
@@ -290,50 +309,60 @@ watchdog_loop_begin(PyObject *self, PyObject *args)
         watchdog_next_generation(loop->watchdog));
 }
 
+/* The callback has run for `ns`. */
+static void
+watchdog_found_lock_held(TwWatchdog *dog, uint64_t ns)
+{
+    dog->state = watchdog_state_lock_held(dog);
+    dog->next = dog->next == dog->threshold ? WATCHDOG_STILL * dog->threshold
+                                            : 2 * ns;
+    dog->asked = tw_now_ns();
+}
+
 static PyObject *
 watchdog_answer(TwWatchdog *dog, uint64_t ns)
 {
-    uint64_t now = tw_now_ns();
+    uint64_t now = tw_now_ns(), count;
+    bool again;
 
+    pthread_mutex_lock(&dog->mutex);
+    count = dog->seen;
+    again = dog->next != WATCHDOG_STILL * dog->threshold;
     dog->gil_ns = now - dog->asked;
     dog->asked = 0;
-    return watchdog_facts(dog, NULL, dog->seen, now, ns);
+    pthread_mutex_unlock(&dog->mutex);
+    return watchdog_facts(dog, again ? Py_True : Py_False, count, now, ns);
 }
 
-/* _watch_wait(generation, seen, seconds): block until a callback has run for
-   the threshold; if it is the one after `seen` others, for so many seconds.
-   (None, callbacks before it, seconds, cpu or None, the thread's state as
-   ps(1) names it or "", seconds that the watchdog waited for the GIL); or
-   None: its generation has ended. */
+/* _watch_wait(generation): block until a callback has run for the threshold,
+   and again when it has run for ten of them, and each time that doubles.
+   (True if it is again, callbacks before it, seconds, cpu or None, the
+   thread's state as ps(1) names it or "", seconds that the watchdog waited for
+   the GIL); or None: its generation has ended. */
 static PyObject *
-watchdog_loop_wait(PyObject *self, PyObject *args)
+watchdog_loop_wait(PyObject *self, PyObject *number)
 {
     TwLoop *loop = (TwLoop *)self;
     TwWatchdog *dog = loop->watchdog;
-    unsigned long long generation, seen;
+    unsigned long long generation = PyLong_AsUnsignedLongLong(number);
     uint64_t ns = 0;
-    double seconds;
     bool found;
 
-    if (!PyArg_ParseTuple(args, "KKd:_watch_wait", &generation, &seen,
-                          &seconds)) {
+    if (generation == (unsigned long long)-1 && PyErr_Occurred()) {
         return NULL;
     }
     if (dog == NULL) {
         Py_RETURN_NONE;
     }
-    __atomic_store_n(&loop->gil.silent, PyThreadState_Get(),
-                     __ATOMIC_RELAXED);
+    TW_SHARED_SET(loop->gil.silent, PyThreadState_Get());
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&dog->mutex);
-    found = watchdog_wait_lock_held(loop, dog, generation, seen,
-                                    (uint64_t)(seconds * 1e9), &ns);
+    found = watchdog_wait_lock_held(loop, dog, generation, &ns);
     if (found) {
-        dog->state = watchdog_state_lock_held(dog);
-        dog->asked = tw_now_ns();
+        watchdog_found_lock_held(dog, ns);
     }
     pthread_mutex_unlock(&dog->mutex);
-    __atomic_store_n(&loop->gil.silent, NULL, __ATOMIC_RELAXED);
+    TW_SHARED_SET(loop->gil.silent, NULL);
     Py_END_ALLOW_THREADS
     if (!found) {
         Py_RETURN_NONE;
@@ -366,7 +395,7 @@ watchdog_loop_end(PyObject *self, PyObject *all)
 
 PyMethodDef tw_watchdog_loop_methods[] = {
     {"_watch_begin", watchdog_loop_begin, METH_VARARGS, NULL},
-    {"_watch_wait", watchdog_loop_wait, METH_VARARGS, NULL},
+    {"_watch_wait", watchdog_loop_wait, METH_O, NULL},
     {"_watch_count", watchdog_loop_count, METH_NOARGS, NULL},
     {"_watch_end", watchdog_loop_end, METH_O, NULL},
     {NULL},

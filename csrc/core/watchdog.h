@@ -8,9 +8,9 @@
 
    The watchdog needs no GIL to check the loop.  It checks several times in a
    threshold while the loop works; while the loop waits, or does not run, it
-   sleeps until the loop wakes it.  It reads `begin`, `callbacks`, `sleeping`
-   and `running` of the loop without a lock: an old value only causes another
-   check.  It also writes `until`: the running callback then ends its batch, so
+   sleeps until the loop wakes it.  It reads `callbacks`, `first`, `begin`,
+   `sleeping` and `running` of the loop without a lock (TW_SHARED_GET): an old
+   value only causes another check.  It also writes `until`: the running callback then ends its batch, so
    that the loop measures that one by itself.
 
    The struct belongs to the loop, and lives as long as the loop.  `mutex`
@@ -36,6 +36,8 @@ struct TwWatchdog {
     uint64_t seen;         /* callbacks, as of the last look... */
     uint64_t seen_ns;      /* ...when it first saw so many... */
     uint64_t seen_cpu;     /* ...and the loop's CPU time then, ns */
+    uint64_t next;         /* ns: the watchdog returns when it has run for so
+                              long: the threshold, ten, twice as long... */
     char state;            /* of the loop's thread, when it took too long */
     uint64_t asked;        /* ns: when the watchdog asked for the GIL; or 0 */
     uint64_t gil_ns;       /* it got the GIL after so long */
@@ -50,9 +52,10 @@ void tw_watchdog_batch(TwLoop *loop, PyObject *item, uint64_t now);
 static inline void
 tw_watchdog_callback(TwLoop *loop, PyObject *item)
 {
-    if (TW_UNLIKELY(++loop->stats.callbacks
-                    >= __atomic_load_n(&loop->timing.until,
-                                       __ATOMIC_RELAXED))) {
+    uint64_t n = loop->stats.callbacks + 1;
+
+    TW_SHARED_SET(loop->stats.callbacks, n);
+    if (TW_UNLIKELY(n >= TW_SHARED_GET(loop->timing.until))) {
         tw_watchdog_batch(loop, item, tw_now_ns());
     }
 }

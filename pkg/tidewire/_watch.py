@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger('tidewire')
 
-#: A callback that does not return is reported after so many thresholds, and then again.
-STILL = 10
 #: So many are kept for slowest().
 SHOWN = 10
-_NONE = 2**64 - 1
 
 _HERE = os.path.dirname(__file__) + os.sep
 _LIBRARY = tuple({sysconfig.get_path(name) + os.sep for name in ('stdlib', 'platstdlib')})
@@ -186,19 +183,12 @@ class Watch:
             pass
 
     def _run(self, generation):
-        seen, wanted = _NONE, 0.0
-        while True:
-            found = self.loop._watch_wait(generation, seen, wanted)
-            if found is None:
-                return
-            _, count, seconds, cpu, *state = found
+        while (found := self.loop._watch_wait(generation)) is not None:
+            again, count, seconds, cpu, *state = found
             try:
-                self._look(count, seconds, cpu, _State(*state), again=count == seen)
+                self._look(count, seconds, cpu, _State(*state), again)
             except Exception:
                 logger.exception('A slow callback could not be reported')
-            wanted = max(seconds * 2, STILL * self.threshold) if count == seen \
-                else STILL * self.threshold
-            seen = count
 
     def _look(self, count, seconds, cpu, state, again):
         thread_id = self.loop._thread_id
