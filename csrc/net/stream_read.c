@@ -225,7 +225,9 @@ read_split(int fd, char *p, size_t room, char *buffer, size_t most)
     do {
         got = readv(fd, iov, 2);
     } while (got < 0 && errno == EINTR);
-    return got < 0 ? -errno : got;
+    got = got < 0 ? -errno : got;
+    TW_PROBE2(read, fd, got);
+    return got;
 }
 
 /* Many bytes are expected: read into a bytes object of about that size. */

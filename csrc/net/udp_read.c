@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/errno.h"
+#include "core/probes.h"
 #include "core/readbytes.h"
 #include "net/udp.h"
 
@@ -187,6 +188,7 @@ read_one(TwUdp *self)
     }
     n = self->merged ? tw_udp_merged_read(self, &p, &from)
                      : read_from(self, &p, &room);
+    TW_PROBE2(read, self->base.fd, n);
     if (n < 0) {
         return udp_read_failed(self, (int)-n);
     }

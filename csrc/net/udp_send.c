@@ -14,6 +14,7 @@
 #include <sys/un.h>
 
 #include "base/errno.h"
+#include "core/probes.h"
 
 #define SEND_FLAGS (MSG_DONTWAIT | TW_MSG_NOSIGNAL)
 
@@ -57,6 +58,7 @@ tw_udp_send_one(TwUdp *self, const TwDgram *d, const void *p, size_t n)
     do {
         sent = sendto(self->base.fd, p, n, SEND_FLAGS, to, len);
     } while (sent < 0 && errno == EINTR);
+    TW_PROBE2(write, self->base.fd, sent < 0 ? -errno : sent);
     if (sent >= 0) {
         tw_stats_out(&self->base.loop->stats, TW_KIND_UDP, (size_t)sent);
     }
@@ -259,6 +261,7 @@ send_many(TwUdp *self, int n)
         bytes += train.msgs[i].msg_len;
         datagrams += train.length[i];
     }
+    TW_PROBE2(write, self->base.fd, bytes);
     tw_stats_out_many(&self->base.loop->stats, TW_KIND_UDP, bytes,
                       (size_t)datagrams);
     return datagrams;

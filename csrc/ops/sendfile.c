@@ -89,6 +89,7 @@ file_try(TwSockOp *op, PyObject **result)
     n = tw_sys_sendfile(fd, file->file, (off_t)file->offset, block);
     err = errno;
     Py_END_ALLOW_THREADS
+    TW_PROBE2(write, fd, n < 0 ? -err : n);
     if (n < 0) {
         TwTry got = tw_sock_io_errno(err);
         return got == TW_TRY_ERROR ? file_failed(op) : got;
