@@ -12,6 +12,7 @@
 #include "base/args.h"
 #include "base/compat.h"
 #include "core/call.h"
+#include "core/probes.h"
 #include "core/watcher.h"
 #include "net/stream.h"
 #include "ops/sock_io.h"

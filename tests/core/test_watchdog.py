@@ -346,7 +346,8 @@ def test_batch_without_watchdog(loop):
     loop._watch_end(True)
     assert len(reports) >= 20
     named = [repr(item) for item, *_ in reports if isinstance(item, asyncio.Handle)]
-    assert not [text for text in named if " id(" in text]
+    # A batch of one may be preempted itself.
+    assert sum(" id(" in text for text in named) < len(reports) / 2, named
 
 
 def test_gil_between_callbacks(loop):

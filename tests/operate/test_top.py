@@ -116,8 +116,8 @@ def test_the_slowest_callbacks_have_their_lines(program):
     assert process.stdout.readline() == "slept\n"
     text = command("top", process.pid, "--count", 1).stdout
     assert "slowest callbacks" in text and "guilty" in text.partition("slowest callbacks")[2]
-    slow = json.loads(command("top", process.pid, "--json").stdout)["slow"][0]
-    assert slow["function"] == "guilty" and 0.3 <= slow["seconds"] < 30
+    slow = json.loads(command("top", process.pid, "--json").stdout)["slow"]
+    assert [0.3 <= one["seconds"] < 30 for one in slow if one["function"] == "guilty"] == [True]
 
 
 def test_by_the_environment(program):
