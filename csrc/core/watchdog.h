@@ -10,8 +10,9 @@
    threshold while the loop works; while the loop waits, or does not run, it
    sleeps until the loop wakes it.  It reads `callbacks`, `first`, `begin`,
    `sleeping` and `running` of the loop without a lock (TW_SHARED_GET): an old
-   value only causes another check.  It also writes `until`: the running callback then ends its batch, so
-   that the loop measures that one by itself.
+   value only causes another check.  It also writes `until`: the running
+   callback then ends its batch, so that the loop measures that one by
+   itself.
 
    The struct belongs to the loop, and lives as long as the loop.  `mutex`
    protects the fields below it; the rest needs the GIL. */
