@@ -105,6 +105,7 @@ struct TwLoop {
     void (*flush_held)(TwLoop *loop); /* sends them all; a child drops them */
     uint32_t callback_number; /* of the outermost callback that began last */
     TwPiece *free_pieces;   /* ours or NULL: for the next queue that holds */
+    uint32_t fed;           /* reads that fed a few bytes to a StreamReader */
     size_t sock_hint;       /* size of the last sock_recv() */
     char *read_buffer;      /* base/pages.h; NULL: not yet needed */
     PyObject *read_bytes;   /* strong or NULL: core/readbytes.h */

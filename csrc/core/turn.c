@@ -147,6 +147,31 @@ turn_was_quick(TwChain *chain, uint64_t ns)
            && ns < chain->quickest + TURN_CALL_NS;
 }
 
+/* What was there before a generation. */
+typedef struct {
+    uint32_t due, fed, calls;
+} TwFed;
+
+static inline TwFed
+turn_note_fed(const TwLoop *loop)
+{
+    return (TwFed){loop->ready.count == 0 ? loop->due.count : 0, loop->fed,
+                   loop->callback_number};
+}
+
+/* Did the generation do nothing but feed a few bytes to each of some
+   StreamReaders?  That makes no descriptor of this process ready, and no code
+   of the program ran.  So asyncio's next poll could only find what comes from
+   outside at this moment; it may as well come after the readers' tasks. */
+static inline bool
+turn_only_fed(const TwLoop *loop, const TwFed *before)
+{
+    return before->due > 0 && loop->fed - before->fed == before->due
+           && loop->callback_number == before->calls
+           && loop->ready.count > 0 && loop->changed.count == 0
+           && !loop->stopping;
+}
+
 /* Run generations until a poll is needed: nothing is ready, a descriptor may
    be ready, or the generations have taken their time. */
 static tw_status
@@ -159,8 +184,12 @@ turn_run_generations(TwLoop *loop)
         start = before = tw_now_ns();
     }
     for (;;) {
+        TwFed fed = turn_note_fed(loop);
         if (turn_run_generation(loop) < 0) {
             return -1;
+        }
+        if (turn_only_fed(loop, &fed)) {
+            continue;
         }
         if (loop->ready.count == 0 || loop->changed.count > 0
             || loop->stopping) {

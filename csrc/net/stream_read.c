@@ -300,6 +300,7 @@ read_to_reader(TwStream *self, TwFeeder *reader, char *buffer)
     else {
         got = read_some(base->fd, buffer, TW_READ_BUFFER_SIZE);
         if (got > 0) {
+            base->loop->fed += got < READ_LARGE;
             status = tw_feeder_feed(reader, buffer, (size_t)got);
         }
     }

@@ -362,3 +362,83 @@ def test_what_another_process_sends_is_seen_within_a_chain(loop, run):
         os.close(w)
 
     run(main())
+
+
+# -- a generation that only feeds StreamReaders --------------------------------
+
+async def connected(protocol, here):
+    loop = asyncio.get_running_loop()
+    return (await loop.create_connection(lambda: protocol, sock=here))[0]
+
+
+def reader_protocol():
+    reader = asyncio.StreamReader()
+    return reader, asyncio.StreamReaderProtocol(reader)
+
+
+@pytest.mark.tidewire
+def test_no_poll_between_a_reader_and_its_task(run):
+    """Nothing that the process does can make a descriptor ready there."""
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_debug(False)   # Python feeds the reader there
+        here, there = socket.socketpair()
+        reader, protocol = reader_protocol()
+        transport = await connected(protocol, here)
+        with there:
+            before = loop.stats()["turns"]
+            for _ in range(100):
+                there.send(b"x")
+                assert await reader.read(10) == b"x"
+            turns = loop.stats()["turns"] - before
+            transport.close()
+            await asyncio.sleep(0)
+        return turns
+    if run(main()) > 120:
+        pytest.fail("a poll for the bytes and another one for the task")
+
+
+@pytest.mark.parametrize("with_protocol", [False, True])
+def test_order_after_a_reader_is_fed(run, with_protocol):
+    """What a protocol sends meanwhile is read before what the reader's task schedules."""
+    async def main():
+        loop = asyncio.get_running_loop()
+        log = []
+        pairs = [socket.socketpair() for _ in range(3)]
+
+        class Sender(asyncio.Protocol):
+            def data_received(self, data):
+                log.append("protocol")
+                pairs[2][1].send(b"x")
+
+        class Last(asyncio.Protocol):
+            def data_received(self, data):
+                log.append("last")
+
+        async def read():
+            await reader.read(10)
+            log.append("reader")
+            loop.call_soon(log.append, "scheduled by the reader")
+            loop.call_soon(loop.call_soon, log.append, "and again")
+
+        reader, protocol = reader_protocol()
+        transports = [await connected(p, here) for p, (here, _) in
+                      zip((protocol, Sender(), Last()), pairs)]
+        task = asyncio.ensure_future(read())
+        await asyncio.sleep(0)
+        if with_protocol:
+            pairs[1][1].send(b"x")
+        pairs[0][1].send(b"x")
+        await task
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for transport in transports:
+            transport.close()
+        await asyncio.sleep(0)
+        for _, there in pairs:
+            there.close()
+        return log
+
+    end = ["scheduled by the reader", "and again"]
+    assert run(main()) == (["protocol", "reader", "last", *end] if with_protocol
+                           else ["reader", *end])
