@@ -46,6 +46,16 @@ def program(name):
     return target
 
 
+def preloaded(name):
+    """The path of a library for LD_PRELOAD, compiled if need be."""
+    source, target = BENCHMARKS / f"load/{name}.c", BUILD / f"{name}.so"
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        BUILD.mkdir(exist_ok=True)
+        subprocess.run(["cc", *FLAGS, "-shared", "-fPIC", str(source), "-o", str(target)],
+                       check=True)
+    return target
+
+
 def certificate():
     """(certificate, key): self-signed, P-256, made once."""
     cert, key = BUILD / "cert.pem", BUILD / "key.pem"

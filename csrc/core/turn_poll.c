@@ -62,7 +62,9 @@ poll_share_gil(TwLoop *loop)
 {
     uint64_t now = tw_now_ns();
 
-    tw_watchdog_batch(loop, NULL, now);
+    if (TW_METRICS) {
+        tw_watchdog_batch(loop, NULL, now);
+    }
     tw_stats_time(&loop->stats.hist.turn, now - loop->gauges.turn_start);
     loop->gauges.turn_start = now;
     tw_timing_skip(&loop->timing, &loop->stats, TW_TIMING_PAUSE);

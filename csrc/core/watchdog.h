@@ -56,7 +56,7 @@ tw_watchdog_callback(TwLoop *loop, PyObject *item)
     uint64_t n = loop->stats.callbacks + 1;
 
     TW_SHARED_SET(loop->stats.callbacks, n);
-    if (TW_UNLIKELY(n >= TW_SHARED_GET(loop->timing.until))) {
+    if (TW_METRICS && TW_UNLIKELY(n >= TW_SHARED_GET(loop->timing.until))) {
         tw_watchdog_batch(loop, item, tw_now_ns());
     }
 }
