@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import json
 import os
+import select
 import socket
 import stat
 import struct
@@ -53,9 +54,14 @@ class _Server:
     def __init__(self, path: str) -> None:
         self.path = path
         self._sock = socket.socket(socket.AF_UNIX)
+        self._clients: set[socket.socket] = set()
+        #: Held while a connection is made or closed, and over a fork: forget() knows them all.
+        self.lock = threading.Lock()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)     # of an earlier process with our number
         try:
+            with contextlib.suppress(OSError):
+                os.fchmod(self._sock.fileno(), 0o600)   # on Linux the file is made with it
             self._sock.bind(path)
             os.chmod(path, 0o600)
             self._sock.listen()
@@ -65,16 +71,36 @@ class _Server:
         threading.Thread(target=self._accept, name="tidewire-expose", daemon=True).start()
 
     def _accept(self) -> None:
+        ready = select.poll()
+        try:
+            self._sock.setblocking(False)
+            ready.register(self._sock, select.POLLIN)
+        except OSError:
+            return      # closed
         while True:
+            ready.poll()
             try:
-                connection, _ = self._sock.accept()
+                with self.lock:
+                    connection, _ = self._sock.accept()
+                    self._clients.add(connection)
+            except BlockingIOError:
+                continue
             except OSError:
                 return      # closed
+            connection.setblocking(True)
             threading.Thread(target=self._serve, args=(connection,), daemon=True,
                              name="tidewire-expose-client").start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:
+        try:
+            self._answer(connection)
+        finally:
+            with self.lock:
+                self._clients.discard(connection)
+                connection.close()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
             if not _is_allowed(connection):
                 return
             for line in lines:
@@ -90,8 +116,9 @@ class _Server:
             os.unlink(self.path)
 
     def forget(self) -> None:
-        """In a forked child: the socket is the parent's, and the threads are gone."""
-        self._sock.close()
+        """In a forked child: the sockets are the parent's, and the threads are gone."""
+        for sock in (self._sock, *self._clients):
+            os.close(sock.detach())     # a file of makefile() would keep it open
 
 
 def expose() -> str:
@@ -116,6 +143,18 @@ def hide() -> None:
         server.close()
 
 
+def _before_fork() -> None:
+    _lock.acquire()
+    if _server is not None:
+        _server.lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    if _server is not None:
+        _server.lock.release()
+    _lock.release()
+
+
 def _after_fork_in_child() -> None:
     global _lock, _server
     _lock = threading.Lock()
@@ -126,7 +165,8 @@ def _after_fork_in_child() -> None:
             expose()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent,
+                    after_in_child=_after_fork_in_child)
 atexit.register(hide)
 
 

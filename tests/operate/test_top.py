@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -195,6 +196,48 @@ def test_a_child_made_by_fork_is_exposed_too(program):
     assert "child" in names
     parent = json.loads(command("top", process.pid, "--json").stdout)
     assert [loop["name"] for loop in parent["loops"]] == ["shown"]
+
+
+def test_a_child_made_by_fork_does_not_keep_the_connections(program):
+    """The parent is killed while its child lives: the client sees the end."""
+    process = program(wait="""
+    sys.stdin.readline()
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        sys.stdin.read()
+        os._exit(0)
+    sys.stdin.read()""")
+    client = _expose.Client(process.pid)
+    try:
+        assert client.stats()["pid"] == process.pid
+        process.stdin.write("fork\n")
+        process.stdin.flush()
+        child = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        with pytest.raises(ConnectionError):
+            client.stats()
+        os.kill(child, signal.SIGKILL)
+    finally:
+        client.close()
+
+
+def test_the_file_is_made_with_its_mode(runtime, monkeypatch):
+    """At no moment may others connect."""
+    modes = []
+
+    class Socket(socket.socket):
+        def bind(self, path):
+            super().bind(path)
+            modes.append(stat.S_IMODE(os.stat(path).st_mode))
+
+    monkeypatch.setattr(_expose.socket, "socket", Socket)
+    usual = os.umask(0)
+    try:
+        tidewire.expose()
+    finally:
+        os.umask(usual)
+    assert modes == [0o600]
 
 
 def test_a_killed_process_leaves_nothing(program, runtime):
