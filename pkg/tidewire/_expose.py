@@ -40,6 +40,30 @@ def path_of(pid: int) -> str:
     return os.path.join(directory(), f"{pid}.sock")
 
 
+def _places(uid: int) -> list[str]:
+    """Where a process of that user may have its socket: its environment may not be ours."""
+    bases = [f"/run/user/{uid}"]
+    if uid == os.getuid() and (ours := os.environ.get("XDG_RUNTIME_DIR")):
+        bases.insert(0, ours)
+    places = [os.path.join(base, "tidewire") for base in bases]
+    places += [os.path.join(base, f"tidewire-{uid}") for base in (tempfile.gettempdir(), "/tmp")]
+    return list(dict.fromkeys(places))
+
+
+def find(pid: int) -> str | None:
+    """The socket of a process of this user, or for root of any; None: it is not exposed."""
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        uid = os.getuid()
+    for place in _places(uid):
+        path = os.path.join(place, f"{pid}.sock")
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_uid == uid:
+                return path
+    return None
+
+
 def _is_allowed(connection: socket.socket) -> bool:
     """Whether the peer is the same user, or root."""
     if not hasattr(socket, "SO_PEERCRED"):
@@ -175,20 +199,28 @@ atexit.register(hide)
 
 def processes() -> list[int]:
     """The numbers of this user's processes that are exposed."""
-    found = []
-    for name in os.listdir(directory()):
+    found = set()
+    for place in _places(os.getuid()):
+        with contextlib.suppress(OSError):
+            found |= _processes_of(place)
+    return sorted(found)
+
+
+def _processes_of(place: str) -> set[int]:
+    found = set()
+    for name in os.listdir(place):
         pid = name.removesuffix(".sock")
         if pid.isdigit() and pid != name:
             try:
                 os.kill(int(pid), 0)
             except ProcessLookupError:      # it was killed, and left its socket
                 with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(directory(), name))
+                    os.unlink(os.path.join(place, name))
                 continue
             except PermissionError:
                 pass
-            found.append(int(pid))
-    return sorted(found)
+            found.add(int(pid))
+    return found
 
 
 class Client:
@@ -198,7 +230,7 @@ class Client:
         self._sock = socket.socket(socket.AF_UNIX)
         try:
             self._sock.settimeout(10)
-            self._sock.connect(path_of(pid))
+            self._sock.connect(find(pid) or path_of(pid))
         except BaseException:
             self._sock.close()
             raise

@@ -29,7 +29,7 @@ def _ask_by_debugger(pid: int) -> None:
     try:
         sys.remote_exec(pid, script.name)       # type: ignore[attr-defined, unused-ignore]
         end = time.monotonic() + 5
-        while not os.path.exists(_expose.path_of(pid)) and time.monotonic() < end:
+        while _expose.find(pid) is None and time.monotonic() < end:
             time.sleep(0.05)
     finally:
         os.unlink(script.name)
@@ -44,7 +44,7 @@ def connect(pid: int) -> _expose.Client:
     except PermissionError:
         sys.exit(f"tidewire: process {pid} is another user's")
     problem = ""
-    if not os.path.exists(_expose.path_of(pid)) and hasattr(sys, "remote_exec"):
+    if _expose.find(pid) is None and hasattr(sys, "remote_exec"):
         try:
             _ask_by_debugger(pid)
         except (OSError, RuntimeError) as exc:

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import pytest
@@ -43,6 +44,8 @@ WAIT = "await loop.run_in_executor(None, sys.stdin.read)"
 def runtime(tmp_path, monkeypatch):
     """A runtime directory of its own for this test's processes."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     yield tmp_path / "tidewire"
     _expose.hide()
 
@@ -238,6 +241,33 @@ def test_the_file_is_made_with_its_mode(runtime, monkeypatch):
     finally:
         os.umask(usual)
     assert modes == [0o600]
+
+
+def test_a_process_with_another_environment_is_found(program):
+    """A service has no $XDG_RUNTIME_DIR; the shell of its user has one."""
+    process = program(XDG_RUNTIME_DIR="")
+    assert process.pid in _expose.processes()
+    assert f"process {process.pid}" in command("top", process.pid, "--count", 1).stdout
+    process.kill()
+    process.wait()
+    assert process.pid not in _expose.processes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_finds_a_process_of_another_user():
+    """Whatever the user's directory is."""
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent("""
+            import os, sys
+            import tidewire, tidewire._expose
+            os.environ.pop("XDG_RUNTIME_DIR", None)
+            os.setuid(65534)
+            print(tidewire.expose(), flush=True)
+            sys.stdin.read()""")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        path = user.stdout.readline().strip()
+        text = command("top", user.pid, "--count", 1).stdout
+        user.communicate()
+    os.rmdir(os.path.dirname(path))
+    assert f"process {user.pid}" in text
 
 
 def test_a_killed_process_leaves_nothing(program, runtime):
