@@ -4,7 +4,7 @@
 
 One process serves and uses, on one loop: plain, Unix and TLS connections that churn (a third of them
 is aborted at a random moment), datagrams, child processes, names, timers, garbage collections, forks.
-Peers in processes of their own, and children, are ended by SIGKILL.  Each second memory, descriptors
+A million connections of the hour come from bare sockets, fifty at a time.  Peers in processes of their own, and children, are ended by SIGKILL.  Each second memory, descriptors
 and threads are measured; at the end the last quarter is compared with the second.  Another process is
 interrupted by KeyboardInterrupt at random, a thousand times, and has to go on.  The exit status is 1
 if something grew or failed.
@@ -21,6 +21,7 @@ import random
 import signal
 import socket
 import statistics
+import struct
 import sys
 import tempfile
 import time
@@ -33,6 +34,9 @@ from parity import certificates  # noqa: E402
 # Connections to one address leave its ports in TIME_WAIT: there are several.
 ADDRESSES = [f"127.0.0.{n}" for n in range(1, 21)]
 DATA = os.urandom(60000)
+# Bare sockets: so many at a time, so many in a second; close() resets, so no port stays in TIME_WAIT.
+BURST, PER_SECOND = 50, 300
+LINGER = struct.pack("ii", 1, 0)
 # What may be more in the last quarter than in the second.
 ALLOWED = {"KiB resident": 1536, "descriptors": 8, "threads": 1}
 # Refusals of the system and ends of the other side: what the programs expect.
@@ -48,6 +52,7 @@ class Figures:
         self.counts = collections.Counter()
         self.failures = []
         self.is_over = False
+        self.start = time.monotonic()
 
     def fail(self, what):
         self.counts["failures"] += 1
@@ -57,11 +62,17 @@ class Figures:
 
 
 class Echo(asyncio.Protocol):
+    made = lost = 0
+
     def connection_made(self, transport):
+        Echo.made += 1
         self.transport = transport
 
     def data_received(self, data):
         self.transport.write(data)
+
+    def connection_lost(self, exc):
+        Echo.lost += 1
 
 
 class EchoDatagrams(asyncio.DatagramProtocol):
@@ -177,6 +188,37 @@ class Services:
             lambda made: loop.create_connection(
                 made, *address, ssl=self.client_ssl, server_hostname="localhost"),
             rng, figures, "TLS")
+
+    async def bare(self, rng, figures):
+        """BURST sockets connect at once: a third is reset before it is accepted, a third after it wrote."""
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as stack:
+            address, data, answered = (rng.choice(ADDRESSES), self.port), some_data(rng)[:2000], []
+            for _ in range(BURST):
+                sock = stack.enter_context(socket.socket())
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+                sock.connect(address)       # into the backlog
+                how = rng.randrange(3)
+                if how:
+                    sock.send(data)
+                    answered.append(sock)
+                if how < 2:
+                    sock.close()
+            figures.counts["bare connections"] += BURST
+            figures.counts["aborted"] += BURST - len(answered)
+            for sock in answered:
+                if sock.fileno() < 0:
+                    figures.counts["aborted"] += 1
+                    continue
+                sock.setblocking(False)
+                got = b""
+                while len(got) < len(data):
+                    got += (more := await asyncio.wait_for(loop.sock_recv(sock, 4000), 30))
+                    if not more or not data.startswith(got):
+                        raise Corrupt(f"{len(got)} of {len(data)} bytes, or others")
+        # As many as the time that has passed asks for.
+        ahead = figures.counts["bare connections"] / PER_SECOND - (time.monotonic() - figures.start)
+        await asyncio.sleep(max(0, ahead))
 
     async def udp(self, rng, figures):
         loop = asyncio.get_running_loop()
@@ -325,7 +367,7 @@ async def soak(seconds, loop_name, figures, samples):
     with tempfile.TemporaryDirectory() as folder:
         await services.start(folder)
         works = [(services.plain, 24), (services.unix, 6), (services.tls, 6), (services.udp, 2),
-                 (children, 1), (names, 2), (timers, 2), (collections_of_garbage, 1),
+                 (services.bare, 4), (children, 1), (names, 2), (timers, 2), (collections_of_garbage, 1),
                  (forks(new_loop), 1), (peers(services, loop_name), 1)]
         tasks = [
             loop.create_task(forever(work, random.Random(rng.random()), figures, work.__qualname__))
@@ -338,7 +380,13 @@ async def soak(seconds, loop_name, figures, samples):
         for server in services.servers:
             server.close()
         services.datagrams.close()
-    await asyncio.sleep(0.1)
+    for _ in range(600):
+        if Echo.made == Echo.lost:
+            break
+        await asyncio.sleep(0.1)
+    figures.counts["connections accepted"] = Echo.made
+    if Echo.made != Echo.lost:
+        figures.fail(f"{Echo.made} connections were made, {Echo.lost} were lost")
 
 
 # -- interrupts -----------------------------------------------------------------------
