@@ -4,7 +4,7 @@
 """
 import re
 
-BENIGN = [(re.compile(case), re.compile(line), why) for case, line, why in [
+BENIGN = [(re.compile(case), re.compile(line, re.S), why) for case, line, why in [
     (r"", r"^use-after-close epoll_ctl",
      "the program closed it first; the stock loop asks epoll, too"),
     (r"^sendfile", r"^use-after-close lseek",
@@ -40,6 +40,8 @@ BENIGN = [(re.compile(case), re.compile(line), why) for case, line, why in [
      "the program closed the file under a cancelled sendfile()"),
     (r"^start_tls", r"^reported CancelledError",
      "asyncio 3.11's: StreamReaderProtocol asks a cancelled task for its exception"),
+    (r" nomem ", r"^odd SystemError .*_collections_abc>\", line \d+, in get\s+SystemError",
+     "Python's own: os.environ.get() loses the error"),
     (r"^sendfile", r"^odd RuntimeError Transport is closing", "sendfile() says so on any loop"),
     (r"^(udp|unix_dgram) \w+ getsockname|^udp (chance|limit)", r"^odd (ValueError|TypeError)",
      "the program passes on a name that it did not get"),

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -180,6 +181,10 @@ class Trial:
                   for t in asyncio.all_tasks(self.loop) for f in t.get_stack(limit=3)]
         self.result["stall"] = "it spins" if cpu / wall > 0.6 else "it waits"
         self.result["stacks"] = stacks
+        self.result["threads"] = [
+            [f"{os.path.basename(f.filename)}:{f.lineno} {f.name}"
+             for f in traceback.extract_stack(frame)[-4:]]
+            for ident, frame in sys._current_frames().items() if ident != threading.get_ident()]
         self.task.cancel()
         self.loop.call_later(support.SLOWER, self.stuck)
 

@@ -10,6 +10,7 @@ from fault.shim import EXTENSION, LIBUV, OTHERS
 ERRORS = {
     "accept4": [E.EINTR, E.EAGAIN, E.ECONNABORTED, E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.EPROTO,
                 E.EPERM, E.ENOSYS, E.EINVAL, E.EBADF, E.EHOSTUNREACH],
+    "bind": [E.EADDRINUSE, E.EADDRNOTAVAIL, E.EACCES, E.EPERM, E.ENOMEM, E.ENOBUFS, E.EINVAL, E.EROFS],
     "close": [E.EINTR, E.EIO],
     "connect": [E.EINTR, E.EAGAIN, E.ECONNREFUSED, E.ETIMEDOUT, E.EADDRNOTAVAIL, E.ENETUNREACH, E.EPERM,
                 E.EACCES, E.EALREADY, E.EISCONN, E.ENOBUFS],
@@ -24,6 +25,7 @@ ERRORS = {
     "getpeername": [E.ENOBUFS, E.ENOTCONN, E.EBADF, E.EINVAL],
     "getsockname": [E.ENOBUFS, E.ENOTCONN, E.EBADF, E.EINVAL],
     "getsockopt": [E.ENOBUFS, E.ENOPROTOOPT, E.ENOMEM, E.EPERM, E.ENOTCONN],
+    "listen": [E.EADDRINUSE, E.EOPNOTSUPP, E.EPERM, E.EACCES, E.ENOMEM, E.EINVAL],
     "lseek": [E.EIO, E.ESPIPE, E.EINVAL],
     "pidfd_open": [E.ENOSYS, E.EPERM, E.EMFILE, E.ENFILE, E.ENOMEM, E.EINVAL, E.ESRCH],
     "pipe2": [E.EMFILE, E.ENFILE],
@@ -62,10 +64,10 @@ LASTING = {E.ENOSYS, E.EPERM, E.EMFILE, E.ENFILE, E.ENOMEM, E.ENOBUFS, E.ENOSPC,
 BY_CHANCE = {call: [e for e in errors if e not in (E.EBADF, E.EINVAL, E.EALREADY, E.EISCONN)]
              for call, errors in ERRORS.items()}
 # Python's own modules make these for the loop.
-BY_PYTHON = {"accept4", "close", "connect", "dup", "epoll_create1", "epoll_ctl", "epoll_wait", "fcntl",
-             "fstat", "getpeername", "getsockname", "getsockopt", "lseek", "pipe2", "pthread_create",
-             "recv", "recvfrom", "send", "sendfile", "sendmsg", "sendto", "setsockopt", "shutdown",
-             "socket", "socketpair", "waitpid", "writev"}
+BY_PYTHON = {"accept4", "bind", "close", "connect", "dup", "epoll_create1", "epoll_ctl", "epoll_wait",
+             "fcntl", "fstat", "getpeername", "getsockname", "getsockopt", "listen", "lseek", "pipe2",
+             "pthread_create", "recv", "recvfrom", "send", "sendfile", "sendmsg", "sendto",
+             "setsockopt", "shutdown", "socket", "socketpair", "waitpid", "writev"}
 BY_LIBUV = {"dup", "epoll_create1", "eventfd", "fcntl", "pipe2"}
 # These move bytes.
 SHORT = {"read", "readv", "recv", "recvfrom", "recvmmsg", "send", "sendfile", "sendmmsg", "sendmsg",

@@ -365,6 +365,16 @@ async def timers(ctx):
         raise Corrupt("timers")
 
 
+def run_or_raise(loop, reported):
+    """A task that lacks the memory for its next step never ends, on any loop; the reason is reported."""
+    try:
+        loop.run_until_complete(asyncio.sleep(0))
+    except RuntimeError:
+        if not reported:
+            raise
+        raise reported[0]["exception"] from None
+
+
 @program
 async def lifecycle(ctx):
     """Other loops are made, run and closed in a thread of their own."""
@@ -373,8 +383,10 @@ async def lifecycle(ctx):
     def work():
         for _ in range(3):
             own = ctx.new_loop()
+            reported = []
+            own.set_exception_handler(lambda loop, context: (reported.append(context), loop.stop()))
             try:
-                own.run_until_complete(asyncio.sleep(0))
+                run_or_raise(own, reported)
                 own.call_soon(int)
                 own.call_later(10, int)
             finally:
@@ -465,10 +477,12 @@ async def terminal(ctx):
         await asyncio.sleep(0.002)
         read_or_raise(master, wp)
     finally:
-        for transport in reading, writing:
-            if transport is not None:
-                transport.close()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        os.close(slave)
-        os.close(master)
+        try:
+            for transport in reading, writing:
+                if transport is not None:
+                    transport.close()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        finally:        # a loop that cannot wait cancels this task
+            os.close(slave)
+            os.close(master)

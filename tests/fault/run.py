@@ -79,14 +79,16 @@ class Comparison:
         if case.kind in ("once", "always", "cut", "late"):
             return [plan.Case(case.program, case.kind, case.call, n, case.value) for n in range(1, 7)]
         if case.kind == "nomem":
-            return [plan.Case(case.program, case.kind, nth=n) for n in range(1, 600, 10)]
+            near = range(max(1, case.nth - 30), case.nth + 30, 3)
+            return [plan.Case(case.program, case.kind, nth=n) for n in (*range(1, 600, 10), *near)]
         if case.kind == "malloc":
             return [plan.Case(case.program, case.kind, nth=n) for n in range(1, 40)]
         return [case]
 
     def of(self, case):
         """The kinds of wrong, and the outcomes, on the stock loop."""
-        key = case.program, case.kind, case.call, case.value, case.kind == "chance" and case.nth
+        key = case.program, case.kind, case.call, case.value, {
+            "chance": case.nth, "nomem": case.nth // 30}.get(case.kind)
         if key not in self.known:
             wrong, outcomes = set(), set()
             for other in self.cases(case):
