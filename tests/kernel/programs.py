@@ -9,10 +9,10 @@ import errno
 import os
 import random
 import socket
-import tempfile
 
-PATTERN = bytes((i * 7 + i // 251) % 251 for i in range(251 * 256))
+PERIOD = 251 * 256
 MOST = 1 << 20          # bytes that one end sends
+PATTERN = bytes((i * 7 + i // 251) % 251 for i in range(PERIOD)) * (MOST // PERIOD + 2)
 END, ABORT, DONE = 30.0, 400.0, 800.0   # seconds of the program's own clock
 LIES = ("short", "again", "reset", "nobufs", "emfile", "delay", "jump")
 FATAL = ("reset", "nobufs")
@@ -21,9 +21,8 @@ SOCKETS = ("unix", "server", "tcp")
 
 def pattern(at, n):
     """The bytes from `at` on that every end sends."""
-    start = at % len(PATTERN)
-    whole = PATTERN[start:] + PATTERN * (n // len(PATTERN) + 1)
-    return whole[:n]
+    start = at % PERIOD
+    return PATTERN[start:start + n]
 
 
 class Kernel:
@@ -361,7 +360,7 @@ class Link:
         await self.open_unix(loop, kernel, client=client, server=server)
 
     async def open_server(self, loop, kernel):
-        path = os.path.join(self.program.directory, f"{self.number}.sock")
+        path = os.path.join(self.program.directory, f"{self.program.seed}-{self.number}")
         await self.open_accepted(loop, kernel, socket.AF_UNIX, path)
 
     async def open_tcp(self, loop, kernel):
@@ -482,17 +481,17 @@ class Program:
         for link in self.links:
             link.check()
 
-    def run(self, factory, kernel):
+    def run(self, factory, kernel, directory):
         """Run it; what went wrong, and what the kernel counted."""
         before = len(os.listdir("/proc/self/fd"))
-        with tempfile.TemporaryDirectory() as self.directory:
-            loop = factory()
-            kernel.begin(self.seed, self.chances)
-            try:
-                loop.run_until_complete(self.main(kernel))
-            finally:
-                counts = kernel.end()
-                loop.close()
+        self.directory = directory
+        loop = factory()
+        kernel.begin(self.seed, self.chances)
+        try:
+            loop.run_until_complete(self.main(kernel))
+        finally:
+            counts = kernel.end()
+            loop.close()
         self.check(counts, len(os.listdir("/proc/self/fd")) - before)
         return counts
 

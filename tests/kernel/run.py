@@ -22,7 +22,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 SECONDS = 20        # for one program; they take some milliseconds
-BATCH = 100
+BATCH = 400
 
 
 def library():
@@ -44,12 +44,12 @@ def too_long(signum, frame):
     raise TimeoutError(f"still running after {SECONDS} s")
 
 
-def one(seed, factory, kernel, tls, without=()):
+def one(seed, factory, kernel, tls, directory, without=()):
     from programs import Program
     program = Program(seed, tls, without)
     signal.alarm(SECONDS)
     try:
-        counts = program.run(factory, kernel)
+        counts = program.run(factory, kernel, directory)
     except BaseException as exc:
         program.wrong.append(f"{type(exc).__name__}: {exc}")
         counts = {"steps": 0}
@@ -68,9 +68,10 @@ def inside(target, seeds, without):
     signal.signal(signal.SIGALRM, too_long)
     kernel, tls = Kernel(), contexts()
     factory().close()       # what a process has once is no program's
-    for seed in seeds:
-        print(json.dumps({"begin": seed}), flush=True)
-        print(json.dumps(one(seed, factory, kernel, tls, without)), flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        for seed in seeds:
+            print(json.dumps({"begin": seed}), flush=True)
+            print(json.dumps(one(seed, factory, kernel, tls, directory, without)), flush=True)
 
 
 # -- outside ----------------------------------------------------------------------------------

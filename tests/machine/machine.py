@@ -11,9 +11,11 @@ returned or raised has to be the same on both; so has what the protocols were to
 """
 import argparse
 import asyncio
+import functools
 import gc
 import io
 import itertools
+import multiprocessing
 import os
 import random
 import re
@@ -143,6 +145,7 @@ class Objects:
             thing.close()
 
 
+@functools.cache
 def methods():
     """(kind, method) of asyncio's objects."""
     loop = asyncio.SelectorEventLoop
@@ -277,12 +280,23 @@ def compare(seed, calls, collect=False):
     return None
 
 
+def occupy():
+    """The small numbers among the arguments stand for no descriptor of a loop."""
+    while os.open(os.devnull, os.O_RDWR) < 9:
+        pass
+
+
+def compared(seed, calls, collect):
+    return seed, compare(seed, calls, collect)
+
+
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--seeds", default="0-100",
                    type=lambda text: tuple(int(part) for part in text.split("-")))
     p.add_argument("--calls", type=int, default=0, help="in all; instead of --seeds")
     p.add_argument("--length", type=int, default=40, help="calls of one sequence")
+    p.add_argument("--jobs", type=int, default=os.cpu_count())
     p.add_argument("--collect", action="store_true")
     p.add_argument("--verbose", action="store_true")
     args = p.parse_args(argv)
@@ -290,15 +304,15 @@ def main(argv=None):
     if args.calls:
         last = first + -(-args.calls // args.length)
     began, wrong = time.monotonic(), 0
-    for seed in range(first, last):
-        print(end="", flush=True)
-        found = compare(seed, args.length, args.collect)
-        if found:
-            wrong += 1
-            at, stock, ours, before = found
-            print(f"seed {seed}, line {at}: asyncio {stock!r}, tidewire {ours!r}", flush=True)
-            if args.verbose:
-                print("    " + "\n    ".join(before))
+    each = functools.partial(compared, calls=args.length, collect=args.collect)
+    with multiprocessing.get_context("fork").Pool(args.jobs, occupy) as pool:
+        for seed, found in pool.imap_unordered(each, range(first, last), chunksize=10):
+            if found:
+                wrong += 1
+                at, stock, ours, before = found
+                print(f"seed {seed}, line {at}: asyncio {stock!r}, tidewire {ours!r}", flush=True)
+                if args.verbose:
+                    print("    " + "\n    ".join(before))
     print(f"{(last - first) * args.length:,} calls, {wrong} sequences differ, "
           f"{time.monotonic() - began:.0f} s")
     return bool(wrong)
