@@ -448,6 +448,29 @@ def test_a_loop_that_never_ran_runs_in_the_grandchild(on, poller):
     assert out == ["ran", "ran"]
 
 
+@each_poller
+def test_a_loop_that_never_ran_runs_in_a_child_when_the_parent_has_closed_it(on, poller):
+    """The set is the same in both: the parent's close() empties it before the child looks."""
+    out = on(poller, """
+        loop = new_loop()
+        closed, say = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                os.read(closed, 1)
+                loop.call_soon_threadsafe(int)
+                loop.run_until_complete(asyncio.sleep(0.001))
+                loop.close()
+                print("ran", flush=True)
+            finally:
+                os._exit(0)
+        loop.close()
+        os.write(say, b"x")
+        os.waitpid(pid, 0)
+    """)
+    assert out == ["ran"]
+
+
 # -- other threads -------------------------------------------------------------
 
 @pytest.mark.tidewire

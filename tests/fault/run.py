@@ -34,6 +34,7 @@ from fault import benign, judge, plan, programs, shim  # noqa: E402
 
 # How many allocations a program makes at most, by the thousand: more points add nothing.
 ALLOCATIONS = {"nomem": 2500, "malloc": 400}
+POLLER = os.environ.get("TIDEWIRE_POLLER", "")
 
 
 def arguments():
@@ -50,7 +51,7 @@ def arguments():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--case", action="append", default=[],
                         help="one fault, as its text says, and all about it; more than once: some")
-    parser.add_argument("--log", help="a file for each result, as JSON")
+    parser.add_argument("--log", help="a file for each result, as JSON; a run goes on where it ended")
     return parser.parse_args()
 
 
@@ -184,17 +185,31 @@ class Tally:
         self.outcomes = collections.Counter()
         self.excused = collections.Counter()
         self.wrong = {}
-        self.log = open(log, "a") if log else None
+        self.log = open(log, "a+") if log else None
         self.start = time.monotonic()
 
+    def known(self):
+        """Count what the log has; which cases these are."""
+        if not self.log:
+            return set()
+        self.log.seek(0)
+        results = [result for result in map(json.loads, self.log) if result["poller"] == POLLER]
+        for result in results:
+            self.count(plan.Case.parse(result["case"]), result)
+        return {result["case"] for result in results}
+
     def add(self, case, result):
+        self.count(case, result)
+        if self.log:
+            self.log.write(json.dumps({"case": str(case), "poller": POLLER, **result}) + "\n")
+            self.log.flush()
+
+    def count(self, case, result):
         self.runs += 1
         self.injected += 1 if case.kind in ("limit", "signals", "nomem", "short") else min(
             result.get("fired", 1), 1)
         self.outcomes[result["outcome"]] += 1
         self.excused.update(result["excused"])
-        if self.log:
-            self.log.write(json.dumps({"case": str(case), **result}) + "\n")
         for line in result["wrong"]:
             key = case.program, case.kind, case.call, case.value if case.call else 0, class_of(line)
             if key not in self.wrong:
@@ -245,6 +260,8 @@ def main():
     cases = list(cases_of(options, worker.noise))
     if options.sample:
         cases = plan.sample(cases, options.sample, 1)
+    known = tally.known()
+    cases = [case for case in cases if str(case) not in known]
     print(f"{len(cases)} faults, {options.jobs} at a time", flush=True)
     with multiprocessing.get_context("fork").Pool(
             options.jobs, lambda: globals().update(worker=Worker(options.loop))) as pool:

@@ -1,5 +1,6 @@
 """A sample of the faults that `make faults` injects, and the judge itself."""
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 import support
+from tidewire import _core
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -30,21 +32,22 @@ ONCE_WRONG = [
 ]
 
 
-def run(*arguments, timeout):
+def run(*arguments, timeout, **env):
     return subprocess.run(
         [sys.executable, str(HERE / "run.py"), *arguments], capture_output=True, text=True,
-        timeout=timeout * support.SLOWER)
+        timeout=timeout * support.SLOWER, env={**os.environ, **env})
 
 
-def verdicts(*cases, loop="tidewire"):
+def verdicts(*cases, loop="tidewire", **env):
     """What is wrong with each."""
-    done = run("--loop", loop, *(word for case in cases for word in ("--case", case)), timeout=60)
+    done = run("--loop", loop, *(word for case in cases for word in ("--case", case)), timeout=60, **env)
     return {case: result["wrong"] for case, result in json.loads(done.stdout).items()}
 
 
 @pytest.mark.timeout(120)
-def test_once_wrong():
-    assert verdicts(*ONCE_WRONG) == {case: [] for case in ONCE_WRONG}
+@pytest.mark.parametrize("poller", _core.build_info()["pollers"].split(", "))
+def test_once_wrong(poller):
+    assert verdicts(*ONCE_WRONG, TIDEWIRE_POLLER=poller) == {case: [] for case in ONCE_WRONG}
 
 
 @pytest.mark.timeout(400)

@@ -225,6 +225,8 @@ async def play(sequence, log, directory, collect):
         if collect:
             gc.collect()
         arguments = [objects.arguments[n % len(objects.arguments)] for n in numbers]
+        if name == "set_write_buffer_limits":       # asyncio compares them before they are rounded
+            arguments = [int(n) if isinstance(n, float) else n for n in arguments]
         try:
             result = getattr(objects.named[kind], name)(*arguments)
         except (Exception, asyncio.CancelledError) as exc:
