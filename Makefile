@@ -9,7 +9,7 @@ PY = $(BIN)/python
 CC ?= cc
 ARGS ?=
 N ?= 10
-STEPS ?= 1000000
+STEPS ?= 10000000
 CALLS ?= 1000000
 DEBUG_VENV = .venv-dbg
 ECOSYSTEM_VENV = .venv-ecosystem
@@ -73,13 +73,34 @@ bench-compare: setup  ## two commits side by side: make bench-compare A=main~1 B
 conformance:  ## asyncio's own tests and its documentation's examples, on every Python found
 	@python3 tools/conformance.py $(ARGS)
 
-kernel: setup  ## random programs on a kernel that lies, and beside the stock loop (STEPS=1000000 system calls)
+kernel: setup  ## random programs on a kernel that lies, and beside the stock loop (STEPS=10000000 system calls)
 	$(PY) tests/kernel/run.py tidewire:new_event_loop --steps $(STEPS)
-	$(PY) tests/kernel/run.py tidewire:new_event_loop --seeds 1000000-1000300 --with asyncio:SelectorEventLoop
+	$(PY) tests/kernel/run.py tidewire:new_event_loop --seeds 1000000-1003000 --with asyncio:SelectorEventLoop
 
 fuzz: setup  ## any method with any arguments, and TLS records in pieces, beside the stock loop (CALLS=1000000)
 	$(PY) tests/machine/machine.py --calls $(CALLS)
 	TIDEWIRE_TEST_EXAMPLES=500 $(PY) -m pytest -q -o timeout=3000 tests/tls/test_fuzz.py tests/parity/test_random.py
+
+# libFuzzer is in the package atheris.
+FUZZ_BUILD = build/fuzz
+FUZZ_SITE = $(FUZZ_BUILD)/venv/lib/python3*/site-packages
+
+.PHONY: fuzz-deep
+fuzz-deep: SECONDS = 600
+fuzz-deep: setup  ## libFuzzer on TLS, addresses and arguments, SECONDS=600 each (clang, AddressSanitizer)
+	@[ -d $(FUZZ_BUILD)/venv ] || $(PY) -m venv $(FUZZ_BUILD)/venv
+	@$(FUZZ_BUILD)/venv/bin/python -m pip install -q --disable-pip-version-check -r tools/requirements-fuzz.txt
+	CC="$$(command -v clang clang-14 | head -n 1)" TIDEWIRE_SANITIZE=address,fuzzer-no-link \
+		$(PY) -W ignore setup.py -q build --build-lib $(FUZZ_BUILD)/lib --build-temp $(FUZZ_BUILD)/temp
+	@for target in tls addresses arguments; do \
+		mkdir -p $(FUZZ_BUILD)/$$target; echo "== $$target"; \
+		PYTHONPATH="$(FUZZ_BUILD)/lib:$$(echo $(FUZZ_SITE))" PYTHONMALLOC=malloc \
+		LD_PRELOAD="$$(echo $(FUZZ_SITE)/asan_with_fuzzer.so)" \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+		$(PY) tests/fuzz/fuzz.py $$target $(FUZZ_BUILD)/$$target -max_len=600 -timeout=60 -rss_limit_mb=3000 \
+			-artifact_prefix=$(FUZZ_BUILD)/ -max_total_time=$(SECONDS) $(ARGS) >$(FUZZ_BUILD)/$$target.log 2>&1 \
+			|| { tail -n 40 $(FUZZ_BUILD)/$$target.log; exit 1; }; \
+		tail -n 1 $(FUZZ_BUILD)/$$target.log; done
 
 asan: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@rm -f $(ASAN_BUILD)/report.*

@@ -366,7 +366,7 @@ async def timers(ctx):
 
 
 def run_or_raise(loop, reported):
-    """A task that lacks the memory for its next step never ends, on any loop; the reason is reported."""
+    """On any loop, a task without the memory for its next step never ends; the reason is reported."""
     try:
         loop.run_until_complete(asyncio.sleep(0))
     except RuntimeError:

@@ -40,7 +40,8 @@ def run(*arguments, timeout, **env):
 
 def verdicts(*cases, loop="tidewire", **env):
     """What is wrong with each."""
-    done = run("--loop", loop, *(word for case in cases for word in ("--case", case)), timeout=60, **env)
+    words = [word for case in cases for word in ("--case", case)]
+    done = run("--loop", loop, *words, timeout=60, **env)
     return {case: result["wrong"] for case, result in json.loads(done.stdout).items()}
 
 

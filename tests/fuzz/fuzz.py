@@ -6,9 +6,9 @@
 `make fuzz-deep` builds the extension with clang, its counters and AddressSanitizer, and runs each
 target. The options are libFuzzer's (atheris). An input is a program of the target:
 
-tls         one end is a transport, the other an SSLObject. Between them records come in pieces, twice, in
-            another order, with other bytes, or not at all, before, in and behind the handshake
-addresses   sendto() and sock_sendto() with addresses of any form, and names of Unix sockets that send to us
+tls         one end is a transport, the other an SSLObject. Between them records come in pieces, twice,
+            in another order, with other bytes, or not at all, before, in and behind the handshake
+addresses   sendto() and sock_sendto() with any address; datagrams from Unix sockets of any name
 arguments   methods with arguments by place and name, right and wrong
 """
 import asyncio
@@ -264,7 +264,8 @@ def host(chosen):
         return chosen.ConsumeUnicode(chosen.ConsumeIntInRange(0, 60))
     if kind == 1:
         return chosen.ConsumeBytes(chosen.ConsumeIntInRange(0, 120))
-    return "".join(LETTERS[b % len(LETTERS)] for b in chosen.ConsumeBytes(chosen.ConsumeIntInRange(0, 50)))
+    drawn = chosen.ConsumeBytes(chosen.ConsumeIntInRange(0, 50))
+    return "".join(LETTERS[b % len(LETTERS)] for b in drawn)
 
 
 def number(chosen):
@@ -385,33 +386,38 @@ METHODS = {
              "sock_accept": ("sock",), "sock_connect": ("sock", "address"),
              "add_reader": ("fd", "callback"), "remove_reader": ("fd",), "set_debug": ("enabled",),
              "get_debug": (), "is_running": (), "time": (), "create_future": ()},
-    "transport": {"write": ("data",), "writelines": ("list_of_data",), "get_extra_info": ("name", "default"),
+    "transport": {"write": ("data",), "writelines": ("list_of_data",),
+                  "get_extra_info": ("name", "default"),
                   "set_write_buffer_limits": ("high", "low"), "get_write_buffer_size": (),
                   "get_write_buffer_limits": (), "pause_reading": (), "resume_reading": (),
-                  "is_reading": (), "is_closing": (), "set_protocol": ("protocol",), "can_write_eof": ()},
+                  "is_reading": (), "is_closing": (), "set_protocol": ("protocol",),
+                  "can_write_eof": ()},
     "datagram": {"sendto": ("data", "addr"), "get_extra_info": ("name", "default")},
 }
 
 
 class Arguments:
     def __init__(self):
-        self.calls = 0
+        self.calls, self.peers = 0, []
         self.loops = [new_loop("stock"), new_loop()]
         self.objects = [loop.run_until_complete(self.make(loop)) for loop in self.loops]
         self.methods = [(kind, name) for kind, names in METHODS.items() for name in names]
 
     async def make(self, loop):
-        a, self.a_peer = socket.socketpair()
-        b, self.b_peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        a, a_peer = socket.socketpair()
+        b, b_peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.peers += a_peer, b_peer
         for sock in a, b:
             sock.setblocking(False)
         return {"loop": loop,
                 "transport": (await loop.create_connection(asyncio.Protocol, sock=a))[0],
-                "datagram": (await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=b))[0]}
+                "datagram": (await loop.create_datagram_endpoint(
+                    asyncio.DatagramProtocol, sock=b))[0]}
 
     def value(self, chosen):
-        return (None, 0, 1, -1, 70000, 2 ** 80, 0.5, "", "name", "socket", b"", bytearray(8), memoryview(b"z"),
-                (), [], [b""], {}, int, float("nan"), True)[chosen.ConsumeIntInRange(0, 19)]
+        return (None, 0, 1, -1, 70000, 2 ** 80, 0.5, "", "name", "socket", b"", bytearray(8),
+                memoryview(b"z"), (), [], [b""], {}, int, float("nan"),
+                True)[chosen.ConsumeIntInRange(0, 19)]
 
     def one(self, data):
         chosen = atheris.FuzzedDataProvider(data)
@@ -420,21 +426,28 @@ class Arguments:
         names = [*METHODS[kind][name], "context", "nobody", "", "callback", "data"]
         by_name = {names[chosen.ConsumeIntInRange(0, len(names) - 1)]: self.value(chosen)
                    for _ in range(chosen.ConsumeIntInRange(0, 4))}
-        when = places[0] if places else by_name.get("delay", by_name.get("when"))
-        if self.is_different(name, when):
+        self.turn()
+        if self.is_different(name, places, by_name):
             return
         got = [self.call(objects[kind], name, places, by_name) for objects in self.objects]
         if got[0] != got[1]:
             raise Wrong(f"{kind}.{name}(*{places}, **{by_name}): {got[0]} on asyncio, {got[1]} here")
 
-    def is_different(self, name, when):
-        """What docs/differences.rst names: times are real numbers. And cancelled timers have to go."""
+    def is_different(self, name, places, by_name):
+        """What docs/differences.rst names: times are real numbers, limits are rounded first."""
+        if name in ("call_at", "call_later"):
+            when = places[0] if places else by_name.get("delay", by_name.get("when"))
+            return not isinstance(when, (int, float))
+        return name == "set_write_buffer_limits" and any(
+            isinstance(n, float) for n in (*places, *by_name.values()))
+
+    def turn(self):
+        """Cancelled timers have to go."""
         self.calls += 1
         if self.calls % 1000 == 0:
             for loop in self.loops:
                 loop.run_until_complete(asyncio.sleep(0))
                 loop.reports.clear()
-        return name in ("call_at", "call_later") and not isinstance(when, (int, float))
 
     def call(self, thing, name, places, by_name):
         """Does it take these arguments? What it does with them tests/machine compares."""
