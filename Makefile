@@ -83,6 +83,7 @@ fuzz: setup  ## any method with any arguments, and TLS records in pieces, beside
 
 # libFuzzer is in the package atheris.
 FUZZ_BUILD = build/fuzz
+CLANG ?= $(firstword $(shell which clang clang-19 clang-14 2>/dev/null) clang)
 FUZZ_SITE = $(FUZZ_BUILD)/venv/lib/python3*/site-packages
 
 .PHONY: fuzz-deep
@@ -90,7 +91,7 @@ fuzz-deep: SECONDS = 600
 fuzz-deep: setup  ## libFuzzer on TLS, addresses and arguments, SECONDS=600 each (clang, AddressSanitizer)
 	@[ -d $(FUZZ_BUILD)/venv ] || $(PY) -m venv $(FUZZ_BUILD)/venv
 	@$(FUZZ_BUILD)/venv/bin/python -m pip install -q --disable-pip-version-check -r tools/requirements-fuzz.txt
-	CC="$$(command -v clang clang-14 | head -n 1)" TIDEWIRE_SANITIZE=address,fuzzer-no-link \
+	CC=$(CLANG) TIDEWIRE_SANITIZE=address,fuzzer-no-link \
 		$(PY) -W ignore setup.py -q build --build-lib $(FUZZ_BUILD)/lib --build-temp $(FUZZ_BUILD)/temp
 	@for target in tls addresses arguments; do \
 		mkdir -p $(FUZZ_BUILD)/$$target; echo "== $$target"; \

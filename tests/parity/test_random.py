@@ -5,6 +5,7 @@ which always fits, or a lot, which never does.
 """
 import asyncio
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,13 +31,15 @@ OPERATIONS = st.one_of(
 
 async def sequence(t, kind, hooks, operations):
     transport, protocol, peer = await t.connected(kind, "p", hooks)
-    exact = ("abort", 0) not in operations
+    exact, has_ended = ("abort", 0) not in operations, False
     names = iter("qrstuvwxyzabcdefghijklmno")
     await t.settle()
     for name, size in operations:
         if name == "write":
             t.attempt("p", name, transport.write, b"w" * size)
         elif name == "writelines":
+            if has_ended and sys.version_info < (3, 12):
+                continue        # there asyncio's message says write()
             t.attempt("p", name, transport.writelines, [b"l" * 3] * size)
         elif name == "write nothing":
             t.attempt("p", name, transport.write, b"")
@@ -44,6 +47,7 @@ async def sequence(t, kind, hooks, operations):
             t.attempt("p", name, transport.write, "text")
         elif name in ("close", "abort", "write_eof"):
             t.attempt("p", name, getattr(transport, name))
+            has_ended |= name == "write_eof"
         elif name in ("pause", "resume"):
             t.attempt("p", name, getattr(transport, name + "_reading"))
         elif name == "limits":
