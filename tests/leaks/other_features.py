@@ -199,6 +199,31 @@ def certificates():
     return CERTIFICATES["server"], CERTIFICATES["client"]
 
 
+class PausingAtOnce(asyncio.Protocol):
+    """It stops reading at the first data, with more of it decrypted or at hand."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.pause_reading()
+
+
+@feature(6)
+async def tls_aborted_with_unread_bytes():
+    server_context, client_context = certificates()
+    loop = asyncio.get_running_loop()
+    a, b = support.socketpair()
+    (ours, _), (theirs, _) = await asyncio.gather(
+        loop.create_connection(PausingAtOnce, sock=a, ssl=client_context, server_hostname="localhost"),
+        loop.connect_accepted_socket(asyncio.Protocol, b, ssl=server_context))
+    theirs.write(bytes(500_000))
+    await support.io_turns(3)
+    ours.abort()
+    theirs.abort()
+    await support.io_turns(2)
+
+
 @feature(8)
 async def tls():
     server_context, client_context = certificates()

@@ -78,7 +78,8 @@ def of_file(path, root):
 def name(mutant):
     """What stays the same when lines move: the file, the line's text, the change, and which of the
     equal ones in the file it is."""
-    return f"{mutant['file']}: {mutant['text']} [{mutant['old']} -> {mutant['new'] or 'nothing'}]" + (
+    old = " ".join(mutant["old"].split())
+    return f"{mutant['file']}: {mutant['text']} [{old} -> {mutant['new'] or 'nothing'}]" + (
         f" #{mutant['nth']}" if mutant["nth"] else "")
 
 

@@ -81,6 +81,29 @@ def test_into(loop, run, two, family):
 
 
 @families
+def test_empty_datagrams(loop, run, two, family):
+    """Nothing came, from somebody: at once, and after a wait."""
+    a, b = two
+
+    async def main():
+        buffer = bytearray(b"as it was")
+        for call, expected in [
+                (lambda: loop.sock_recvfrom_into(a, buffer), (0, b.getsockname())),
+                (lambda: loop.sock_recvfrom(a, 9), (b"", b.getsockname())),
+                (lambda: loop.sock_recv_into(a, buffer), 0), (lambda: loop.sock_recv(a, 9), b"")]:
+            b.sendto(b"", a.getsockname())
+            assert await call() == expected
+            task = asyncio.ensure_future(call())
+            await support.io_turns()
+            assert not task.done()
+            assert await loop.sock_sendto(b, b"", a.getsockname()) == 0
+            assert await task == expected
+        assert buffer == b"as it was"
+
+    run(main())
+
+
+@families
 def test_empty_and_cut_datagrams(loop, run, two, family):
     a, b = two
 
