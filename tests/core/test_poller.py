@@ -74,6 +74,20 @@ int epoll_ctl(int set, int op, int fd, struct epoll_event *event) {
     }
     return real(set, op, fd, event);
 }
+
+int no_dup3;   /* the next ones fail, so many of them */
+
+int dup3(int from, int to, int flags) {
+    static int (*real)(int, int, int);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "dup3");
+    if (no_dup3 > 0) {
+        no_dup3--;
+        errno = EMFILE;
+        return -1;
+    }
+    return real(from, to, flags);
+}
 """
 
 FAULT_HELPERS = """
@@ -81,6 +95,7 @@ FAULT_HELPERS = """
     library = ctypes.CDLL(os.environ["FAULTS"])
     why = ctypes.c_int.in_dll(library, "why")
     times = ctypes.c_int.in_dll(library, "times")
+    no_dup3 = ctypes.c_int.in_dll(library, "no_dup3")
 
     def refuse(error, n=1):
         why.value, times.value = getattr(errno, error), n
@@ -229,6 +244,33 @@ def test_a_forked_child_has_no_room(faulty, poller, error):
         loop.close()
     """)
     assert out == ["lives"]
+
+
+@pytest.mark.tidewire
+def test_signals_cannot_be_accepted(faulty):
+    """A loop of another thread, whose eventfd a pipe cannot replace, still wakes; then it can."""
+    out = faulty("epoll", """
+        import concurrent.futures
+
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        loop = pool.submit(new_loop).result()
+
+        async def woken():
+            future = loop.create_future()
+            threading.Timer(0.05, loop.call_soon_threadsafe, (future.set_result, None)).start()
+            await asyncio.wait_for(future, 5)
+            return "woken"
+
+        no_dup3.value = 1
+        try:
+            loop._signal_fd()
+        except OSError as exc:
+            print(errno.errorcode[exc.errno])
+        print(pool.submit(loop.run_until_complete, woken()).result())
+        print(loop._signal_fd() >= 0, loop.run_until_complete(woken()))
+        loop.close()
+    """)
+    assert out == ["EMFILE", "woken", "True woken"]
 
 
 @each_poller

@@ -57,6 +57,29 @@ def test_abort_after_sending(run):
     run(main())
 
 
+def test_datagrams_from_connection_lost(run):
+    """Sent by connection_lost() itself, also what would be held until it returns."""
+    class Leaving(Dgrams):
+        def connection_lost(self, exc):
+            for text in b"one", b"two", b"three":
+                self.transport.sendto(text, self.target)
+            super().connection_lost(exc)
+
+    async def main():
+        server = await bound()
+        client = await bound(Leaving)
+        client.target = name_of(server)
+        for text in b"a", b"b":
+            client.transport.sendto(text, client.target)
+        client.transport.close()
+        await client.saw("lost")
+        await server.count(5)
+        assert server.payloads == [b"a", b"b", b"one", b"two", b"three"]
+        await close(server)
+
+    run(main())
+
+
 def test_close_in_connection_made(run):
     async def main():
         proto = await bound(lambda: Dgrams(
