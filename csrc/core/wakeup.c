@@ -135,10 +135,14 @@ wakeup_drain(TwLoop *loop)
 }
 
 static tw_status
-wakeup_on_ready(PyObject *op, unsigned Py_UNUSED(events))
+wakeup_on_ready(PyObject *op, unsigned events)
 {
     TwLoop *loop = (TwLoop *)op;
 
+    /* A renewed set has refused it: the next poll tries again. */
+    if (events & TW_EV_BAD && tw_watcher_rearm(loop->wakeup) < 0) {
+        return tw_call_report(loop, "The loop cannot be woken", NULL, NULL);
+    }
     if (wakeup_drain(loop) < 0) {
         return -1;
     }

@@ -273,6 +273,36 @@ def test_signals_cannot_be_accepted(faulty):
     assert out == ["EMFILE", "woken", "True woken"]
 
 
+@pytest.mark.tidewire
+def test_a_renewed_set_refuses_the_wakeup_descriptor(faulty):
+    """An entry that nobody can remove makes a new set necessary; the loop can still be woken."""
+    out = faulty("epoll", """
+        loop = new_loop()
+        a, b = socket.socketpair()
+        spare = os.dup(a.fileno())
+
+        async def main():
+            fd = a.fileno()
+            loop.add_reader(fd, print, "never")
+            await asyncio.sleep(0)
+            os.close(a.detach())
+            loop.remove_reader(fd)
+            why.value, times.value = errno.EPERM, 1
+            b.send(b"x")            # the old entry reports it
+            for _ in range(100):
+                if times.value:
+                    await asyncio.sleep(0.01)
+            print(times.value)
+            future = loop.create_future()
+            threading.Timer(0.05, loop.call_soon_threadsafe, (future.set_result, None)).start()
+            await asyncio.wait_for(future, 5)
+            return "woken"
+
+        print(loop.run_until_complete(main()))
+    """)
+    assert out == ["0", "woken"]
+
+
 @each_poller
 @no_room
 def test_a_listener_is_refused(faulty, poller, error):
