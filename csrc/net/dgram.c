@@ -4,6 +4,9 @@
 
 /* -- the queue ------------------------------------------------------------ */
 
+/* An empty queue keeps memory for so many. */
+#define DGRAMQ_KEEP 64
+
 static tw_status
 dgramq_grow(TwDgramq *q)
 {
@@ -35,6 +38,16 @@ tw_dgramq_push_steal(TwDgramq *q, const TwDgram *d)
     return 0;
 }
 
+/* An empty queue that was long returns its memory. */
+static void
+dgramq_trim(TwDgramq *q)
+{
+    if (q->count == 0 && q->cap > DGRAMQ_KEEP) {
+        PyMem_Free(q->items);
+        *q = (TwDgramq){0};
+    }
+}
+
 TwDgram
 tw_dgramq_pop(TwDgramq *q)
 {
@@ -43,6 +56,7 @@ tw_dgramq_pop(TwDgramq *q)
     q->head = (q->head + 1) & (q->cap - 1);
     q->count--;
     q->bytes -= (size_t)PyBytes_GET_SIZE(d.data);
+    dgramq_trim(q);
     return d;
 }
 

@@ -3,6 +3,7 @@ import asyncio
 import gc
 import socket
 import sys
+import tracemalloc
 import weakref
 
 import pytest
@@ -76,6 +77,34 @@ def test_datagrams_from_connection_lost(run):
         await server.count(5)
         assert server.payloads == [b"a", b"b", b"one", b"two", b"three"]
         await close(server)
+
+    run(main())
+
+
+def test_the_queue_of_a_burst_returns_its_memory(run):
+    async def main():
+        client, reader, count = await filled()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            client.transport.set_write_buffer_limits(high=2 ** 30)
+            for _ in range(20_000):
+                client.transport.sendto(b"x")
+            grown = tracemalloc.get_traced_memory()[0] - before
+            left = count + 20_000
+            while left:
+                try:
+                    reader.recv(100)
+                    left -= 1
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+            gc.collect()
+            kept = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert grown > 200_000 and kept < 100_000, (grown, kept)
+        reader.close()
+        await close(client)
 
     run(main())
 
