@@ -6,15 +6,17 @@
 void
 tw_engine_free(TwEngine *engine)
 {
-    PyObject *sslobj;
+    PyObject *sslobj, *context;
 
     if (engine == NULL) {
         return;
     }
     engine->ops->detach(engine);
     sslobj = engine->sslobj;
+    context = engine->context;
     PyMem_Free(engine);
     Py_DECREF(sslobj);
+    Py_XDECREF(context);
 }
 
 int
@@ -24,6 +26,7 @@ tw_engine_traverse(TwEngine *engine, visitproc visit, void *arg)
         return 0;
     }
     Py_VISIT(engine->sslobj);
+    Py_VISIT(engine->context);
     return engine->ops->traverse(engine, visit, arg);
 }
 

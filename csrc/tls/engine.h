@@ -56,7 +56,7 @@ typedef struct {
 struct TwEngine {
     const TwEngineOps *ops;
     TwLoop *loop;      /* borrowed: the transport's */
-    PyObject *context; /* borrowed: the transport's */
+    PyObject *context; /* strong: see tw_engine_new() */
     PyObject *sslobj;  /* strong: ssl.SSLObject */
     unsigned busy;     /* calls into the cipher that have not returned */
 };
@@ -64,8 +64,8 @@ struct TwEngine {
 /* -- engine_choice.c ------------------------------------------------------ */
 
 /* An engine for a new connection.  `context` (contextvars) is the one in which
-   callbacks run: borrowed, the owner of the engine keeps it.  NULL with an
-   exception, which may be wrap_bio()'s. */
+   callbacks run; the engine keeps it.  NULL with an exception, which may be
+   wrap_bio()'s. */
 TwEngine *tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
                         PyObject *server_hostname, PyObject *context);
 

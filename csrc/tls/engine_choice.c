@@ -143,7 +143,7 @@ TwEngine *
 tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
               PyObject *server_hostname, PyObject *context)
 {
-    TwEngineParts parts = {.loop = loop, .context = context};
+    TwEngineParts parts = {.loop = loop};
     TwEngine *engine = NULL;
     TwCapture *capture;
     const char *reason;
@@ -169,6 +169,9 @@ tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
     }
     if (made != NULL && engine == NULL && !PyErr_Occurred()) {
         engine = tw_memorybio_new(&parts);
+    }
+    if (engine != NULL) {
+        engine->context = Py_NewRef(context);
     }
     tw_capture_free(capture);
     Py_XDECREF(made);

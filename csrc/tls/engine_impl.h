@@ -9,7 +9,6 @@
 /* The results of wrap_bio(), for the engines' constructors.  Borrowed. */
 typedef struct {
     TwLoop *loop;
-    PyObject *context;
     PyObject *sslobj;
     PyObject *inner;    /* sslobj._sslobj */
     PyObject *incoming; /* the MemoryBIOs it was made with */

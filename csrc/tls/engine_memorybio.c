@@ -487,7 +487,6 @@ tw_memorybio_new(const TwEngineParts *parts)
     }
     m->base.ops = &memory_ops;
     m->base.loop = parts->loop;
-    m->base.context = parts->context;
     m->base.sslobj = Py_NewRef(parts->sslobj);
     m->foreign = !plain;
     m->dry = true;

@@ -402,7 +402,6 @@ tw_openssl_new(const TwEngineParts *parts, const TwCapture *capture)
     }
     d->base.ops = &direct_ops;
     d->base.loop = parts->loop;
-    d->base.context = parts->context;
     d->ssl = ssl;
     if (!direct_attach(d)) {
         PyMem_Free(d);

@@ -21,16 +21,32 @@ tls_meth_close(PyObject *op, PyObject *unused)
     return tw_none_or_error(tw_tls_close(self));
 }
 
-static PyObject *
-tls_meth_abort(PyObject *op, PyObject *unused)
-{
-    return tw_none_or_error(tw_tls_abort((TwTls *)op, NULL));
-}
-
+/* connection_lost() runs in the context of this call, as that of the stream
+   below: see tw_transport_closed(). */
 static PyObject *
 tls_meth_force_close(PyObject *op, PyObject *exc)
 {
-    return tw_none_or_error(tw_tls_abort((TwTls *)op, exc));
+    TwTls *self = (TwTls *)op;
+    TwTransport *stream =
+        self->is_stream ? (TwTransport *)Py_XNewRef(self->lower) : NULL;
+    unsigned before = stream ? stream->flags : 0;
+    PyObject *done = tw_none_or_error(tw_tls_abort(self, exc));
+
+    if (done != NULL && stream != NULL) {
+        Py_SETREF(done, tw_transport_closed(stream, before));
+        if (done != NULL && stream->server == NULL
+            && stream->flags & ~before & TW_F_LOST_SCHEDULED) {
+            Py_XSETREF(self->base.context, Py_NewRef(stream->context));
+        }
+    }
+    Py_XDECREF((PyObject *)stream);
+    return done;
+}
+
+static PyObject *
+tls_meth_abort(PyObject *op, PyObject *unused)
+{
+    return tls_meth_force_close(op, NULL);
 }
 
 static PyObject *

@@ -1,5 +1,6 @@
 """How TLS connections end: close(), abort(), the peer, the network."""
 import asyncio
+import contextvars
 import gc
 import socket
 import ssl
@@ -28,6 +29,28 @@ def test_close_and_close_notify(run):
         await one.saw("lost")
         assert one.names == ["made", "eof", "lost"] and one.lost is None
         peer.close()
+    run(main())
+
+
+def test_context_of_connection_lost(run):
+    """abort(): its caller's.  close(): that of the connection, in which the shutdown ends."""
+    var = contextvars.ContextVar("var")
+
+    class Lost(Recorder):
+        def connection_lost(self, exc):
+            self.seen = var.get()
+            super().connection_lost(exc)
+
+    async def main():
+        for method, seen in ("abort", "caller"), ("close", "connection"):
+            var.set("connection")
+            one, two = await tlskit.tls_pair(Lost)
+            var.set("caller")
+            getattr(one.transport, method)()
+            var.set("later")
+            await one.saw("lost")
+            await two.saw("lost")
+            assert one.seen == seen
     run(main())
 
 
