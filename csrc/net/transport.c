@@ -170,8 +170,11 @@ transport_check_protocol(TwTransport *self)
     return method == NULL ? -1 : 0;
 }
 
+/* The program has replaced call_soon(): it sees one call each for
+   connection_made(), for the start of reading, and for the waiter, as with
+   asyncio.  Each step does the next of these. */
 static tw_status
-transport_start_apart(TwTransport *self)
+transport_start_by_call_soon(TwTransport *self)
 {
     int steps = self->waiter == NULL ? 2 : 3;
 
@@ -197,7 +200,7 @@ tw_transport_start(TwTransport *self)
         return -1;
     }
     if (TW_UNLIKELY(tw_overrides(self->loop) & TW_OWN_CALL_SOON)) {
-        return transport_start_apart(self);
+        return transport_start_by_call_soon(self);
     }
     return tw_loop_push_step(self->loop, (PyObject *)self);
 }
