@@ -150,13 +150,21 @@ turn_was_quick(TwChain *chain, uint64_t ns)
 /* What was there before a generation. */
 typedef struct {
     uint32_t due, fed, calls;
-} TwFed;
+} TurnFed;
 
-static inline TwFed
+/* The generations that follow one poll. */
+typedef struct {
+    uint64_t start;  /* ns: of the first, if something was ready; or 0 */
+    uint64_t before; /* ns: of the last for which the clock was read */
+    int unread;      /* so many may end without reading it */
+    TurnFed fed;     /* before the last */
+} TurnStretch;
+
+static inline TurnFed
 turn_note_fed(const TwLoop *loop)
 {
-    return (TwFed){loop->ready.count == 0 ? loop->due.count : 0, loop->fed,
-                   loop->callback_number};
+    return (TurnFed){loop->ready.count == 0 ? loop->due.count : 0, loop->fed,
+                     loop->callback_number};
 }
 
 /* Did the generation do nothing but feed a few bytes to each of some
@@ -164,7 +172,7 @@ turn_note_fed(const TwLoop *loop)
    of the program ran.  So asyncio's next poll could only find what comes from
    outside at this moment; it may as well come after the readers' tasks. */
 static inline bool
-turn_only_fed(const TwLoop *loop, const TwFed *before)
+turn_only_fed(const TwLoop *loop, const TurnFed *before)
 {
     return before->due > 0 && loop->fed - before->fed == before->due
            && loop->callback_number == before->calls
@@ -172,45 +180,44 @@ turn_only_fed(const TwLoop *loop, const TwFed *before)
            && !loop->stopping;
 }
 
-/* Run generations until a poll is needed: nothing is ready, a descriptor may
-   be ready, or the generations have taken their time. */
-static tw_status
-turn_run_generations(TwLoop *loop)
+static TurnStretch
+turn_begin_stretch(const TwLoop *loop)
 {
-    uint64_t start = 0, before = 0, now;
-    int unread = 0;
+    uint64_t now = loop->ready.count > 0 ? tw_now_ns() : 0;
 
-    if (loop->ready.count > 0) {
-        start = before = tw_now_ns();
+    return (TurnStretch){.start = now, .before = now};
+}
+
+/* After a generation: run the next one, or poll?  A poll is needed if nothing
+   is ready, if a descriptor may be ready, or if the generations have taken
+   their time. */
+static bool
+turn_skips_poll(TwLoop *loop, TurnStretch *stretch)
+{
+    uint64_t now, ns;
+
+    if (turn_only_fed(loop, &stretch->fed)) {
+        return true;
     }
-    for (;;) {
-        TwFed fed = turn_note_fed(loop);
-        if (turn_run_generation(loop) < 0) {
-            return -1;
-        }
-        if (turn_only_fed(loop, &fed)) {
-            continue;
-        }
-        if (loop->ready.count == 0 || loop->changed.count > 0
-            || loop->stopping) {
-            return 0;
-        }
-        if (unread > 0 && !turn_has_descriptors(loop)) {
-            unread--;
-            continue;
-        }
-        now = tw_now_ns();
-        if (now - start > tw_gil_stretch(&loop->gil, now)
-            || (turn_has_descriptors(loop)
-                && !turn_was_quick(&loop->chain, now - before))) {
-            return 0;
-        }
-        unread = now - before < TURN_QUICK_NS
-                         && !tw_gil_is_wanted(&loop->gil, now)
-                     ? TURN_QUICK_READ - 1
-                     : 0;
-        before = now;
+    if (loop->ready.count == 0 || loop->changed.count > 0 || loop->stopping) {
+        return false;
     }
+    if (stretch->unread > 0 && !turn_has_descriptors(loop)) {
+        stretch->unread--;
+        return true;
+    }
+    now = tw_now_ns();
+    ns = now - stretch->before;
+    if (now - stretch->start > tw_gil_stretch(&loop->gil, now)
+        || (turn_has_descriptors(loop)
+            && !turn_was_quick(&loop->chain, ns))) {
+        return false;
+    }
+    stretch->unread = ns < TURN_QUICK_NS && !tw_gil_is_wanted(&loop->gil, now)
+                          ? TURN_QUICK_READ - 1
+                          : 0;
+    stretch->before = now;
+    return true;
 }
 
 static void
@@ -246,13 +253,22 @@ tw_turn_once(TwLoop *loop)
 static tw_status
 turn_run_to_stop(TwLoop *loop)
 {
-    tw_status status;
+    TurnStretch stretch;
 
     do {
         loop->stats.turns++;
-        status = tw_turn_poll(loop) < 0 ? -1 : turn_run_generations(loop);
-    } while (status == 0 && !loop->stopping);
-    return status;
+        if (tw_turn_poll(loop) < 0) {
+            return -1;
+        }
+        stretch = turn_begin_stretch(loop);
+        do {
+            stretch.fed = turn_note_fed(loop);
+            if (turn_run_generation(loop) < 0) {
+                return -1;
+            }
+        } while (turn_skips_poll(loop, &stretch));
+    } while (!loop->stopping);
+    return 0;
 }
 
 tw_status
