@@ -6,6 +6,7 @@ tasks, timers and timeouts.
 import asyncio
 import gc
 import socket
+import threading
 import warnings
 
 import pytest
@@ -113,7 +114,9 @@ def a_server(loop, refused, listener):
 
 
 def in_an_executor(loop, refused, listener):
-    return loop.run_in_executor(None, int)
+    waiting = threading.Event()     # from 3.14 on nobody waits for a job that is done at once
+    loop.call_soon(waiting.set)
+    return loop.run_in_executor(None, waiting.wait)
 
 
 @pytest.mark.parametrize("make", [

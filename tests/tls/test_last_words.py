@@ -9,6 +9,8 @@ import tlskit
 from support import BufferedRecorder, Recorder
 
 BODY = b"b" * 5000
+# What OpenSSL calls a record whose MAC is wrong: 3.0, and Debian's 3.5 and 3.6.
+BAD_RECORD = ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "RECORD_LAYER_FAILURE")
 
 
 async def last_words(peer):
@@ -140,7 +142,7 @@ def test_bad_record_behind_a_good_one(run, kind, version, how):
         peer.close()
         assert ("data", b"good") in one.digest
         assert type(one.lost) is ssl.SSLError, one.lost
-        assert one.lost.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+        assert one.lost.reason in BAD_RECORD
     run(main())
 
 
@@ -160,7 +162,7 @@ def test_bad_record_and_a_protocol_that_ends_it(run, method):
         if method == "abort":
             assert one.lost is None
         else:
-            assert one.lost.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+            assert one.lost.reason in BAD_RECORD
     run(main())
 
 
@@ -191,7 +193,7 @@ def test_a_bad_record_and_a_stream(run):
         await asyncio.sleep(0)
         await peer.raw(peer.record(b"good") + spoiled(peer.record(b"bad")))
         assert await task == b"good"
-        with pytest.raises(ssl.SSLError, match="DECRYPTION_FAILED_OR_BAD_RECORD_MAC"):
+        with pytest.raises(ssl.SSLError, match="|".join(BAD_RECORD)):
             await reader.read()
         peer.close()
     run(main())
