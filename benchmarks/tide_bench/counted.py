@@ -34,11 +34,12 @@ class Counter:
         self.slower = ctypes.c_long.in_dll(self.lib, "cost_slower")
 
     def count(self, function, n):
-        """Run it for n operations; callgrind writes a file of what it counts."""
-        self.lib.cost_zero()
-        ops = function(n)
+        """Run it for n operations; callgrind writes a file of what was before, and one of it."""
         self.lib.cost_dump()
-        return ops, self.readings.value
+        ops = function(n)
+        read = self.readings.value
+        self.lib.cost_dump()
+        return ops, read
 
 
 def served(this, env, n):
