@@ -126,6 +126,8 @@ typedef struct tw_state {
     PyObject *base_loop_type;       /* asyncio.BaseEventLoop */
     PyObject *buffered_protocol;    /* asyncio.BufferedProtocol */
     PyObject *socket_type;          /* socket.socket */
+    unsigned socket_version;        /* its version when it was checked */
+    bool socket_original;           /* its methods are Python's own */
     PyObject *seam;                 /* the module tidewire._seam */
     PyObject *tls;                  /* tuple or NULL: tls/engine_impl.h */
     PyObject *dns;                  /* tuple or NULL: ops/dns.c */

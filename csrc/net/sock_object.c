@@ -6,6 +6,7 @@
 #include "base/errno.h"
 #include "base/sys.h"
 #include "core/call.h"
+#include "core/seam.h"
 
 /* The attributes that socket.__init__() sets. */
 static tw_status
@@ -78,4 +79,22 @@ tw_sock_object_of_fd(tw_state *state, int fd)
         return tw_errno_raise(err);
     }
     return tw_sock_object_new(state, family, type, proto, fd);
+}
+
+bool
+tw_sock_object_check_class(tw_state *state)
+{
+    PyTypeObject *type = (PyTypeObject *)state->socket_type;
+    PyObject *original = tw_seam_call(state, "is_original_socket",
+                                      &state->socket_type, 1);
+
+    if (original == NULL) {
+        tw_call_ignore_error(); /* a replacement that lacks what ours has */
+    }
+    state->socket_original = original == Py_True;
+    Py_XDECREF(original);
+    state->socket_version = tw_type_assign_version(type, state->str.fileno)
+                                ? type->tp_version_tag
+                                : 0;
+    return state->socket_original;
 }

@@ -4,6 +4,7 @@
 #include "core/call.h"
 #include "core/future.h"
 #include "core/watcher.h"
+#include "net/sock_object.h"
 #include "net/userfd.h"
 #include "ops/sock_coro.h"
 
@@ -29,7 +30,7 @@ tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
     op->args[0] = Py_XNewRef(a1);
     op->args[1] = Py_XNewRef(a2);
     op->fd = -1;
-    op->plain = (PyObject *)Py_TYPE(sock) == loop->state->socket_type;
+    op->plain = tw_sock_object_is_plain(loop->state, sock);
     return op;
 }
 

@@ -83,7 +83,7 @@ struct TwSockOp {
     uint8_t state;          /* TW_OP_* */
     bool running;           /* send() is on a stack */
     bool in_turn;           /* a later try runs: what we hold stays */
-    bool plain;             /* sock is exactly a socket.socket */
+    bool plain;             /* sock is a socket.socket with its own methods */
     bool placed;            /* the slot holds us, as far as we know */
 };
 

@@ -4,6 +4,7 @@ All of them are in this file, and the C code gets them from here, so that a new
 Python version can be checked by reading one page.  C calls the functions below
 for work that is rare and easier in Python.
 """
+import _socket
 import asyncio
 import concurrent.futures
 import contextlib
@@ -215,9 +216,15 @@ def check_call(loop, callback, method, thread):
     loop._check_callback(callback, method)
 
 
+#: Other modes leave them out: 3.13+, and late in 3.12.
+_shows_arguments_in_debug_mode = 'debug' in (
+    format_helpers._format_callback_source.__kwdefaults__ or ())
+
+
 def report_handle(handle, callback, args, exc, **more):
     """A callback raised: do what asyncio's Handle._run() does."""
-    source = format_helpers._format_callback_source(callback, args)
+    show = {'debug': handle._loop.get_debug()} if _shows_arguments_in_debug_mode else {}
+    source = format_helpers._format_callback_source(callback, args, **show)
     context = {
         'message': f'Exception in callback {source}',
         'exception': exc,
@@ -303,10 +310,14 @@ def note_step(loop, call, seconds):
 def report_step(loop, owner, name, args, exc, context):
     """A protocol's method raised: as a handle of its own, by the name that asyncio's has.
 
-    Owner is the protocol, and the transport for connection_lost().
+    Owner is the protocol, and the transport for connection_lost(). Only over TLS asyncio calls
+    that method by a handle of its own.
     """
     if name == 'connection_lost':
-        name = '_call_connection_lost'
+        if type(owner).__name__ in asyncio_class:
+            name = '_call_connection_lost'
+        else:
+            owner = owner.get_protocol()
     handle = make_handle(loop, owner, name, *args, context=context)
     report_handle(handle, handle._callback, args, exc)
 
@@ -529,6 +540,17 @@ def check_sock(loop, sock):
     base_events._check_ssl_socket(sock)
     if loop.get_debug() and sock.gettimeout() != 0:
         raise ValueError('the socket must be non-blocking')
+
+
+def is_original_socket(cls):
+    """Has socket.socket the methods that the sock_* methods call in asyncio, and none in their place?
+
+    pytest-socket and the like replace some, or the class.
+    """
+    return (cls.accept.__code__.co_filename == cls.dup.__code__.co_filename
+            and all(getattr(cls, name) is getattr(_socket.socket, name) for name in (
+                'connect', 'fileno', 'getsockopt', 'gettimeout', 'recv', 'recv_into', 'recvfrom',
+                'recvfrom_into', 'send', 'sendto')))
 
 
 async def sock_address(loop, sock, address):

@@ -2,11 +2,13 @@
 import _thread
 import asyncio
 import functools
+import inspect
 import os
 import re
 import socket
 import threading
 import time
+from asyncio.format_helpers import _format_callback_source as format_callback_source
 
 import pytest
 import support
@@ -329,6 +331,21 @@ def test_not_slow_without_debug(loop, slow_logs):
     loop.call_soon(loop.stop)
     loop.run_forever()
     assert slow_logs == []
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_arguments_in_a_report(loop, run, errors, debug):
+    """As the running Python shows them: from 3.13 on only in debug mode."""
+    def fail(*args):
+        raise ZeroDivisionError
+
+    loop.set_debug(debug)
+    loop.call_soon(fail, "argument")
+    loop.call_later(0, functools.partial(fail, "argument"))
+    run(asyncio.sleep(0.01))
+    shows = debug or "debug" not in inspect.signature(format_callback_source).parameters
+    for context in errors.take():
+        assert ("'argument'" in context["message"]) is shows
 
 
 def test_source_traceback(debug_loop, errors):

@@ -442,3 +442,44 @@ def test_an_interrupt_does_not_drop_the_other_operation(loop, pair):
     assert [type(result) for result in results] == [OSError, OSError]
     peer.close()
     own.close()
+
+
+# -- methods that the program replaced on the class ---------------------------
+
+CLASS_METHODS = {
+    "sock_recv": "recv", "sock_recv_into": "recv_into", "sock_recvfrom": "recvfrom",
+    "sock_recvfrom_into": "recvfrom_into", "sock_sendall": "send", "sock_sendto": "sendto",
+    "sock_connect": "connect", "sock_accept": "accept",
+}
+
+
+@methods
+def test_method_replaced_on_the_class(loop, run, pair, name, monkeypatch):
+    """As pytest-socket replaces connect(), to refuse hosts that are not allowed."""
+    class Refused(Exception):
+        pass
+
+    def refuse(self, *args):
+        raise Refused
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, CLASS_METHODS[name], refuse)
+        with pytest.raises(Refused):
+            run(METHODS[name](loop, pair[0]))
+    pair[1].send(b"plain again")
+    assert run(loop.sock_recv(pair[0], 5)) == b"plain"
+
+
+def test_connection_to_a_refused_host(loop, run, monkeypatch):
+    def refuse(self, address):
+        raise ConnectionError(f"not allowed: {address}")
+
+    async def main():
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        with pytest.raises(ConnectionError, match="not allowed"):
+            await loop.create_connection(asyncio.Protocol, *address)
+        server.close()
+
+    run(main())

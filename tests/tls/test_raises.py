@@ -198,3 +198,22 @@ def test_a_clock_that_fails_during_a_handshake_is_told_of(script):
         print(n > 10)
         """, python=("-X", "faulthandler", "-W", "ignore"))
     assert lines == ["True"]
+
+
+# -- the report ---------------------------------------------------------------
+
+def test_report_of_a_raising_connection_lost(run, errors):
+    """asyncio calls it by a handle of its own, not from the transport below."""
+    def fail(protocol, exc):
+        raise ZeroDivisionError
+
+    async def main():
+        one, two = await tlskit.tls_pair(lambda: Recorder({"lost": fail}))
+        one.transport.close()
+        await one.saw("lost")
+        await two.saw("lost")
+        await asyncio.sleep(0)
+        context, *_ = errors.take()
+        assert set(context) == {"message", "exception", "handle"}
+        assert context["message"].startswith("Exception in callback Memory.connection_lost(")
+    run(main())
