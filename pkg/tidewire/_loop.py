@@ -54,7 +54,9 @@ class _SignalEnd:
         self._loop = weakref.ref(loop)
 
     def fileno(self):
-        return self._loop()._signal_fd()
+        loop = self._loop()
+        loop._swap_wakeup(loop._signal_fd())
+        return loop._signal_fd()
 
     def note(self, signum, frame):
         loop = self._loop()
@@ -227,6 +229,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
         See library/asyncio-eventloop.
         """
+        if list(self._signal_handlers) == [sig] and _is_main_thread():
+            self._swap_wakeup(-1)
         removed = _seam.remove_signal_handler(self, sig)
         if removed and not self._signal_handlers:
             self._has_wakeup = False
@@ -238,6 +242,16 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
         # A full buffer wakes the loop as well: no line on stderr for each signal of a
         # profiler's timer while a callback computes.
         return signal.set_wakeup_fd(self._signal_fd(), warn_on_full_buffer=False)
+
+    def _swap_wakeup(self, fd):
+        # As asyncio does in this place, whatever descriptor is set.
+        self._note_displaced(signal.set_wakeup_fd(fd, warn_on_full_buffer=False))
+
+    def _note_displaced(self, fd):
+        # Another loop's: its number is not the program's, and is not kept open.
+        for loop in _loops():
+            if loop is not self and loop._has_wakeup and loop._signal_fd() == fd:
+                loop._has_wakeup = False
 
     def _install_wakeup(self):
         # Signals end a blocked poll through Python's wakeup descriptor, unless
@@ -253,6 +267,7 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             return      # not the main interpreter
         if previous in (-1, self._signal_fd()) or self._signal_handlers:
             self._has_wakeup = True
+            self._note_displaced(previous)
             return
         try:
             signal.set_wakeup_fd(previous)

@@ -512,6 +512,26 @@ def test_wakeup_descriptors_are_closed_with_the_loops(make_loop):
         assert os.listdir("/proc/self/fd") == before, uses
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("run", [(), (0,), (1,), (0, 1)])
+def test_wakeup_descriptors_of_two_loops_with_handlers(make_loop, order, run):
+    """Each loop displaces the other's. The program gets neither number."""
+    def use():
+        loops = make_loop(), make_loop()
+        for loop in loops:
+            loop.add_signal_handler(signal.SIGUSR1, int)
+        for i in run:
+            loops[i].run_until_complete(asyncio.sleep(0))
+        for i in order:
+            loops[i].close()
+        signal.set_wakeup_fd(-1)
+
+    use()
+    before = os.listdir("/proc/self/fd")
+    use()
+    assert os.listdir("/proc/self/fd") == before
+
+
 @pytest.mark.asyncio_defect("the signal is lost")
 @pytest.mark.parametrize("count", [1, 3])
 def test_signal_behind_a_full_wakeup_descriptor(loop, run, count):
