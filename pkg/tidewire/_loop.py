@@ -249,6 +249,8 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     def _note_displaced(self, fd):
         # Another loop's: its number is not the program's, and is not kept open.
+        if fd in (-1, self._signal_fd()):
+            return
         for loop in _loops():
             if loop is not self and loop._has_wakeup and loop._signal_fd() == fd:
                 loop._has_wakeup = False

@@ -21,6 +21,8 @@ BENIGN = [(re.compile(case), re.compile(line, re.S), why) for case, line, why in
      "the kernel says this of a closed number or a regular file: the transport is closed for it"),
     (r" always epoll_ctl #\d+ (ENOMEM|ENOSPC)", r"^(another error.*TimeoutError|stalled: it waits)",
      "a watch that lacks room is reported, and tried again in each turn"),
+    (r" always epoll_ctl #\d+ (ENOMEM|ENOSPC)", r"^stalled: it spins",
+     "a kernel lacks room to add a descriptor, never to change or to remove one"),
     (r" epoll_wait #\d+ (EBADF|EINVAL)|chance", r"Event loop stopped before Future completed",
      "a stop() that was scheduled in the turn that failed; on the stock loop, too"),
     (r" connect #\d+ EALREADY| getpeername #\d+ ENOTCONN", r"^another error.*EAGAIN",

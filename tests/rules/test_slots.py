@@ -16,7 +16,9 @@ def subclasses(kind):
 
 
 def own_types():
-    return sorted({t for t in subclasses(object) if t.__module__ == "tidewire._core"},
+    # Some classes of other modules have no readable __module__.
+    return sorted({t for t in subclasses(object)
+                   if getattr(t, "__module__", None) == "tidewire._core"},
                   key=lambda t: t.__name__)
 
 
