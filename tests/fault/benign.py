@@ -33,6 +33,8 @@ BENIGN = [(re.compile(case), re.compile(line, re.S), why) for case, line, why in
      "libuv asks for the descriptor's flags, which a kernel never refuses"),
     (r"^names (\w+ write|chance)", r"^broken: a lookup",
      "write(2) of an eventfd has no such error"),
+    (r"^threadsafe \w+ write #\d+ E(?!INTR)", r"^another error.*TimeoutError",
+     "write(2) of an eventfd fails only if it is full; where there is no eventfd, it is a pipe"),
     (r"^subprocess", r"^(stalled: it waits|stuck)",
      "asyncio 3.11's: Process.wait() never ends if a pipe could not be connected"),
     (r"^(threadsafe|lifecycle|names) \w+ pthread_create", r"^odd RuntimeError",

@@ -1,5 +1,6 @@
 """Loops with one planted defect each: the judge must find it."""
 import asyncio
+import ctypes
 import os
 
 
@@ -17,7 +18,10 @@ class ClosingTwice(asyncio.SelectorEventLoop):
         try:
             return await super().sock_connect(sock, address)
         except OSError:
-            os.close(sock.fileno())
+            # A second close by Python's own code would not count: see benign.py.
+            number = sock.fileno()
+            os.close(number)
+            ctypes.CDLL(None).close(number)
             raise
 
 
