@@ -370,6 +370,22 @@ def test_writelines_wants_an_iterable(run):
     run(main())
 
 
+def test_limits_are_rounded(run):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        for high, low, rounded in (1.5, 1.7, (1, 1)), (2, 0.5, (0, 2)), (True, -0.5, (0, 1)):
+            transport.set_write_buffer_limits(high, low)
+            assert transport.get_write_buffer_limits() == rounded
+            assert all(type(limit) is int for limit in transport.get_write_buffer_limits())
+        with pytest.raises(OverflowError):
+            transport.set_write_buffer_limits(float("inf"))
+        assert transport.get_write_buffer_limits() == (0, 1)
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("lines", [None, 5, [5], ["text"]], ids=repr)
 def test_writelines_after_write_eof(run, lines):
     async def main():
