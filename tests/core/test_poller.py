@@ -247,6 +247,7 @@ def test_a_forked_child_has_no_room(faulty, poller, error):
 
 
 @pytest.mark.tidewire
+@pytest.mark.skipif(support.is_portable(), reason="the portable build has a pipe from the start")
 def test_signals_cannot_be_accepted(faulty):
     """A loop of another thread, whose eventfd a pipe cannot replace, still wakes; then it can."""
     out = faulty("epoll", """

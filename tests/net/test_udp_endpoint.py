@@ -308,21 +308,34 @@ class Resolver(Dgrams):
                 + labels + b"\0\0\1\0\1")
 
 
+def start_dnsmasq(program, folder):
+    """The process and its port, which nobody has for UDP nor for TCP."""
+    for _ in range(20):
+        port = unused_port()
+        args = [program, "--keep-in-foreground", f"--port={port}", "--no-resolv",
+                "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces",
+                f"--pid-file={folder}/pid", "--user=", "--conf-file=/dev/null",
+                "--log-facility=-"]
+        args += [f"--address=/host{i}.test/10.0.0.{i}" for i in range(50)]
+        child = subprocess.Popen(args, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, text=True,
+                                 env={"PATH": os.environ["PATH"]})
+        # "started", or what is wrong
+        line = next((line for line in child.stderr if line.strip()), "it said nothing")
+        if "in use" not in line:
+            return child, port
+        child.stderr.close()
+        child.wait()
+    raise AssertionError(line)
+
+
 @pytest.mark.ecosystem
 def test_against_dnsmasq(run, tmp_path):
     program = shutil.which("dnsmasq") or "/usr/sbin/dnsmasq"
     if not os.path.exists(program):
         pytest.skip("no dnsmasq")
-    port = unused_port()
-    args = [program, "--keep-in-foreground", f"--port={port}", "--no-resolv",
-            "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces",
-            f"--pid-file={tmp_path}/pid", "--user=", "--conf-file=/dev/null",
-            "--log-facility=-"]
-    args += [f"--address=/host{i}.test/10.0.0.{i}" for i in range(50)]
-    child = subprocess.Popen(args, stdin=subprocess.DEVNULL,
-                             stdout=subprocess.DEVNULL,
-                             stderr=subprocess.PIPE,
-                             env={"PATH": os.environ["PATH"]})
+    child, port = start_dnsmasq(program, tmp_path)
 
     async def main():
         client = await endpoint(Resolver, remote_addr=("127.0.0.1", port))
