@@ -130,7 +130,7 @@ class Objects:
             None, True, 0, 1, -1, 5, 70_000, 2 ** 40, -2 ** 40, 0.5, "",
             "text", b"", b"bytes", bytearray(b"array"), memoryview(b"view"),
             memoryview(bytes(8)).cast("I"), b"x" * 300_000, [], [b"a", b"b"], [1], (), ("a", 1),
-            {}, object, callback, coroutine, free, free.fileno(), told("switched")(),
+            {}, object, callback, coroutine, free, Descriptor(free.fileno()), told("switched")(),
             asyncio.Protocol(), io.BytesIO(b"file"), ...,
         ]
 
@@ -167,6 +167,13 @@ def is_abstract(cls, name):
     """
     return name.endswith("_reading") and (
         getattr(cls, name) is getattr(asyncio.ReadTransport, name))
+
+
+class Descriptor(int):
+    """A number that may be another one on each loop."""
+
+    def __repr__(self):
+        return "descriptor"
 
 
 def shown(value):
