@@ -337,6 +337,21 @@ def test_texts_of_wrong_calls(run, call):
     run(main())
 
 
+def test_second_transport_on_a_descriptor(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        one, two = support.socketpair()
+        with two:
+            transport, protocol = await loop.create_unix_connection(Recorder, sock=one)
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                await loop.connect_accepted_socket(Recorder, one)
+            two.send(b"x")
+            await protocol.got(b"x")
+            await support.close(protocol)
+
+    run(main())
+
+
 def test_debug_is_a_truth_value(loop):
     loop.set_debug("yes")
     assert loop.get_debug() is True

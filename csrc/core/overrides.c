@@ -34,6 +34,7 @@ tw_overrides_check(TwLoop *loop)
         {state->str.call_at, TW_OWN_CALL_AT},
         {state->str.create_future, TW_OWN_CREATE_FUTURE},
         {state->str.create_task, TW_OWN_CREATE_TASK},
+        {state->str._make_socket_transport, TW_OWN_MAKE_SOCKET_TRANSPORT},
     };
     PyObject *exc = tw_err_take();
     unsigned own = 0;

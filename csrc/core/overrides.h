@@ -17,6 +17,7 @@
 #define TW_OWN_CALL_AT 4u
 #define TW_OWN_CREATE_FUTURE 8u
 #define TW_OWN_CREATE_TASK 16u
+#define TW_OWN_MAKE_SOCKET_TRANSPORT 32u
 
 /* Check each method; returns the bits of those that are replaced. */
 unsigned tw_overrides_check(TwLoop *loop);

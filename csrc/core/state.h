@@ -24,6 +24,7 @@ typedef struct TwLoop TwLoop;
     X(_handle_signals)                                                        \
     X(_io_refs)                                                               \
     X(_limit)                                                                 \
+    X(_make_socket_transport)                                                 \
     X(_old_agen_hooks)                                                        \
     X(_on_timeout)                                                            \
     X(_paused)                                                                \

@@ -83,12 +83,13 @@ accept_plain(TwAccept *self, int fd, const TwAddr *peer)
 
 /* Must a task make the transport?  With TLS it waits for the handshake.
    asyncio makes one without TLS, too, which a program sees if it replaces
-   create_task() or the task factory. */
+   create_task(), the task factory, or the hook that the task calls. */
 static bool
 accept_needs_task(TwAccept *self)
 {
     return self->ssl != NULL || self->loop->task_factory != NULL
-           || tw_overrides(self->loop) & TW_OWN_CREATE_TASK;
+           || tw_overrides(self->loop)
+                  & (TW_OWN_CREATE_TASK | TW_OWN_MAKE_SOCKET_TRANSPORT);
 }
 
 /* loop.create_task(asyncio's _accept_connection2(...)). */

@@ -42,13 +42,12 @@ read_some(int fd, void *p, size_t n)
 /* -- delivery ------------------------------------------------------------- */
 
 static tw_status
-read_eof(TwStream *self)
+read_tell_eof(TwStream *self)
 {
     TwTransport *base = &self->base;
     PyObject *result;
     int keep_open;
 
-    base->flags |= TW_F_EOF_GOT;
     if (tw_transport_log(base, "debug", "%r received EOF") < 0) {
         return tw_transport_fatal(base, STREAM_READ_FATAL);
     }
@@ -67,6 +66,28 @@ read_eof(TwStream *self)
         return tw_transport_close(base);
     }
     return tw_transport_watch(base);
+}
+
+/* If KeyboardInterrupt or SystemExit leaves the loop here, the next run reads
+   the end again, as with asyncio; otherwise the transport would stay open. */
+static tw_status
+read_eof(TwStream *self)
+{
+    TwTransport *base = &self->base;
+    tw_status status;
+    PyObject *exc;
+
+    base->flags |= TW_F_EOF_GOT;
+    status = read_tell_eof(self);
+    if (status < 0) {
+        exc = tw_err_take();
+        base->flags &= ~TW_F_EOF_GOT;
+        if (tw_transport_watch(base) < 0) {
+            PyErr_Clear();
+        }
+        tw_err_restore_steal(exc);
+    }
+    return status;
 }
 
 static tw_status

@@ -295,8 +295,9 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
             self._handle_signal(signum)
 
     def _add_callback_signalsafe(self, handle):
-        self.call_soon(handle._callback, *handle._args,
-                       context=handle._context)
+        # asyncio calls no method of the program here.
+        _core.Loop.call_soon(self, handle._callback, *handle._args,
+                             context=handle._context)
 
     def _close_signals(self):
         if sys.is_finalizing():

@@ -11,6 +11,7 @@ variable ``TIDEWIRE_CHILD_WATCHER=thread`` asks for that.
 """
 
 import asyncio
+import contextvars
 import itertools
 import os
 import sys
@@ -126,8 +127,9 @@ class SubprocessTransport(
             returncode = self._code_taken_elsewhere()
         elif _ONE_MORE_TURN:    # whose watcher is a thread
             _log_exit(self._loop, self._pid, returncode)
-        if _ONE_MORE_TURN:
-            self._loop.call_soon(self._loop.call_soon, self._process_exited, returncode)
+        if _ONE_MORE_TURN:      # and whose thread has an empty context
+            self._loop.call_soon(self._loop.call_soon, self._process_exited, returncode,
+                                 context=contextvars.Context())
         else:
             self._loop.call_soon(self._process_exited, returncode)
 

@@ -591,17 +591,24 @@ def sendfile_error(exc, sent, waited):
     return exc
 
 
+_sock_sendfile = base_events.BaseEventLoop.sock_sendfile
+
+
 async def sendfile_native(loop, transport, file, offset, count):
     """BaseEventLoop's hook for sendfile(), for our stream transports.
 
     The bytes go through a duplicate of the descriptor, which is watched by
-    itself, so that the transport's own watcher keeps its state.
+    itself, so that the transport's own watcher keeps its state.  A sock_sendfile()
+    of the program's is called, as asyncio does; asyncio's own does not know the transport.
     """
+    sock_sendfile = loop.sock_sendfile
     was_reading = transport.is_reading()
     transport.pause_reading()
     await transport._make_empty_waiter()
     try:
         with transport._sock.dup() as sock:
+            if getattr(sock_sendfile, '__func__', None) is not _sock_sendfile:
+                return await sock_sendfile(sock, file, offset, count, fallback=False)
             loop._check_sendfile_params(sock, file, offset, count)
             return await loop._sock_sendfile_native(
                 sock, file, offset, count, transport)

@@ -4,6 +4,7 @@ And time.monotonic, which freezegun and unittest.mock replace.
 """
 import asyncio
 import collections
+import signal
 import socket
 import time
 import unittest.mock
@@ -208,6 +209,106 @@ def test_accepted_connections_and_a_task_factory(loop):
 
     loop.run_until_complete(main())
     assert "_accept_connection2" in names
+
+
+@pytest.mark.parametrize("where", ["subclass", "instance", "class"])
+def test_hook_that_makes_the_transport_of_an_accepted_connection(loop_factory, monkeypatch, where):
+    loop = loop_factory()
+    cls = type(loop)
+    original = cls._make_socket_transport
+    calls = []
+
+    def hook(*args, **kwargs):
+        calls.append(sorted(kwargs))
+        if where != "instance":
+            return original(*args, **kwargs)
+        return original(loop, *args, **kwargs)
+
+    if where == "subclass":
+        loop.close()
+        loop = type("Loop", (cls,), {"_make_socket_transport": hook})()
+    else:
+        monkeypatch.setattr(loop if where == "instance" else cls, "_make_socket_transport", hook)
+    try:
+        loop.run_until_complete(accept_one(loop))
+        assert calls == [["extra", "server", "waiter"]]
+        if where != "subclass":
+            monkeypatch.undo()
+            loop.run_until_complete(accept_one(loop))
+            assert len(calls) == 1
+    finally:
+        loop.close()
+
+
+def test_hook_that_refuses_an_accepted_connection(loop_factory, errors):
+    loop = loop_factory()
+    cls = type(loop)
+    loop.close()
+
+    class Loop(cls):
+        def _make_socket_transport(self, sock, *args, **kwargs):
+            sock.close()
+            raise ZeroDivisionError
+
+    loop = Loop()
+
+    async def main():
+        loop.set_debug(True)
+        server = await loop.create_server(support.Recorder, "127.0.0.1", 0)
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, server.sockets[0].getsockname())
+            assert await loop.sock_recv(client, 1) == b""
+        loop.set_debug(False)
+        server.close()
+
+    try:
+        loop.set_exception_handler(lambda loop, context: errors.append(context))
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    (context,) = errors.take()
+    assert context["message"] == "Error on transport creation for incoming connection"
+    assert isinstance(context["exception"], ZeroDivisionError)
+
+
+def test_sendfile_of_a_transport_calls_sock_sendfile(loop, run, tmp_path):
+    calls = []
+    original = loop.sock_sendfile
+
+    def sock_sendfile(sock, *args, **kwargs):
+        calls.append((args[1:], kwargs))
+        return original(sock, *args, **kwargs)
+
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        path = tmp_path / "file"
+        path.write_bytes(b"abcdef")
+        loop.sock_sendfile = sock_sendfile
+        with path.open("rb") as file:
+            assert await loop.sendfile(transport, file, 1, 3) == 3
+        del loop.sock_sendfile
+        assert await support.recv_exactly(peer, 3) == b"bcd"
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+    assert calls == [((1, 3), {"fallback": False})]
+
+
+def test_a_signal_calls_no_public_method(counted):
+    loop, _ = counted
+
+    async def main(counts):
+        called = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, called.set)
+        counts.clear()
+        signal.raise_signal(signal.SIGUSR1)
+        await called.wait()
+        assert counts["call_soon"] == 1     # of the future that waits
+        loop.remove_signal_handler(signal.SIGUSR1)
+
+    run_counted(counted, main)
 
 
 @pytest.mark.parametrize("where", ["instance", "class"])

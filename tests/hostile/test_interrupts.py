@@ -92,6 +92,18 @@ def test_protocol_callbacks(loop, run, errors, logs, kind, place):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_end_of_the_stream_comes_again(loop, run, kind):
+    """Otherwise nobody would ever close the connection."""
+    transport, protocol, peer = run(support.connected(
+        "unix", lambda: Recorder({"eof": raiser(kind)})))
+    peer.shutdown(socket.SHUT_WR)
+    run_until_interrupt(loop, kind)
+    run(protocol.saw("lost"))
+    assert protocol.names == ["made", "eof", "eof", "lost"]
+    peer.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_connection_made(loop, run, kind):
     ours, peer = support.socketpair()
     made = []

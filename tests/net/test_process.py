@@ -2,6 +2,7 @@
 import asyncio
 import asyncio.subprocess
 import contextlib
+import contextvars
 import gc
 import os
 import pathlib
@@ -111,6 +112,30 @@ def test_exited_before_the_end_of_the_pipe(run, watcher):
         child.transport.close()
 
     run(main())
+
+
+def test_context_of_process_exited(run):
+    """Asyncio's before 3.12 is that of a thread, which is empty."""
+    var = contextvars.ContextVar("var", default="empty")
+    seen = []
+    exited = asyncio.Event()
+
+    class Protocol(asyncio.SubprocessProtocol):
+        def process_exited(self):
+            seen.append(var.get())
+            exited.set()
+
+    async def main():
+        var.set("maker")
+        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            Protocol, "true", stdin=None, stdout=None, stderr=None)
+        var.set("later")
+        await exited.wait()
+        transport.close()
+
+    run(main())
+    by_thread = sys.version_info < (3, 12) or support.is_portable()
+    assert seen == ["empty" if by_thread else "maker"]
 
 
 def test_date_protocol(run, watcher):
