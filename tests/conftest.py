@@ -52,7 +52,8 @@ def pytest_addoption(parser):
         "--conformance", action="store_true",
         help="also run the tests marked conformance (minutes)")
     parser.addoption(
-        "--long", action="store_true", help="tests of long loads take an hour")
+        "--long", type=float, nargs="?", const=3600, metavar="SECONDS",
+        help="tests of long loads take so long (an hour)")
     parser.addoption(
         "--order", type=int, metavar="SEED",
         help="the files, and the tests in each, in an order of this number")

@@ -6,9 +6,9 @@
 
 #include "base/common.h"
 
-/* Nanoseconds of a clock of CPU time.  0, or -1 and errno. */
+/* Nanoseconds of any clock.  0, or -1 and errno. */
 static inline int
-tw_now_cpu(clockid_t clock, uint64_t *ns)
+tw_now_of(clockid_t clock, uint64_t *ns)
 {
     struct timespec now;
 

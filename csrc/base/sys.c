@@ -330,24 +330,47 @@ tw_sys_thread_number(void)
 #endif
 }
 
-char
-tw_sys_thread_state(pid_t number)
+/* Read a file of that thread under /proc; returns its length, or -1. */
+static ssize_t
+sys_read_thread(pid_t number, const char *name, char *text, size_t size)
 {
-    char path[64], text[512], *end = NULL;
+    char path[64];
     ssize_t n = -1;
     int fd;
 
-    snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", (long)number);
+    snprintf(path, sizeof(path), "/proc/self/task/%ld/%s", (long)number, name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
-        n = read(fd, text, sizeof(text) - 1);
+        n = read(fd, text, size - 1);
         close(fd);
     }
-    if (n > 0) {
-        text[n] = '\0';
-        end = strrchr(text, ')'); /* behind the name, which may be anything */
-    }
+    text[n > 0 ? n : 0] = '\0';
+    return n;
+}
+
+char
+tw_sys_thread_state(pid_t number)
+{
+    char text[512];
+    ssize_t n = sys_read_thread(number, "stat", text, sizeof(text));
+    /* Behind the name, which may be anything. */
+    const char *end = n > 0 ? strrchr(text, ')') : NULL;
+
     return end != NULL && end + 2 < text + n ? end[2] : 0;
+}
+
+int
+tw_sys_thread_queued(pid_t number, uint64_t *ns)
+{
+    unsigned long long cpu, queued;
+    char text[128];
+
+    if (sys_read_thread(number, "schedstat", text, sizeof(text)) <= 0
+        || sscanf(text, "%llu %llu", &cpu, &queued) != 2) {
+        return -1;
+    }
+    *ns = queued;
+    return 0;
 }
 
 /* -- children ------------------------------------------------------------- */

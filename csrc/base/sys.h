@@ -108,6 +108,14 @@ typedef struct {
 #define TW_SYS_COND_CLOCK CLOCK_REALTIME
 #endif
 
+/* CLOCK_MONOTONIC as of the last tick of the system's timer: a reading costs a
+   fifth.  Where there is none, each reading is a tick. */
+#if defined(CLOCK_MONOTONIC_COARSE)
+#define TW_SYS_TICK_CLOCK CLOCK_MONOTONIC_COARSE
+#else
+#define TW_SYS_TICK_CLOCK CLOCK_MONOTONIC
+#endif
+
 /* What one loop knows of refusals: bits. */
 typedef struct {
     uint8_t refused;
@@ -195,6 +203,10 @@ int tw_sys_thread_clock(clockid_t *clock);
    names it: 'R' runs or could run, 'S' sleeps.  0: unknown. */
 pid_t tw_sys_thread_number(void);
 char tw_sys_thread_state(pid_t number);
+
+/* For how long that thread was ready to run but had no processor, ns.  0, or
+   -1: the system does not say. */
+int tw_sys_thread_queued(pid_t number, uint64_t *ns);
 
 /* -- children ------------------------------------------------------------- */
 

@@ -66,8 +66,7 @@ tw_timing_batch(TwTiming *timing, TwStats *stats, uint64_t now)
     timing_record(timing, &stats->hist.callback, n, ns);
     timing->mean += (uint64_t)((int64_t)(ns - timing->mean * n)
                                / (int64_t)TIMING_MOST);
-    TW_SHARED_SET(timing->until,
-                  stats->callbacks + timing_length(timing->mean));
+    timing->until = stats->callbacks + timing_length(timing->mean);
 }
 
 void

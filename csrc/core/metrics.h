@@ -91,8 +91,7 @@ typedef struct {
 } TwGauges;
 
 typedef struct {
-    /* The watchdog's thread reads `first`, then `begin`, and writes `until`:
-       core/watchdog.h. */
+    /* The watchdog's thread reads `first`, then `begin`: core/watchdog.h. */
     uint64_t until;      /* callbacks: the batch ends there */
     uint64_t first;      /* callbacks when it began; written after: */
     uint64_t begin;      /* ns: when it began */

@@ -290,7 +290,7 @@ tw_turn_run(TwLoop *loop, PyObject *future)
     TW_SHARED_SET(loop->running, false);
     turn_track_queued(loop);
     now = tw_now_ns();
-    tw_watchdog_batch(loop, NULL, now);
+    tw_watchdog_turn_ended(loop, now);
     loop->stats.running_ns += now - loop->gauges.run_start;
     loop->gauges.run_start = 0;
     return status;

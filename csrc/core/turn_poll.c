@@ -63,7 +63,7 @@ poll_share_gil(TwLoop *loop)
     uint64_t now = tw_now_ns();
 
     if (TW_METRICS) {
-        tw_watchdog_batch(loop, NULL, now);
+        tw_watchdog_turn_ended(loop, now);
     }
     tw_stats_time(&loop->stats.hist.turn, now - loop->gauges.turn_start);
     loop->gauges.turn_start = now;

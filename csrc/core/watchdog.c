@@ -13,22 +13,39 @@
 /* A callback that does not return is reported after so many thresholds. */
 #define WATCHDOG_STILL 10u
 
+/* What the loop's thread has used is noted so many times in a threshold. */
+#define WATCHDOG_BASES 32u
+
 /* -- the loop's side ------------------------------------------------------ */
 
-/* CPU seconds of the callback that ends, or -1.  Only the part that the
-   watchdog saw was measured, at least half; the rest, an eighth unless the
-   machine is busy, is assumed to be alike. */
-static double
-watchdog_cpu(const TwWatchdog *dog, uint64_t count, uint64_t now, uint64_t ns)
+static TwUsage
+watchdog_usage(const TwWatchdog *dog, uint64_t now)
 {
-    uint64_t cpu;
+    TwUsage usage = {.when = now};
 
-    if (dog->seen != count || now - dog->seen_ns < ns / 2
-        || !dog->has_cpu_clock || tw_now_cpu(dog->cpu_clock, &cpu) < 0) {
-        return -1;
+    usage.has_cpu =
+        dog->has_cpu_clock && tw_now_of(dog->cpu_clock, &usage.cpu) == 0;
+    usage.has_queued =
+        tw_sys_thread_queued(dog->thread, &usage.queued) == 0;
+    return usage;
+}
+
+static void
+watchdog_note_usage(TwWatchdog *dog, uint64_t now)
+{
+    if (now - dog->base.when >= dog->threshold / WATCHDOG_BASES) {
+        dog->base = watchdog_usage(dog, now);
     }
-    return (double)(cpu - dog->seen_cpu) / (double)(now - dog->seen_ns)
-           * (double)ns * 1e-9;
+}
+
+/* Seconds since `before`, `ns` at most; or None. */
+static PyObject *
+watchdog_seconds(bool known, uint64_t before, uint64_t now, uint64_t ns)
+{
+    uint64_t used = now > before ? now - before : 0;
+
+    return known ? PyFloat_FromDouble((double)(used < ns ? used : ns) * 1e-9)
+                 : Py_NewRef(Py_None);
 }
 
 /* The arguments of a report, of the callback behind `count` others. */
@@ -36,33 +53,34 @@ static PyObject *
 watchdog_facts(TwWatchdog *dog, PyObject *item, uint64_t count, uint64_t now,
                uint64_t ns)
 {
-    double cpu;
+    TwUsage usage = watchdog_usage(dog, now), *base = &dog->base;
     uint64_t gil_ns = 0;
     char state = 0;
 
     pthread_mutex_lock(&dog->mutex);
-    cpu = watchdog_cpu(dog, count, now, ns);
     if (dog->seen == count) {
         state = dog->state;
         gil_ns = dog->asked != 0 ? now - dog->asked : dog->gil_ns;
     }
     pthread_mutex_unlock(&dog->mutex);
     return Py_BuildValue(
-        "OKdNs#d", item == NULL ? Py_None : item, (unsigned long long)count,
-        (double)ns * 1e-9,
-        cpu < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(cpu), &state,
-        (Py_ssize_t)(state != 0), (double)gil_ns * 1e-9);
+        "OKdNNs#d", item, (unsigned long long)count, (double)ns * 1e-9,
+        watchdog_seconds(usage.has_cpu && base->has_cpu, base->cpu, usage.cpu,
+                         ns),
+        watchdog_seconds(usage.has_queued && base->has_queued, base->queued,
+                         usage.queued, ns),
+        &state, (Py_ssize_t)(state != 0), (double)gil_ns * 1e-9);
 }
 
 /* Call the report; its errors go to stderr. */
 static void
-watchdog_report(TwLoop *loop, PyObject *item, uint64_t now, uint64_t ns)
+watchdog_report(TwLoop *loop, PyObject *item, uint64_t count, uint64_t now,
+                uint64_t ns)
 {
     PyObject *report = Py_NewRef(loop->watchdog->report), *exc = tw_err_take();
     PyObject *argv[2] = {NULL}, *result = NULL;
 
-    argv[1] = watchdog_facts(loop->watchdog, item, loop->stats.callbacks - 1,
-                             now, ns);
+    argv[1] = watchdog_facts(loop->watchdog, item, count, now, ns);
     if (argv[1] != NULL) {
         result = tw_call(loop, NULL, report, argv + 1, 1);
     }
@@ -77,43 +95,69 @@ watchdog_report(TwLoop *loop, PyObject *item, uint64_t now, uint64_t ns)
     }
 }
 
-/* Has the last callback of a batch run for the threshold by itself? */
-static bool
-watchdog_saw(TwWatchdog *dog, uint64_t count, uint64_t now)
-{
-    bool saw;
-
-    pthread_mutex_lock(&dog->mutex);
-    saw = dog->seen == count && now - dog->seen_ns >= dog->threshold;
-    pthread_mutex_unlock(&dog->mutex);
-    return saw;
-}
-
-void
-tw_watchdog_batch(TwLoop *loop, PyObject *item, uint64_t now)
+/* The batch ends at `now`, and with it its last `item`, behind `count` others.
+   Without the others, which ended before the next tick, it may have taken less
+   than the threshold. */
+static void
+watchdog_batch(TwLoop *loop, PyObject *item, uint64_t count, uint64_t now)
 {
     TwWatchdog *dog = loop->watchdog;
-    uint64_t n = loop->stats.callbacks - loop->timing.first;
-    uint64_t ns = now - loop->timing.begin;
+    uint64_t begin = loop->timing.begin, ns = now - begin;
+    uint64_t latest = count > loop->timing.first
+                              && dog->tick + dog->tick_length > begin
+                          ? dog->tick + dog->tick_length
+                          : begin;
 
     tw_timing_batch(&loop->timing, &loop->stats, now);
-    if (TW_LIKELY(dog == NULL || dog->threshold == 0
-                  || ns < dog->threshold || n == 0)) {
+    if (TW_UNLIKELY(now >= latest + dog->threshold)) {
+        watchdog_report(loop, item, count, now, ns);
+        /* The report is no part of the next callback. */
+        now = tw_now_ns();
+        tw_timing_skip(&loop->timing, &loop->stats, now);
+    }
+    watchdog_note_usage(dog, now);
+    if (loop->timing.until != 0) {
+        dog->until = loop->timing.until;
+        loop->timing.until = 0;
+    }
+}
+
+static inline bool
+watchdog_is_on(const TwLoop *loop)
+{
+    return loop->watchdog != NULL && loop->watchdog->threshold != 0;
+}
+
+void
+tw_watchdog_callback_ended(TwLoop *loop, PyObject *item)
+{
+    uint64_t count = loop->stats.callbacks, tick = 0;
+
+    if (TW_LIKELY(!watchdog_is_on(loop))) {
+        tw_timing_batch(&loop->timing, &loop->stats, tw_now_ns());
         return;
     }
-    /* The watchdog ends the batch at its first check of a callback.  Where a
-       busy machine did not let it check, it may have been another one. */
-    if (n == 1 || ns >= dog->threshold + dog->threshold / WATCHDOG_LOOKS) {
-        bool named =
-            n == 1 || watchdog_saw(dog, loop->stats.callbacks - 1, now);
-        watchdog_report(loop, named ? item : NULL, now, ns);
-        /* The report is no part of the next callback. */
-        tw_timing_skip(&loop->timing, &loop->stats, tw_now_ns());
+    (void)tw_now_of(TW_SYS_TICK_CLOCK, &tick);
+    if (TW_UNLIKELY(tick != loop->watchdog->tick)
+        || count >= loop->watchdog->until) {
+        watchdog_batch(loop, item, count - 1, tw_now_ns());
+        loop->watchdog->tick = tick;
     }
 }
 
 void
-tw_watchdog_wake(TwWatchdog *dog)
+tw_watchdog_turn_ended(TwLoop *loop, uint64_t now)
+{
+    if (TW_LIKELY(!watchdog_is_on(loop))) {
+        tw_timing_batch(&loop->timing, &loop->stats, now);
+    }
+    else {
+        watchdog_batch(loop, Py_None, loop->stats.callbacks, now);
+    }
+}
+
+static void
+watchdog_wake(TwWatchdog *dog)
 {
     /* The later of this exchange and that of watchdog_park_lock_held() sees
        what came before the other: the loop works, or the watchdog is
@@ -126,6 +170,13 @@ tw_watchdog_wake(TwWatchdog *dog)
 }
 
 void
+tw_watchdog_works_again(TwLoop *loop)
+{
+    watchdog_note_usage(loop->watchdog, loop->timing.begin);
+    watchdog_wake(loop->watchdog);
+}
+
+void
 tw_watchdog_run(TwLoop *loop)
 {
     TwWatchdog *dog = loop->watchdog;
@@ -135,7 +186,9 @@ tw_watchdog_run(TwLoop *loop)
         dog->has_cpu_clock = tw_sys_thread_clock(&dog->cpu_clock) == 0;
         dog->thread = tw_sys_thread_number();
         pthread_mutex_unlock(&dog->mutex);
-        tw_watchdog_wake(dog);
+        dog->base = watchdog_usage(dog, tw_now_ns());
+        loop->timing.until = 0;
+        watchdog_wake(dog);
     }
 }
 
@@ -183,12 +236,7 @@ watchdog_look(TwLoop *loop, TwWatchdog *dog)
         dog->state = 0;
         dog->gil_ns = 0;
         dog->next = dog->threshold;
-        if (!dog->has_cpu_clock
-            || tw_now_cpu(dog->cpu_clock, &dog->seen_cpu) < 0) {
-            dog->seen_cpu = 0;
-        }
     }
-    TW_SHARED_SET(loop->timing.until, 0);
     if (first == count) {
         return now > begin ? now - begin : 0;
     }
@@ -235,12 +283,15 @@ static TwWatchdog *
 watchdog_new(void)
 {
     TwWatchdog *dog = PyMem_RawCalloc(1, sizeof(*dog));
+    struct timespec tick;
 
     if (dog == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
     tw_watchdog_after_fork(dog);
+    clock_getres(TW_SYS_TICK_CLOCK, &tick);
+    dog->tick_length = (uint64_t)tick.tv_nsec;
     return dog;
 }
 
@@ -336,9 +387,10 @@ watchdog_answer(TwWatchdog *dog, uint64_t ns)
 
 /* _watch_wait(generation): block until a callback has run for the threshold,
    and again when it has run for ten of them, and each time that doubles.
-   (True if it is again, callbacks before it, seconds, cpu or None, the
-   thread's state as ps(1) names it or "", seconds that the watchdog waited for
-   the GIL); or None: its generation has ended. */
+   (True if it is again, callbacks before it, seconds, seconds of CPU time or
+   None, seconds without a processor or None, the thread's state as ps(1) names
+   it or "", seconds that the watchdog waited for the GIL); or None: its
+   generation has ended. */
 static PyObject *
 watchdog_loop_wait(PyObject *self, PyObject *number)
 {

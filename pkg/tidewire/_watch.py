@@ -49,8 +49,10 @@ class SlowCallback:
     returned: bool
     #: CPU time of the loop's thread meanwhile, in seconds, or None if that is not known.
     cpu_seconds: float | None
+    #: For how long the thread was ready to run but had no processor, or None.
+    queued_seconds: float | None
     #: What it did: "computing", "blocked", "waiting for the GIL", "waiting for a processor", or
-    #: "unknown".  By the CPU time, and by one look at the thread.
+    #: "unknown".  By these times, and by one look at the thread.
     state: str
     #: Where: file, line and function of the program's own code, the innermost; or None.
     file: str | None
@@ -70,6 +72,8 @@ class SlowCallback:
     def __str__(self) -> str:
         cpu = '' if self.cpu_seconds is None else f', {self.cpu_seconds:.3f} s of CPU time'
         verb = 'took' if self.returned else 'has not returned for'
+        if (self.queued_seconds or 0) >= 0.0005:
+            cpu += f', {self.queued_seconds:.3f} s without a processor'
         lines = [f'Callback {self.callback} {verb} {self.seconds:.3f} s ({self.state}{cpu})']
         if self.task is not None:
             lines[0] += f' in task {self.task} ({self.coroutine})'
@@ -113,10 +117,13 @@ class _State(NamedTuple):
     letter: str = ''
     gil_seconds: float = 0.0
 
-    def name(self, seconds, cpu):
+    def name(self, threshold, seconds, cpu, queued):
         if cpu is None:
             return 'unknown'
-        if cpu >= seconds / 2:
+        ran = seconds - (queued or 0)
+        if ran < max(threshold, seconds / 2):
+            return 'waiting for a processor'    # or it had not been reported
+        if cpu >= ran / 2:
             return 'computing'
         if not self.letter:
             return 'unknown'
@@ -184,13 +191,13 @@ class Watch:
 
     def _run(self, generation):
         while (found := self.loop._watch_wait(generation)) is not None:
-            again, count, seconds, cpu, *state = found
+            again, count, *times, letter, gil = found
             try:
-                self._look(count, seconds, cpu, _State(*state), again)
+                self._look(count, times, _State(letter, gil), again)
             except Exception:
                 logger.exception('A slow callback could not be reported')
 
-    def _look(self, count, seconds, cpu, state, again):
+    def _look(self, count, times, state, again):
         thread_id = self.loop._thread_id
         frame = sys._current_frames().get(thread_id)
         if frame is None or self.loop._watch_count() != count:
@@ -201,23 +208,26 @@ class Watch:
             state)
         del frame
         if again:
-            self._report('(running)', capture, seconds, cpu, returned=False)
+            self._report('(running)', capture, *times, returned=False)
 
     # -- reports -----------------------------------------------------------------
 
     def _returned(self, facts):
-        # Called by the loop, after a callback that took long; item is None if it is one of a
-        # batch (csrc/core/metrics.h), and the watchdog had no chance to look.
-        item, count, seconds, cpu, *state = facts
+        # Called by the loop, after a callback that took long.  item is None between callbacks:
+        # then only the stack says whether Python code ran (a finalizer, a handler of
+        # signal.signal()), or the machine was busy.
+        item, count, *times, letter, gil = facts
         capture, self._capture = self._capture, None
         if capture is None or capture.count != count:
-            capture = _Capture(count, (), None, None, _State(*state))
+            capture = _Capture(count, (), None, None, _State(letter, gil))
+        if item is None and not capture.stack:
+            return
         try:
-            self._report(_describe(item), capture, seconds, cpu, returned=True, item=item)
+            self._report(_describe(item), capture, *times, returned=True, item=item)
         except Exception:
             logger.exception('A slow callback could not be reported')
 
-    def _report(self, callback, capture, seconds, cpu, returned, item=None):
+    def _report(self, callback, capture, seconds, cpu, queued, returned, item=None):
         with self._lock:
             suppressed = self._rate.take()
         if suppressed is None:
@@ -227,7 +237,8 @@ class Watch:
         report = SlowCallback(
             loop=stats['name'], loop_id=stats['id'], callback=callback, task=capture.task,
             coroutine=capture.coroutine, seconds=seconds, returned=returned, cpu_seconds=cpu,
-            state=capture.state.name(seconds, cpu), file=file, line=line,
+            queued_seconds=queued,
+            state=capture.state.name(self.threshold, seconds, cpu, queued), file=file, line=line,
             function=function, stack=capture.stack, suppressed=suppressed)
         if returned:
             self._remember(report)
@@ -295,7 +306,7 @@ def _place_of_item(item):
 def _describe(item):
     """As asyncio's debug mode describes a handle."""
     if item is None:
-        return '(one of several)'
+        return '(between callbacks)'
     if isinstance(item, events.Handle):
         return _seam.format_handle(item)
     protocol = getattr(item, 'get_protocol', lambda: None)()
