@@ -326,19 +326,20 @@ async def test_loop():
                 client = await aiohttp_client(app.make())
                 print("\\n" + await (await client.get("/")).text())
             """}),
-    Row("", "python -m unittest test_it.py", python=(3, 13),
-        note="With ``unittest``, from Python 3.13 on",
+    Row("", "python -m unittest test_it.py", python=(3, 13), light=True,
+        note="With ``unittest``, from Python 3.13 on; name the class: a function would become a "
+             "method of the test",
         shown={"test_it.py": """
             import unittest
             import tidewire
 
             class Test(unittest.IsolatedAsyncioTestCase):
-                loop_factory = tidewire.new_event_loop
+                loop_factory = tidewire.Loop
             """},
         files={"test_it.py": NAME + """
 import unittest, tidewire
 class Test(unittest.IsolatedAsyncioTestCase):
-    loop_factory = tidewire.new_event_loop
+    loop_factory = tidewire.Loop
     async def test_loop(self): print(name())
 """}),
     Row("", "python -m tidewire -m unittest test_it.py", light=True,

@@ -74,3 +74,11 @@ def test_the_readme_is_short():
     text = re.sub(r"^\.\. .*\n([ \t]+:.*\n)*", "", text, flags=re.MULTILINE)
     text = re.sub(r"<[^<>`]+>`_", "", text)
     assert len([word for word in text.split() if re.search(r"\w", word)]) <= 500
+
+
+def test_readme_and_documentation_begin_with_the_same_figure():
+    def bold(path):
+        return " ".join(re.search(r"\*\*(.+?)\*\*", (ROOT / path).read_text(), re.DOTALL)[1].split())
+
+    assert re.search(r"[0-9]", bold("README.rst"))
+    assert bold("docs/index.rst") == bold("README.rst")
