@@ -3,11 +3,11 @@
 that a loop measures itself: ``cost.py CASES [--loops NAMES]``.
 
 ``bare`` is a build of this tree that measures nothing; it is made when it is first needed, in
-benchmarks/build/bare. ``armed`` has the watchdog of tidewire.watch(); valgrind runs one thread
-at a time, so that thread costs more here than elsewhere. Other loops and cases can be compared,
+benchmarks/build/bare. ``armed`` has the watchdog of tidewire.watch(). Other loops and cases can be compared,
 too, as with run.py. What Python and the loop do in user space is counted. The
 clock is slowed down as the program is (load/clock.c), so that the loop decides nearly as it
-does without callgrind. Readings are counted apart, in brackets, since each costs some 20 ns.
+does without callgrind. Readings are counted apart, in brackets, since each costs some 20 ns;
+behind them those of the clock of ticks, of 4 ns each.
 Run it on a quiet machine: callbacks that are interrupted are timed more often.
 """
 import argparse
@@ -62,7 +62,7 @@ def instructions(path):
 
 
 def counted(spec, cases, directory):
-    """{case: (instructions, readings of the clock)} per operation."""
+    """{case: [instructions, readings of the clock, of that of ticks]} per operation."""
     out = pathlib.Path(directory) / f"{spec.name}.out"
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable,
                "-m", "tide_bench.counted", spec.factory, *(this.name for this in cases)]
@@ -73,10 +73,10 @@ def counted(spec, cases, directory):
         raise SystemExit(done.stderr)
     result = {}
     for i, line in enumerate(done.stdout.splitlines()):
-        name, (few, few_read), (more, more_read) = json.loads(line)
+        name, (few, *few_read), (more, *more_read) = json.loads(line)
         costs = [instructions(out.with_name(f"{out.name}.{4 * i + k}")) for k in (2, 4)]
-        result[name] = ((costs[1] - costs[0]) / (more - few),
-                        (more_read - few_read) / (more - few))
+        result[name] = [(b - a) / (more - few) for a, b in
+                        zip((costs[0], *few_read[0]), (costs[1], *more_read[0]), strict=True)]
     return result
 
 
@@ -95,10 +95,11 @@ def main(argv=None):
     cases = case.select(args.cases)
     with tempfile.TemporaryDirectory(prefix="tide-bench-") as directory:
         results = [counted(spec, cases, args.keep or directory) for spec in specs]
-    print(f"{'':28}" + "".join(f"{spec.name:>18}" for spec in specs))
+    print(f"{'':28}" + "".join(f"{spec.name:>24}" for spec in specs))
     for this in cases:
         row = [result[this.name] for result in results]
-        print(f"{this.name:28}" + "".join(f"{n:10,.0f} ({read:5.3f})" for n, read in row))
+        print(f"{this.name:28}" + "".join(f"{n:10,.0f} ({read:5.3f} {ticks:5.3f})"
+                                          for n, read, ticks in row))
     return 0
 
 

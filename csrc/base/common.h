@@ -24,6 +24,7 @@
 #define TW_FASTKW (METH_FASTCALL | METH_KEYWORDS)
 
 #define TW_MUSTCHECK __attribute__((warn_unused_result))
+#define TW_COLD __attribute__((cold, noinline)) /* seldom called */
 #define TW_LIKELY(x) __builtin_expect(!!(x), 1)
 #define TW_UNLIKELY(x) __builtin_expect(!!(x), 0)
 

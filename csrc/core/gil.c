@@ -92,8 +92,21 @@ gil_hand_over(TwGil *gil, uint64_t now)
     }
 }
 
-static void
-gil_release_and_acquire(TwGil *gil, uint64_t now)
+bool
+tw_gil_must_share(TwGil *gil, uint64_t now)
+{
+    if (now - gil->last_release < tw_gil_stretch(gil, now)) {
+        return false;
+    }
+    if (gil_has_company(gil)) {
+        return true;
+    }
+    gil->last_release = now;
+    return false;
+}
+
+void
+tw_gil_share(TwGil *gil, uint64_t now)
 {
     bool expected = tw_gil_is_wanted(gil, now), used, woken;
     PyThreadState *thread = PyEval_SaveThread();
@@ -116,20 +129,6 @@ gil_release_and_acquire(TwGil *gil, uint64_t now)
     }
     if (used || woken) {
         gil->last_demand = gil->last_release;
-    }
-}
-
-void
-tw_gil_share(TwGil *gil, uint64_t now)
-{
-    if (now - gil->last_release < tw_gil_stretch(gil, now)) {
-        return;
-    }
-    if (gil_has_company(gil)) {
-        gil_release_and_acquire(gil, now);
-    }
-    else {
-        gil->last_release = now;
     }
 }
 

@@ -32,8 +32,11 @@ bool tw_gil_is_wanted(const TwGil *gil, uint64_t now);
 /* For how long the loop may run before it releases the GIL: ns. */
 uint64_t tw_gil_stretch(const TwGil *gil, uint64_t now);
 
-/* Release the GIL and acquire it again, if there are other threads and the
-   time has come.  They may do anything meanwhile. */
+/* Are there other threads, and has the time come to release the GIL? */
+bool tw_gil_must_share(TwGil *gil, uint64_t now);
+
+/* Release the GIL and acquire it again.  Other threads may do anything
+   meanwhile. */
 void tw_gil_share(TwGil *gil, uint64_t now);
 
 /* The loop has waited for descriptors without the GIL. */

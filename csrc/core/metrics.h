@@ -10,7 +10,7 @@
    each is recorded with the batch's mean.  If a batch takes twice as long, it
    had a slow callback; then the others are recorded with the average, and the
    rest of the time as one callback.  Slower callbacks are timed one by one.
-   Numbers and sums are exact; a batch ends with its turn. */
+   Numbers and sums are exact; a batch ends before the loop waits. */
 #pragma once
 
 #include "base/histogram.h"
@@ -91,7 +91,8 @@ typedef struct {
 } TwGauges;
 
 typedef struct {
-    /* The watchdog's thread reads `first`, then `begin`: core/watchdog.h. */
+    /* The watchdog's thread reads `first`, then `begin`, and writes `until`:
+       core/watchdog.h. */
     uint64_t until;      /* callbacks: the batch ends there */
     uint64_t first;      /* callbacks when it began; written after: */
     uint64_t begin;      /* ns: when it began */

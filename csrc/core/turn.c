@@ -69,11 +69,12 @@ static void
 turn_note_lag(TwLoop *loop, PyObject *item)
 {
     TwHandle *handle = (TwHandle *)item;
+    uint64_t begin = loop->timing.begin, turn = loop->gauges.turn_start;
     double ns;
 
     if (tw_handle_is(loop->state, item) && handle->flags & TW_H_TIMER
         && !(handle->flags & TW_H_CANCELLED) && !tw_overrides_time(loop)) {
-        ns = (double)loop->timing.begin - handle->when * 1e9;
+        ns = (double)(turn > begin ? turn : begin) - handle->when * 1e9;
         tw_stats_time(&loop->stats.hist.lag, ns > 0 ? (uint64_t)ns : 0);
     }
 }
@@ -290,7 +291,7 @@ tw_turn_run(TwLoop *loop, PyObject *future)
     TW_SHARED_SET(loop->running, false);
     turn_track_queued(loop);
     now = tw_now_ns();
-    tw_watchdog_turn_ended(loop, now);
+    tw_watchdog_pauses(loop, now);
     loop->stats.running_ns += now - loop->gauges.run_start;
     loop->gauges.run_start = 0;
     return status;

@@ -55,6 +55,16 @@ tw_loop_is_quiet(TwLoop *loop)
                && loop->timers.entries[0].when > tw_loop_time(loop));
 }
 
+/* No callback runs from `now` on: the batch ends. */
+static void
+poll_end_batch(TwLoop *loop, uint64_t now)
+{
+    if (TW_METRICS) {
+        tw_watchdog_pauses(loop, now);
+    }
+    tw_timing_skip(&loop->timing, &loop->stats, TW_TIMING_PAUSE);
+}
+
 /* A turn ends.  Other threads get the GIL also while the loop does not wait:
    that counts with the turn that begins, but not with a callback. */
 static void
@@ -62,16 +72,13 @@ poll_share_gil(TwLoop *loop)
 {
     uint64_t now = tw_now_ns();
 
-    if (TW_METRICS) {
-        tw_watchdog_turn_ended(loop, now);
-    }
     tw_stats_time(&loop->stats.hist.turn, now - loop->gauges.turn_start);
     loop->gauges.turn_start = now;
-    tw_timing_skip(&loop->timing, &loop->stats, TW_TIMING_PAUSE);
-    tw_gil_share(&loop->gil, now);
-    tw_timing_skip(&loop->timing, &loop->stats,
-                   now > loop->gil.last_release ? now
-                                                : loop->gil.last_release);
+    if (tw_gil_must_share(&loop->gil, now)) {
+        poll_end_batch(loop, now);
+        tw_gil_share(&loop->gil, now);
+        tw_timing_skip(&loop->timing, &loop->stats, loop->gil.last_release);
+    }
 }
 
 /* In milliseconds, rounded up; a day at most. */
@@ -113,7 +120,7 @@ poll_wait(TwLoop *loop, double bound)
         && (bound < 0 || bound > POLL_RETRY)) {
         bound = POLL_RETRY;
     }
-    tw_timing_skip(&loop->timing, &loop->stats, TW_TIMING_PAUSE);
+    poll_end_batch(loop, start);
     TW_SHARED_SET(loop->sleeping, true);
     if (TW_UNLIKELY(loop->select_patched)) {
         poll_wait_patched(loop, bound);

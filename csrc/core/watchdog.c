@@ -16,6 +16,9 @@
 /* What the loop's thread has used is noted so many times in a threshold. */
 #define WATCHDOG_BASES 32u
 
+/* A watchdog that was late once may be so again, for this long. */
+#define WATCHDOG_LATE_NS 1000000000u
+
 /* -- the loop's side ------------------------------------------------------ */
 
 static TwUsage
@@ -95,30 +98,68 @@ watchdog_report(TwLoop *loop, PyObject *item, uint64_t count, uint64_t now,
     }
 }
 
-/* The batch ends at `now`, and with it its last `item`, behind `count` others.
-   Without the others, which ended before the next tick, it may have taken less
-   than the threshold. */
+/* The latest time at which the last callback of the batch, behind `count`
+   others, can have begun; UINT64_MAX: not known. */
+static uint64_t
+watchdog_latest_begin(TwLoop *loop, uint64_t count)
+{
+    TwWatchdog *dog = loop->watchdog;
+    uint64_t latest = UINT64_MAX;
+
+    if (count <= loop->timing.first) {
+        return loop->timing.begin;
+    }
+    if (dog->tick != 0) {
+        return dog->tick + dog->tick_length;
+    }
+    pthread_mutex_lock(&dog->mutex);
+    if (dog->seen == count) {
+        latest = dog->seen_ns;
+    }
+    pthread_mutex_unlock(&dog->mutex);
+    return latest;
+}
+
+/* Is the watchdog late, or was it a while ago? */
+static bool
+watchdog_is_late(TwWatchdog *dog, uint64_t now)
+{
+    uint64_t looked = TW_SHARED_GET(dog->looked);
+
+    if (now > looked + 2 * dog->threshold / WATCHDOG_LOOKS) {
+        dog->late_until = now + WATCHDOG_LATE_NS;
+    }
+    return now < dog->late_until;
+}
+
+/* The batch ends at `now`, and with it its last `item`, behind `count`
+   others. */
 static void
 watchdog_batch(TwLoop *loop, PyObject *item, uint64_t count, uint64_t now)
 {
     TwWatchdog *dog = loop->watchdog;
-    uint64_t begin = loop->timing.begin, ns = now - begin;
-    uint64_t latest = count > loop->timing.first
-                              && dog->tick + dog->tick_length > begin
-                          ? dog->tick + dog->tick_length
-                          : begin;
+    uint64_t ns = now - loop->timing.begin;
+    bool slow = ns >= dog->threshold;
 
+    if (TW_UNLIKELY(slow)) {
+        uint64_t latest = watchdog_latest_begin(loop, count);
+        slow = now >= latest && now - latest >= dog->threshold;
+    }
     tw_timing_batch(&loop->timing, &loop->stats, now);
-    if (TW_UNLIKELY(now >= latest + dog->threshold)) {
+    if (TW_UNLIKELY(slow)) {
         watchdog_report(loop, item, count, now, ns);
         /* The report is no part of the next callback. */
         now = tw_now_ns();
         tw_timing_skip(&loop->timing, &loop->stats, now);
     }
     watchdog_note_usage(dog, now);
-    if (loop->timing.until != 0) {
+    if (TW_UNLIKELY(watchdog_is_late(dog, now))) {
+        (void)tw_now_of(TW_SYS_TICK_CLOCK, &dog->tick);
         dog->until = loop->timing.until;
-        loop->timing.until = 0;
+        TW_SHARED_SET(loop->timing.until, 0);
+    }
+    else {
+        dog->tick = 0;
     }
 }
 
@@ -128,25 +169,31 @@ watchdog_is_on(const TwLoop *loop)
     return loop->watchdog != NULL && loop->watchdog->threshold != 0;
 }
 
+/* If the watchdog is late: are `count` callbacks no end of the batch? */
+static bool
+watchdog_goes_on(const TwWatchdog *dog, uint64_t count)
+{
+    uint64_t tick;
+
+    return dog->tick != 0 && count < dog->until
+           && tw_now_of(TW_SYS_TICK_CLOCK, &tick) == 0 && tick == dog->tick;
+}
+
 void
 tw_watchdog_callback_ended(TwLoop *loop, PyObject *item)
 {
-    uint64_t count = loop->stats.callbacks, tick = 0;
+    uint64_t count = loop->stats.callbacks;
 
     if (TW_LIKELY(!watchdog_is_on(loop))) {
         tw_timing_batch(&loop->timing, &loop->stats, tw_now_ns());
-        return;
     }
-    (void)tw_now_of(TW_SYS_TICK_CLOCK, &tick);
-    if (TW_UNLIKELY(tick != loop->watchdog->tick)
-        || count >= loop->watchdog->until) {
+    else if (!watchdog_goes_on(loop->watchdog, count)) {
         watchdog_batch(loop, item, count - 1, tw_now_ns());
-        loop->watchdog->tick = tick;
     }
 }
 
 void
-tw_watchdog_turn_ended(TwLoop *loop, uint64_t now)
+tw_watchdog_pauses(TwLoop *loop, uint64_t now)
 {
     if (TW_LIKELY(!watchdog_is_on(loop))) {
         tw_timing_batch(&loop->timing, &loop->stats, now);
@@ -157,12 +204,13 @@ tw_watchdog_turn_ended(TwLoop *loop, uint64_t now)
 }
 
 static void
-watchdog_wake(TwWatchdog *dog)
+watchdog_wake(TwWatchdog *dog, uint64_t now)
 {
     /* The later of this exchange and that of watchdog_park_lock_held() sees
        what came before the other: the loop works, or the watchdog is
        parked. */
     if (__atomic_exchange_n(&dog->parked, false, __ATOMIC_ACQ_REL)) {
+        TW_SHARED_SET(dog->looked, now);
         pthread_mutex_lock(&dog->mutex);
         pthread_cond_broadcast(&dog->changed);
         pthread_mutex_unlock(&dog->mutex);
@@ -173,7 +221,7 @@ void
 tw_watchdog_works_again(TwLoop *loop)
 {
     watchdog_note_usage(loop->watchdog, loop->timing.begin);
-    watchdog_wake(loop->watchdog);
+    watchdog_wake(loop->watchdog, loop->timing.begin);
 }
 
 void
@@ -187,8 +235,8 @@ tw_watchdog_run(TwLoop *loop)
         dog->thread = tw_sys_thread_number();
         pthread_mutex_unlock(&dog->mutex);
         dog->base = watchdog_usage(dog, tw_now_ns());
-        loop->timing.until = 0;
-        watchdog_wake(dog);
+        TW_SHARED_SET(dog->looked, dog->base.when);
+        watchdog_wake(dog, dog->base.when);
     }
 }
 
@@ -230,6 +278,7 @@ watchdog_look(TwLoop *loop, TwWatchdog *dog)
     uint64_t first = TW_SHARED_GET(loop->timing.first);
     uint64_t begin = TW_SHARED_GET(loop->timing.begin), now = tw_now_ns();
 
+    TW_SHARED_SET(dog->looked, now);
     if (dog->seen != count || dog->seen_ns < begin) {
         dog->seen = count;
         dog->seen_ns = now;
@@ -237,6 +286,7 @@ watchdog_look(TwLoop *loop, TwWatchdog *dog)
         dog->gil_ns = 0;
         dog->next = dog->threshold;
     }
+    TW_SHARED_SET(loop->timing.until, 0);
     if (first == count) {
         return now > begin ? now - begin : 0;
     }

@@ -6,15 +6,16 @@
    _watch_wait(): while a callback runs too long, it returns to Python, which
    reads the stack of the loop's thread.
 
-   A watched loop reads the clock of ticks after each callback, which costs
-   little.  A tick ends the batch: so the callback that took long is the last
-   of its batch, and the others began and ended between two ticks.
-
    The watchdog needs no GIL to check the loop.  It checks several times in a
    threshold while the loop works; while the loop waits, or does not run, it
    sleeps until the loop wakes it.  It reads `callbacks`, `first`, `begin`,
    `sleeping` and `running` of the loop without a lock (TW_SHARED_GET): an old
-   value only causes another check.
+   value only causes another check.  It also writes `until`: the running
+   callback then ends its batch, so that the loop measures that one by itself.
+
+   On a busy machine the watchdog is late.  Then the loop reads the clock of
+   ticks after each callback, and a tick ends the batch: the other callbacks of
+   the batch began and ended between two ticks.
 
    The struct belongs to the loop, and lives as long as the loop.  `mutex`
    protects the fields between it and `base`; the rest needs the GIL. */
@@ -52,19 +53,21 @@ struct TwWatchdog {
     bool has_cpu_clock;
     pid_t thread;          /* its number, or 0 */
     TwUsage base;          /* a bit before the current batch began */
-    uint64_t tick;         /* ns: the tick in which the batch began */
+    uint64_t looked;       /* ns: when the watchdog checked last */
+    uint64_t late_until;   /* ns: it is thought to be late until then */
+    uint64_t tick;         /* ns: if it is late, the tick in which the batch
+                              began; or 0 */
     uint64_t tick_length;
-    uint64_t until;        /* callbacks: the batch ends there; TwTiming's is 0
-                              while the loop is watched */
+    uint64_t until;        /* if it is late, TwTiming's, which is 0 */
 };
 
-/* A callback of a watched loop has run, or its batch is full.  `item`: a
-   handle, a stepper, or the owner of a watcher.  Keeps the exception that is
-   set.  May run Python. */
+/* The batch is full, or the watchdog wants it to end with `item`: a handle, a
+   stepper, or the owner of a watcher.  Keeps the exception that is set.  May
+   run Python. */
 void tw_watchdog_callback_ended(TwLoop *loop, PyObject *item);
 
-/* A turn ends at `now`: the batch ends.  The same. */
-void tw_watchdog_turn_ended(TwLoop *loop, uint64_t now);
+/* The loop waits, or stops, from `now` on: the batch ends.  The same. */
+void tw_watchdog_pauses(TwLoop *loop, uint64_t now);
 
 /* `item` has run. */
 static inline void
@@ -73,7 +76,7 @@ tw_watchdog_callback(TwLoop *loop, PyObject *item)
     uint64_t n = loop->stats.callbacks + 1;
 
     TW_SHARED_SET(loop->stats.callbacks, n);
-    if (TW_METRICS && TW_UNLIKELY(n >= loop->timing.until)) {
+    if (TW_METRICS && TW_UNLIKELY(n >= TW_SHARED_GET(loop->timing.until))) {
         tw_watchdog_callback_ended(loop, item);
     }
 }
