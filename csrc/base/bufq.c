@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-static tw_status
-bufq_grow(TwBufq *q)
+tw_status
+tw_bufq_grow(TwBufq *q)
 {
     uint32_t cap = q->cap ? q->cap * 2 : TW_BUFQ_CAP;
     TwPiece *pieces;
@@ -21,19 +21,6 @@ bufq_grow(TwBufq *q)
     }
     q->pieces = pieces;
     q->cap = cap;
-    return 0;
-}
-
-tw_status
-tw_bufq_push(TwBufq *q, PyObject *data, size_t start)
-{
-    assert(PyBytes_CheckExact(data));
-    if (q->head + q->count == q->cap && bufq_grow(q) < 0) {
-        return -1;
-    }
-    q->pieces[q->head + q->count++] =
-        (TwPiece){.data = Py_NewRef(data), .start = start};
-    q->bytes += (size_t)PyBytes_GET_SIZE(data) - start;
     return 0;
 }
 
@@ -62,6 +49,19 @@ tw_bufq_iov(const TwBufq *q, struct iovec *iov, int max)
         iov[i].iov_len = (size_t)PyBytes_GET_SIZE(piece->data) - piece->start;
     }
     return n;
+}
+
+void
+tw_bufq_copy(const TwBufq *q, char *p)
+{
+    const TwPiece *piece = q->pieces + q->head;
+
+    for (const TwPiece *end = piece + q->count; piece < end; piece++) {
+        size_t n = (size_t)PyBytes_GET_SIZE(piece->data) - piece->start;
+
+        memcpy(p, PyBytes_AS_STRING(piece->data) + piece->start, n);
+        p += n;
+    }
 }
 
 static void

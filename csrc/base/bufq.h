@@ -27,16 +27,33 @@ typedef struct {
     size_t bytes; /* unwritten bytes in all pieces */
 } TwBufq;
 
+/* Make room for one more piece.  -1 with MemoryError. */
+TW_MUSTCHECK tw_status tw_bufq_grow(TwBufq *q);
+
 /* Append data[start:].  `data` is exactly a bytes object (the deallocation of
    a subclass could run Python), `start` is less than its size.  The queue
    takes a reference of its own.  -1 with MemoryError. */
-TW_MUSTCHECK tw_status tw_bufq_push(TwBufq *q, PyObject *data, size_t start);
+TW_MUSTCHECK static inline tw_status
+tw_bufq_push(TwBufq *q, PyObject *data, size_t start)
+{
+    assert(PyBytes_CheckExact(data));
+    if (TW_UNLIKELY(q->head + q->count == q->cap) && tw_bufq_grow(q) < 0) {
+        return -1;
+    }
+    q->pieces[q->head + q->count++] =
+        (TwPiece){.data = Py_NewRef(data), .start = start};
+    q->bytes += (size_t)PyBytes_GET_SIZE(data) - start;
+    return 0;
+}
 
 /* Append a copy of memory. */
 TW_MUSTCHECK tw_status tw_bufq_push_copy(TwBufq *q, const void *p, size_t n);
 
 /* Fill at most `max` iovecs with the oldest bytes; returns how many. */
 int tw_bufq_iov(const TwBufq *q, struct iovec *iov, int max);
+
+/* Copy all bytes to `p`, which has room for them. */
+void tw_bufq_copy(const TwBufq *q, char *p);
 
 /* The first `n` bytes were written: release them. */
 void tw_bufq_consume(TwBufq *q, size_t n);

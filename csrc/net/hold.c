@@ -115,40 +115,43 @@ hold_judge(TwTransport *self)
     }
 }
 
-/* Does this write end the time in which the program may be slow?  Reading the
-   clock costs as much as holding a write, so a program whose habit is known is
-   only timed where it matters: at its second write, and at the last. */
+/* The first write of a callback. */
 static bool
-hold_is_timed(const TwHabit *habit)
+hold_first(TwTransport *self)
 {
-    return habit->least == 0 || habit->writes == 2
-           || habit->writes == habit->least;
+    TwHabit *habit = &self->habit;
+
+    hold_judge(self);
+    habit->callback_number = self->loop->callback_number;
+    habit->writes = 1;
+    habit->since = tw_now_ns();
+    habit->sure = habit->least > 0 && tw_call_may_hold(self->loop);
+    return habit->sure;
 }
 
+/* Reading the clock costs as much as holding a write, so a program whose habit
+   is known is only timed where it matters: at its second write, and at the
+   last. */
 bool
 tw_hold_learn(TwTransport *self)
 {
-    TwLoop *loop = self->loop;
     TwHabit *habit = &self->habit;
 
-    if (habit->callback_number != loop->callback_number) {
-        hold_judge(self);
-        habit->callback_number = loop->callback_number;
-        habit->writes = 0;
-        habit->since = tw_now_ns();
+    if (habit->callback_number != self->loop->callback_number) {
+        return hold_first(self);
     }
-    else if (habit->writes == 1 && habit->streak == 0 && habit->least == 0) {
+    if (habit->writes == 1 && habit->streak == 0 && habit->least == 0) {
         habit->since = tw_now_ns(); /* the first did not look at the clock */
     }
-    if (habit->writes < UINT8_MAX) {
-        habit->writes++;
+    habit->writes += habit->writes < UINT8_MAX;
+    if (habit->slow
+        || (habit->least > 0
+            && (habit->sure == 0 || habit->writes > habit->least))) {
+        return false;
     }
-    if (habit->writes > 1 && !habit->slow && hold_is_timed(habit)
-        && tw_now_ns() - habit->since > TW_HOLD_NS) {
-        habit->slow = true;
-    }
-    return habit->writes < habit->least && !habit->slow
-           && tw_call_may_hold(loop);
+    habit->slow = tw_now_ns() - habit->since > TW_HOLD_NS;
+    habit->sure = habit->least > 0 && !habit->slow ? habit->least - 1 : 0;
+    return habit->writes <= habit->sure;
 }
 
 /* -- boundaries ----------------------------------------------------------- */
@@ -175,7 +178,7 @@ tw_status
 tw_hold_share(TwTransport *self)
 {
     self->flags |= TW_F_SHARED;
-    self->habit.least = 0;
+    self->habit.least = self->habit.sure = 0;
     if (self->ops->shared != NULL) {
         self->ops->shared(self);
     }

@@ -39,9 +39,14 @@ tw_hold_next(TwTransport *self)
 {
     TwHabit *habit = &self->habit;
 
-    if (TW_LIKELY(habit->callback_number != self->loop->callback_number
-                  && habit->writes <= 1 && habit->streak == 0
-                  && habit->least == 0)) {
+    if (habit->callback_number == self->loop->callback_number) {
+        if (habit->writes < habit->sure) {
+            habit->writes++;
+            return true;
+        }
+    }
+    else if (TW_LIKELY(habit->writes <= 1 && habit->streak == 0
+                       && habit->least == 0)) {
         habit->callback_number = self->loop->callback_number;
         habit->writes = 1;
         return false;

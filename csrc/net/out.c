@@ -4,6 +4,9 @@
 #include "net/hold.h"
 
 #define OUT_IOV 64
+/* Up to this size the pieces of the queue are copied together: sendmsg() costs
+   more than that. */
+#define OUT_JOIN 4096
 /* Up to this size a program's memory is copied, and not sent by itself, if it
    can be sent with what is held. */
 #define OUT_COPY (16 * 1024)
@@ -41,19 +44,33 @@ out_send(TwOut *self, struct iovec *iov, int n)
     return done;
 }
 
+/* The oldest pieces, with one system call. */
+static tw_uverr
+out_send_pieces(TwOut *self)
+{
+    struct iovec iov[OUT_IOV];
+    char joined[OUT_JOIN];
+
+    if (self->queue.count > 1 && self->queue.bytes <= OUT_JOIN
+        && !self->messages) {
+        tw_bufq_copy(&self->queue, joined);
+        iov[0] = (struct iovec){joined, self->queue.bytes};
+        return out_send(self, iov, 1);
+    }
+    return out_send(self, iov, tw_bufq_iov(&self->queue, iov,
+                                           self->messages ? 1 : OUT_IOV));
+}
+
 /* Send from the queue: one system call, or one for each message.  The rest
    stays in the queue.  0, or -1 with an exception; an error of the kernel
    closes the transport. */
 static tw_status
 out_send_queue(TwOut *self)
 {
-    struct iovec iov[OUT_IOV];
     tw_uverr done;
 
     do {
-        int n = tw_bufq_iov(&self->queue, iov, self->messages ? 1 : OUT_IOV);
-
-        done = out_send(self, iov, n);
+        done = out_send_pieces(self);
         if (done < 0) {
             return out_failed(self, done);
         }
@@ -130,28 +147,37 @@ out_send_now(TwOut *self, PyObject *bytes, const char *p, size_t n)
     return out_wait(self);
 }
 
-/* Append it to what is held; if it is not to be `held` itself, send all. */
+/* Send what is held, and these bytes with it or after it. */
 static tw_status
-out_join(TwOut *self, PyObject *bytes, const char *p, size_t n, bool held)
+out_send_all(TwOut *self, PyObject *bytes, const char *p, size_t n)
 {
-    tw_status status;
+    bool joins = bytes != NULL || n <= OUT_COPY;
+    tw_status status = joins ? out_push(self, bytes, p, n, 0) : 0;
 
     Py_INCREF(self);
-    if (bytes == NULL && n > OUT_COPY) {
+    if (status == 0) {
         status = tw_out_flush(&self->base);
-        if (status == 0 && self->base.conn_lost == 0) {
-            status = self->queue.count > 0 ? out_push_behind(self, NULL, p, n)
-                                           : out_send_now(self, NULL, p, n);
-        }
     }
-    else {
-        status = out_push(self, bytes, p, n, 0);
-        if (status == 0 && !held) {
-            status = tw_out_flush(&self->base);
-        }
+    if (!joins && status == 0 && self->base.conn_lost == 0) {
+        status = self->queue.count > 0 ? out_push_behind(self, NULL, p, n)
+                                       : out_send_now(self, NULL, p, n);
     }
     Py_DECREF(self);
     return status;
+}
+
+/* Hold these bytes, alone or behind others. */
+static tw_status
+out_hold(TwOut *self, PyObject *bytes, const char *p, size_t n)
+{
+    tw_bufq_borrow(&self->queue, &self->base.loop->free_pieces);
+    if (out_push(self, bytes, p, n, 0) < 0) {
+        return -1;
+    }
+    if (!(self->base.flags & TW_F_HELD)) {
+        tw_hold_begin(&self->base);
+    }
+    return 0;
 }
 
 /* May `n` pieces of `size` bytes in all, a write of the program, be held? */
@@ -166,28 +192,19 @@ out_may_hold(TwOut *self, Py_ssize_t n, size_t size)
 }
 
 /* `habitual`: a write of the program. */
-static tw_status
+static inline tw_status
 out_write(TwOut *self, PyObject *bytes, const char *p, size_t n,
           bool habitual)
 {
-    bool held;
-
-    if (tw_out_waits(self)) {
+    if (TW_UNLIKELY(tw_out_waits(self))) {
         return out_push_behind(self, bytes, p, n);
     }
-    held = habitual && out_may_hold(self, 1, n);
-    if (TW_LIKELY(!held && self->queue.count == 0)) {
-        return out_send_now(self, bytes, p, n);
+    if (habitual && out_may_hold(self, 1, n)) {
+        return out_hold(self, bytes, p, n);
     }
-    if (self->queue.count == 0) {
-        tw_bufq_borrow(&self->queue, &self->base.loop->free_pieces);
-        if (out_push(self, bytes, p, n, 0) < 0) {
-            return -1;
-        }
-        tw_hold_begin(&self->base);
-        return 0;
-    }
-    return out_join(self, bytes, p, n, held);
+    return TW_LIKELY(self->queue.count == 0)
+               ? out_send_now(self, bytes, p, n)
+               : out_send_all(self, bytes, p, n);
 }
 
 tw_status

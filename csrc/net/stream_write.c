@@ -1,18 +1,30 @@
 /* Writing of stream transports: functions for net/out.c, and the methods. */
+#include <errno.h>
 #include <sys/socket.h>
 
 #include "base/args.h"
 #include "base/compat.h"
+#include "base/sys.h"
 #include "net/hold.h"
 #include "net/stream_methods.h"
-#include "net/stream_send.h"
 
 /* -- operations for the output queue -------------------------------------- */
 
 static tw_uverr
 stream_send(TwTransport *base, struct iovec *iov, int n)
 {
-    return tw_stream_send(base->fd, iov, n);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+    ssize_t sent;
+
+    do {
+        sent = n == 1 ? send(base->fd, iov->iov_base, iov->iov_len,
+                             TW_MSG_NOSIGNAL)
+                      : sendmsg(base->fd, &msg, TW_MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        return errno == EAGAIN ? 0 : -errno;
+    }
+    return sent;
 }
 
 static void

@@ -90,6 +90,7 @@ typedef struct {
     uint8_t streak;     /* consecutive callbacks that wrote twice or more */
     uint8_t lowest;     /* fewest writes of these */
     uint8_t least;      /* learned: fewest writes of a callback; or 0 */
+    uint8_t sure;       /* the first so many of that callback may be held */
     bool slow;          /* that callback takes long over its writes */
 } TwHabit;
 
