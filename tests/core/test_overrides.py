@@ -4,6 +4,7 @@ And time.monotonic, which freezegun and unittest.mock replace.
 """
 import asyncio
 import collections
+import fractions
 import signal
 import socket
 import time
@@ -434,6 +435,34 @@ def test_a_clock_that_fails(loop, monkeypatch, during):
     timer.cancel()
     loop.call_soon(loop.stop)
     loop.run_forever()
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_clock_that_stands_at_minus_one(loop, run, debug):
+    """-1.0 is what a failing clock returns in C, and a moment as any other."""
+    seen = []
+
+    async def main():
+        loop.set_debug(debug)
+        loop.call_later(0, seen.append, "later")
+        loop.call_later(1, seen.append, "never").cancel()
+        loop.call_at(-1, seen.append, "at")
+        loop.call_later(fractions.Fraction(0), seen.append, "a fraction")
+        handle = loop.call_later(0.0, seen.append, "zero")
+        assert handle.when() == -1.0
+        ours, peer = socket.socketpair()
+        transport, protocol = await loop.create_connection(support.Recorder, sock=ours)
+        peer.send(b"x")
+        await protocol.got(1)
+        peer.close()
+        await protocol.saw("lost")
+        await asyncio.sleep(0)
+
+    loop.time = lambda: -1.0
+    run(main())
+    assert sorted(seen) == ["a fraction", "at", "later", "zero"]
+    loop.set_debug(False)
+    del loop.time
 
 
 def test_freezegun(loop):

@@ -1,5 +1,6 @@
 """What a burst needed goes back to the system when the loop is quiet."""
 import asyncio
+import resource
 
 import pytest
 
@@ -164,6 +165,58 @@ def test_table_of_descriptors(script):
     loop.close()
     """.replace("import resource", "import resource, fcntl"))
     assert line == "[1, 2]"
+
+
+@pytest.mark.parametrize("low, high", [(100, 17_000), (5_000, 17_000), (5_000, 9_000)])
+def test_table_of_descriptors_after_a_high_number(script, low, high):
+    """The one with the high number is closed: those that stay are served, and so is the next high one."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= high:
+        pytest.skip("too few descriptors")
+    (line,) = script(f"""
+    import fcntl, resource
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.transport.write(data)
+
+    async def made(number):
+        one, two = socket.socketpair()
+        moved = socket.socket(fileno=fcntl.fcntl(one, fcntl.F_DUPFD, number))
+        one.close()
+        moved.setblocking(False)
+        two.setblocking(False)
+        await loop.create_connection(Echo, sock=moved)
+        return two
+
+    async def answers(*peers):
+        for peer in peers:
+            await loop.sock_sendall(peer, b"?")
+        return [await loop.sock_recv(peer, 10) for peer in peers]
+
+    async def main():
+        low, high = await made({low}), await made({high})
+        seen = await answers(low, high)
+        high.close()
+        for _ in range(3):
+            await asyncio.sleep(0.001)
+        seen += await answers(low)
+        high = await made({high})
+        seen += await answers(high, low)
+        high.close()
+        low.close()
+        print(seen == [b"?"] * 5)
+
+    loop = new_loop()
+    loop.run_until_complete(main())
+    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.close()
+    """)
+    assert line == "True"
 
 
 def test_closed_loops_leave_no_buffer(script):

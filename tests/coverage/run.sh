@@ -27,6 +27,7 @@ if [ -n "$wrap" ]; then
 fi
 TIDEWIRE_COVERAGE=1 CFLAGS=-fsanitize-coverage=trace-pc LDFLAGS="$linked" \
     "$python" -W ignore setup.py -q build --build-lib "$build/lib" --build-temp "$build/temp"
+unset CC        # the tests' own libraries are for this system
 find "$build" -name '*.gcda' -delete
 rm -f "$build"/trace*.jsonl
 
@@ -46,15 +47,14 @@ for room in core net ops tls hostile leaks parity examples operate machine kerne
 done
 tests epoll tests/test_*.py tests/ecosystem/test_nest_asyncio.py tests/ecosystem/test_gevent.py
 tests libuv tests/core tests/net tests/hostile
-# Each place that calls the C API fails once.
-if [ -n "$wrap" ]; then
-    PYTHONPATH=$build/lib:$PWD/tests/coverage "$python" tests/coverage/sites.py \
-        >"$build/sites.log" 2>&1 || { tail -n 20 "$build/sites.log"; failed=1; }
-fi
-# More errors of calls and allocations than tests/fault has (FAULTS=: how many of each allocation's);
-# what it finds wrong is for make faults to say.
+# Each place that calls the C API fails once: in the programs, then in the suite's tests.
+for step in ${wrap:+sites places}; do
+    PYTHONPATH=$build/lib:$PWD/tests/coverage "$python" "tests/coverage/$step.py" \
+        >"$build/$step.log" 2>&1 || { tail -n 20 "$build/$step.log"; failed=1; }
+done
+# A sample of the other errors of calls and allocations; what it finds wrong is for make faults to say.
 PYTHONPATH=$build/lib:$PWD/tests/coverage "$python" tests/fault/run.py \
-    --kinds once,always,nomem,malloc --most 3 --allocations "${FAULTS:-300}" >"$build/faults.log" 2>&1 || true
+    --sample "${FAULTS:-1000}" >"$build/faults.log" 2>&1 || true
 # shellcheck disable=SC2086
 "$python" tests/coverage/report.py ${ARGS:-} --least 95 90 || failed=1
 exit $failed

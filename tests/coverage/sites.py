@@ -24,6 +24,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 SITES = 65536
+TWO = (1 << 42) - 1     # of a place: the call and the one that led to it
+TRIED = HERE.parents[1] / "build" / "coverage" / "places.txt"
 
 # What they return when they fail.  Without those that cannot fail as the extension calls
 # them, and without those whose addresses it compares.
@@ -171,6 +173,8 @@ def run(options):
                     failed += line.startswith(("crash", "hang"))
                     print(f"{name} {where(case.nth)}: {line[:500]} {result.get('text', '')[-600:]}",
                           flush=True)
+    with open(TRIED, "w") as file:      # for places.py
+        file.writelines(f"{place:x}\n" for place in {site & TWO for site in tried})
     print(f"{len(tried)} places failed once; {failed} crashes and hangs")
     return int(bool(failed))
 

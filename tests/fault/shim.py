@@ -2,6 +2,7 @@
 import ctypes
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ def build(name, where=BUILD):
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_suffix(f".{os.getpid()}")
         subprocess.run(
-            [os.environ.get("CC", "cc"), "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden",
+            [*shlex.split(os.environ.get("CC") or "cc"), "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden",
              "-shared", "-fPIC", "-o", part, *sources, "-ldl"], check=True)
         part.replace(out)
     return str(out)

@@ -9,7 +9,7 @@ that run its line, by the record of a traced run of the suite (tests/coverage), 
 fails: those of the file itself, then those of its room, then the others, of each the quickest first.
 Last come those of its room that are newer than the record.
 A failure counts if it comes again when that test runs alone; a crash counts, and so does a hang.
-The first round has two seconds of tests for each mutant, the second ten for those that are left,
+The first round has four seconds of tests for each mutant, the second twenty for those that are left,
 the third a minute and a half; they are seconds of processor time.  All results are in
 build/mutants/results.jsonl, one line for each try; a mutant's last line counts.
 
@@ -23,6 +23,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -38,8 +39,9 @@ import selection  # noqa: E402
 
 BUILD = ROOT / "build" / "mutants"
 RESULTS = BUILD / "results.json"
-ROUNDS = [2, 10, 90]    # seconds of tests
+ROUNDS = [4, 20, 90]    # seconds of tests
 SEED = 19
+RELEASE = re.compile(r"DECREF|CLEAR|SETREF|VISIT|[Ff]ree|[Rr]elease|_fini|_clear|_drop|close")
 
 
 # -- compiling ----------------------------------------------------------------
@@ -164,11 +166,12 @@ def work(worker, todo, record, choosers, again):
             result["killed"] = "no C"
         else:
             poller = poller_of(mutant)
-            chooser = choosers[poller]
-            names, seconds = chooser.tests_of(mutant["file"], mutant["line"], ROUNDS[stage])
+            chooser, releases = choosers[poller], bool(RELEASE.search(mutant["old"]))
+            names, seconds = chooser.tests_of(mutant["file"], mutant["line"], ROUNDS[stage], releases)
             result["tests"] = len(names)
             if old:     # it survived those of the round before
-                before, _ = chooser.tests_of(mutant["file"], mutant["line"], ROUNDS[stage - 1])
+                before, _ = chooser.tests_of(mutant["file"], mutant["line"], ROUNDS[stage - 1],
+                                             releases)
                 names = [name for name in names if name not in set(before)]
             if names:
                 result["killed"], result["by"] = judge.judge(names, seconds, poller)

@@ -11,6 +11,7 @@ class Chooser:
     traced has the lines of the addresses, and the beginnings of all blocks."""
 
     def __init__(self, root, record="trace.jsonl"):
+        self.root = root
         build = root / "build" / "coverage"
         self.tests = [json.loads(line) for line in open(build / record)]
         known = {test[0].split("[")[0] for test in self.tests}
@@ -21,6 +22,7 @@ class Chooser:
         self.points = self.read_points(extension)
         self.lines = self.read_lines(extension)
         self.by_point = {}      # a bit for each test
+        self.paths = {}
         for number, test in enumerate(self.tests):
             for point in test.pop():
                 self.by_point[point] = self.by_point.get(point, 0) | 1 << number
@@ -75,11 +77,40 @@ class Chooser:
             while at < len(self.points) and self.points[at] <= end:
                 found |= self.by_point.get(self.points[at], 0)
                 at += 1
-        return {number for number in range(found.bit_length()) if found >> number & 1}
+        return set(bits(found))
 
-    def tests_of(self, file, line, seconds):
-        """Names of tests for that many seconds: those of the file first, then those of its room; of
-        equal ones the quickest first.  Last come its room's tests that are newer than the record."""
+    def paths_of(self, file, first, last):
+        """{test: which blocks of these lines it runs, as bits}."""
+        name = pathlib.PurePath(file).name
+        if (name, first, last) not in self.paths:
+            points = set()
+            for line in range(first, last + 1):
+                for start, end in self.lines.get((name, line), []):
+                    at = bisect.bisect_left(self.points, start)
+                    while at < len(self.points) and self.points[at] <= end:
+                        points.add(self.points[at])
+                        at += 1
+            found = self.paths[name, first, last] = {}
+            for bit, point in enumerate(sorted(points)):
+                for number in bits(self.by_point.get(point, 0)):
+                    found[number] = found.get(number, 0) | 1 << bit
+        return self.paths[name, first, last]
+
+    def function_of(self, file, line):
+        """Its first line and its last."""
+        text = (self.root / file).read_text().splitlines()
+        first = max((n for n in range(1, line + 1) if text[n - 1] == "{"), default=1)
+        last = next((n for n in range(line, len(text) + 1) if text[n - 1] == "}"), len(text))
+        return first, last
+
+    def tests_of(self, file, line, seconds, releases=False):
+        """Names of tests for that many seconds.
+
+        Tests that take the same way through the function see much the same: so the first of each
+        way come first, then the second of each, and so on.  Of one way, those come first that differ
+        in what else of the file they run; then the tests of the file, those of its room, and
+        the quickest.  What `releases` something is seen by tests/leaks before all others.  Last come
+        its room's tests that are newer than the record."""
         found = set()
         for near in (line, line + 1, line + 2, line - 1, line - 2):
             found = self.tests_at(file, near)
@@ -87,14 +118,21 @@ class Chooser:
                 break
         stem = "test_" + pathlib.PurePath(file).stem
         room = pathlib.PurePath(file).parts[1].replace("base", "core")  # base has no tests of its own
-
-        def rank(number):
-            name, took, _ = self.tests[number]
-            own = pathlib.PurePath(name.split("::")[0])
-            return (own.stem != stem, own.parts[1] != room, took)
-
+        rank = {}
+        for number in found:
+            own = pathlib.PurePath(self.tests[number][0].split("::")[0])
+            rank[number] = (own.stem != stem, own.parts[1] != room, self.tests[number][1])
+        for lines in ((1, 10000), self.function_of(file, line)):
+            paths, met = self.paths_of(file, *lines), {}
+            for number in sorted(found, key=rank.get):
+                path = paths.get(number, 0)
+                met[path] = met.get(path, 0) + 1
+                rank[number] = (met[path], *rank[number])
+        if releases:
+            rank = {number: (not self.tests[number][0].startswith("tests/leaks/"), *key)
+                    for number, key in rank.items()}
         names, total = [], 0.0
-        for number in sorted(found, key=rank):
+        for number in sorted(found, key=rank.get):
             took = self.tests[number][1] + 0.02
             if total + took <= seconds:
                 names.append(self.tests[number][0])
@@ -102,3 +140,11 @@ class Chooser:
         names += [name for name in self.newer
                   if pathlib.PurePath(name).parts[1] in (room, "hostile", "parity")]
         return names, total
+
+
+def bits(mask):
+    """The numbers of the bits that are set."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

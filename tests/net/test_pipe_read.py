@@ -1,5 +1,6 @@
 """The reading side of pipes."""
 import asyncio
+import os
 import random
 import socket
 
@@ -101,6 +102,29 @@ def test_pause_in_data_received(run):
         two.transport.close()
         await one.saw("lost")
         await two.saw("lost")
+
+    run(main())
+
+
+def test_data_that_somebody_else_has_read(run):
+    """Both pipes are ready in one turn.  Whoever comes first empties the other."""
+    async def main():
+        ends = [files(), files()]
+        fds = [r.fileno() for r, _ in ends]
+        readers = [await reader(r) for r, _ in ends]
+        for one, other in zip(readers, reversed(fds)):
+            one.hooks["data"] = lambda p, data, other=other: os.read(other, 100)
+        for _, w in ends:
+            w.write(b"x")
+        await support.io_turns()
+        assert sorted(one.data for one in readers) == [b"", b"x"]
+        for one in readers:
+            one.hooks.clear()
+        for (_, w), one in zip(ends, readers):
+            w.write(b"y")
+            w.close()
+            await one.saw("lost")
+            assert one.data.endswith(b"y") and one.lost is None
 
     run(main())
 

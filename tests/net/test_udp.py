@@ -101,6 +101,11 @@ def test_wrong_type(run):
             server.transport.sendto(b"x", ("127.0.0.1", 9), 1)
         with pytest.raises(TypeError):
             server.transport.sendto(b"x", nonsense=1)
+        with pytest.raises(TypeError):
+            server.transport.sendto(b"x", data=b"y")
+        with pytest.raises(TypeError):
+            server.transport.sendto(b"x", ("127.0.0.1", 9), addr=None)
+        assert server.names == ["made"]
         await close(server)
 
     run(main())
@@ -223,6 +228,21 @@ def test_ipv6_short_addresses(run):
         await server.count(3)
         assert set(server.peers) == {name_of(client)}
         await close(client, server)
+
+    run(main())
+
+
+@needs_ipv6
+def test_ipv6_socket_and_a_host_of_the_other_family(run):
+    async def main():
+        client = await bound(host="::1")
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as plain:
+            with pytest.raises(OSError) as want:
+                plain.sendto(b"x", ("127.0.0.1", 9))
+        client.transport.sendto(b"x", ("127.0.0.1", 9))
+        await client.saw("error")
+        assert repr(client.problems) == repr([want.value])
+        await close(client)
 
     run(main())
 

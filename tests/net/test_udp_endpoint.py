@@ -71,6 +71,38 @@ def test_unix_abstract(run):
     run(main())
 
 
+@pytest.mark.parametrize("kind", ["str", "other letters", "bytes", "bytearray"])
+def test_unix_address_of_any_form(run, tmp_path, kind):
+    async def main():
+        path = str(tmp_path / ("\xfc\u03a9" if kind == "other letters" else "peer"))
+        server = await endpoint(local_addr=path, family=socket.AF_UNIX)
+        client = await endpoint(family=socket.AF_UNIX)
+        to = {"bytes": os.fsencode, "bytearray": lambda path: bytearray(os.fsencode(path))}.get(
+            kind, str)(path)
+        client.transport.sendto(b"x", to)
+        client.transport.sendto(b"y", to)
+        await server.count(2)
+        assert server.payloads == [b"x", b"y"]
+        await close(server, client)
+
+    run(main())
+
+
+@pytest.mark.parametrize("to", ["", b"", "x" * 200])
+def test_unix_address_that_cannot_be(run, errors, to):
+    async def main():
+        client = await endpoint(family=socket.AF_UNIX)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as plain:
+            with pytest.raises(OSError) as want:
+                plain.sendto(b"x", to)
+        client.transport.sendto(b"x", to)
+        await client.saw("error")
+        assert repr(client.problems) == repr([want.value])
+        await close(client)
+
+    run(main())
+
+
 @pytest.mark.tidewire       # stock asks for an address, and fails
 def test_unix_socketpair(run):
     async def main():
