@@ -395,3 +395,25 @@ def test_slow_callback_duration_attribute(loop):
     assert loop.slow_callback_duration == 0.1
     loop.slow_callback_duration = 0.5
     assert loop.slow_callback_duration == 0.5
+
+
+@pytest.mark.tidewire       # asyncio would raise
+@pytest.mark.parametrize("hooks", [None, (), (1, 2, 3), 5, "deleted"])
+def test_hooks_of_generators_that_the_program_has_exchanged(loop, hooks):
+    before = sys.get_asyncgen_hooks()
+
+    async def main():
+        if hooks == "deleted":
+            del loop._old_agen_hooks
+        else:
+            loop._old_agen_hooks = hooks
+
+    try:
+        loop.run_until_complete(main())
+    except (AttributeError, TypeError):
+        pass        # of asyncio's part of run_forever()
+    finally:
+        sys.set_asyncgen_hooks(*before)
+    assert not loop.is_running()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert sys.get_asyncgen_hooks() == before

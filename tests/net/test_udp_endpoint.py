@@ -121,6 +121,24 @@ def test_unix_socketpair(run):
     run(main())
 
 
+@pytest.mark.tidewire       # stock asks for an address, and fails
+def test_unix_socketpair_and_another_address(run, tmp_path):
+    """The peer has no name.  A datagram with an address goes there."""
+    async def main():
+        ours, peer = await pair()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.bind(str(tmp_path / "other"))
+            other.setblocking(False)
+            ours.transport.sendto(b"x", str(tmp_path / "other"))
+            ours.transport.sendto(b"y")
+            ours.transport.get_write_buffer_size()
+            assert drain(other) == [b"x"] and drain(peer) == [b"y"]
+        await close(ours)
+        peer.close()
+
+    run(main())
+
+
 def test_reuse_port(run):
     async def main():
         one = await bound(reuse_port=True)

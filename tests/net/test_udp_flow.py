@@ -1,6 +1,7 @@
 """Datagram transports that close, pause, wait, and hold back."""
 import asyncio
 import gc
+import os
 import socket
 import sys
 import tracemalloc
@@ -677,6 +678,74 @@ def test_neighbours_of_all_sizes(run, host, connect):
             await server.count(at + len(want[at:at + 7]))
         assert server.payloads == want
         await close(client, server)
+
+    run(main())
+
+
+def test_more_than_a_packet_holds_for_one_peer(run):
+    """Nine datagrams of a habit would be one message of 72,000 bytes."""
+    async def main():
+        server = await bound()
+        sock = server.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        client = await connected(server)
+        client.transport.set_write_buffer_limits(1 << 20)
+        for times in range(1, 20):
+            for n in range(9):
+                client.transport.sendto(bytes([n]) * 8000)
+            await server.count(9 * times)
+        assert server.payloads == [bytes([n]) * 8000 for n in range(9)] * 19
+        await close(client, server)
+
+    run(main())
+
+
+@pytest.mark.parametrize("form", [str, os.fsencode, lambda path: bytearray(os.fsencode(path))])
+def test_unix_addresses_of_a_habit(run, tmp_path, form):
+    async def main():
+        path = str(tmp_path / "peer")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+            peer.bind(path)
+            peer.setblocking(False)
+            client = await endpoint(family=socket.AF_UNIX)
+            for _ in range(20):
+                for n in range(4):
+                    client.transport.sendto(b"%d" % n, form(path))
+                await asyncio.sleep(0)
+                assert drain(peer) == [b"0", b"1", b"2", b"3"]
+            await close(client)
+
+    run(main())
+
+
+def test_errors_of_a_habit_come_by_the_call_soon_of_the_program(loop, run):
+    """What was held is refused when sendto() has returned."""
+    calls = []
+
+    def call_soon(callback, *args, context=None):
+        calls.append(getattr(callback, "__name__", None))
+        return type(loop).call_soon(loop, callback, *args, context=context)
+
+    async def main():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+            name = b"\0tidewire-test-%d-%d" % (os.getpid(), id(peer))
+            peer.bind(name)
+            peer.setblocking(False)
+            client = await endpoint(remote_addr=name.decode(), family=socket.AF_UNIX)
+            for _ in range(20):
+                for n in range(4):
+                    client.transport.sendto(b"x")
+                await asyncio.sleep(0)
+                assert len(drain(peer)) == 4
+        loop.call_soon = call_soon
+        for _ in range(4):
+            client.transport.sendto(b"x")
+        await client.saw("error", 4)
+        first, *others = client.problems      # the kernel takes the peer away
+        assert isinstance(first, ConnectionRefusedError)
+        assert all(isinstance(exc, OSError) for exc in others)
+        del loop.call_soon
+        await close(client)
 
     run(main())
 
