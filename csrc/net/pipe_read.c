@@ -267,7 +267,10 @@ read_pipe_repr(PyObject *op)
     const char *state = tw_pipe_state(self);
     const char *last = "closed";
 
-    if (self->base.fd >= 0) {
+    if (self->base.fd >= 0 && self->base.loop->closed) {
+        last = "open";
+    }
+    else if (self->base.fd >= 0) {
         last = w != NULL && w->want & TW_EV_READ ? "polling" : "idle";
     }
     return PyUnicode_FromFormat("<%s %sfd=%d %s>", tw_pipe_name(self), state,

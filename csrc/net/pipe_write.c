@@ -212,9 +212,10 @@ write_pipe_repr(PyObject *op)
     TwPipe *self = (TwPipe *)op;
     const char *name = tw_pipe_name(self), *state = tw_pipe_state(self);
 
-    if (self->base.fd < 0) {
-        return PyUnicode_FromFormat("<%s %sfd=%d closed>", name, state,
-                                    self->fileno);
+    if (self->base.fd < 0 || self->base.loop->closed) {
+        return PyUnicode_FromFormat("<%s %sfd=%d %s>", name, state,
+                                    self->fileno,
+                                    self->base.fd < 0 ? "closed" : "open");
     }
     return PyUnicode_FromFormat(
         "<%s %sfd=%d %s bufsize=%zu>", name, state, self->fileno,

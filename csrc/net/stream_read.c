@@ -169,8 +169,9 @@ read_into_protocol(TwStream *self)
     if (read_get_buffer(self, &view, &message) < 0) {
         return tw_transport_fatal(base, message);
     }
-    got = base->conn_lost ? -EAGAIN
-                          : read_some(base->fd, view.buf, (size_t)view.len);
+    /* Also if get_buffer() has closed the transport, as with asyncio. */
+    got = base->fd < 0 ? -EAGAIN
+                       : read_some(base->fd, view.buf, (size_t)view.len);
     filled = got == view.len;
     PyBuffer_Release(&view);
     if (got < 0) {

@@ -503,6 +503,9 @@ tw_transport_resume_reading(TwTransport *self)
         return 0;
     }
     self->flags &= ~TW_F_READ_PAUSED;
+    if (tw_loop_check_open(self->loop) < 0) {
+        return -1;
+    }
     if (self->ops->resumed != NULL) {
         self->ops->resumed(self);
     }

@@ -86,7 +86,7 @@ tw_transport_repr(PyObject *op)
                        : self->flags & TW_F_CLOSING ? "closing "
                                                     : "";
 
-    if (self->fd < 0) {
+    if (self->fd < 0 || self->loop->closed) {
         return PyUnicode_FromFormat("<%s %sfd=%d>", name, life,
                                     self->fd_shown);
     }

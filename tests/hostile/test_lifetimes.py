@@ -341,6 +341,37 @@ def test_time_that_raises(loop_factory, debug):
 
 # -- after the end of the loop -------------------------------------------------
 
+def test_transports_of_a_closed_loop(loop_factory, unraisable):
+    """Their repr() says no more what they wait for, and they cannot read on."""
+    loop = loop_factory()
+    reading, writing = os.pipe()
+
+    async def main():
+        transport, _, peer = await support.connected("unix")
+        endpoint, _ = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+        read, _ = await loop.connect_read_pipe(asyncio.Protocol, os.fdopen(reading, "rb", 0))
+        write, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(writing, "wb", 0))
+        await support.turns()
+        return peer, transport, endpoint, read, write
+
+    peer, *transports = loop.run_until_complete(main())
+    loop.close()
+    ends = [repr(transport).rpartition("=")[2] for transport in transports]
+    numbers = [transport.get_extra_info("socket").fileno() for transport in transports[:2]]
+    assert ends == [f"{numbers[0]}>", f"{numbers[1]}>", f"{reading} open>", f"{writing} open>"]
+    for transport in transports[0], transports[2]:
+        transport.pause_reading()
+        with pytest.raises(RuntimeError, match="loop is closed"):
+            transport.resume_reading()
+    peer.close()
+    transports.clear()
+    del transport
+    gc.collect()
+    for text in unraisable.take():      # that they were not closed
+        assert "ResourceWarning" in text
+
+
 def test_pipe_for_a_closed_loop(loop_factory, unraisable):
     loop = loop_factory()
     loop.close()

@@ -205,6 +205,7 @@ def test_close_inside(run, kind, how, place):
         await protocol.saw("lost")
         assert protocol.names.count("lost") == 1
         assert protocol.lost is None
+        assert protocol.data == b"x"    # also what was read after get_buffer()
         peer.close()
 
     run(main())
