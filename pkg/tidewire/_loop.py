@@ -296,8 +296,11 @@ class Loop(_core.Loop, asyncio.BaseEventLoop):
 
     def _add_callback_signalsafe(self, handle):
         # asyncio calls no method of the program here.
-        _core.Loop.call_soon(self, handle._callback, *handle._args,
-                             context=handle._context)
+        made = _core.Loop.call_soon(self, handle._callback, *handle._args,
+                                    context=handle._context)
+        if made._source_traceback and handle._source_traceback:
+            # Where the program added the handler.
+            made._source_traceback[:] = handle._source_traceback
 
     def _close_signals(self):
         if sys.is_finalizing():

@@ -232,6 +232,23 @@ def test_handler_that_raises(loop, errors):
     loop.remove_signal_handler(signal.SIGUSR1)
 
 
+def test_report_in_debug_mode_shows_where_the_handler_was_added(loop, errors):
+    loop.set_debug(True)
+
+    def add():
+        loop.add_signal_handler(signal.SIGUSR1, lambda: 1 / 0)
+
+    add()
+    loop.call_soon(signal.raise_signal, signal.SIGUSR1)
+    loop.call_later(0.001, loop.stop)
+    while not (seen := errors.take()):
+        loop.run_forever()
+        loop.call_soon(loop.stop)
+    loop.remove_signal_handler(signal.SIGUSR1)
+    names = [frame.name for frame in seen[0]["source_traceback"]]
+    assert "add" in names and names[-1] == "add_signal_handler"
+
+
 def test_handler_that_interrupts(loop):
     def handler():
         raise KeyboardInterrupt
