@@ -8,9 +8,12 @@ import asyncio
 import contextvars
 import copy
 import fractions
+import gc
 import os
 import re
+import select
 import socket
+import warnings
 from pathlib import Path
 
 import pytest
@@ -337,6 +340,36 @@ def test_texts_of_wrong_calls(run, call):
     run(main())
 
 
+@pytest.mark.parametrize("lines", [False, True])
+def test_waiting_data_is_copied(run, lines):
+    async def main():
+        transport, protocol, peer = await support.connected("unix")
+        data = bytearray(b"a" * 2_000_000)
+        if lines:
+            transport.writelines([data])
+        else:
+            transport.write(data)
+        data[:] = b"b" * len(data)
+        data.clear()
+        assert set(await support.recv_exactly(peer, 2_000_000)) == {ord("a")}
+        await support.close(protocol)
+        peer.close()
+
+    run(main())
+
+
+def test_contexts_are_contexts(loop, errors):
+    class Own:
+        def run(self, callback):
+            callback()
+
+    loop.call_soon(print, context=Own())
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    (report,) = errors.take()
+    assert isinstance(report["exception"], TypeError)
+
+
 def test_second_transport_on_a_descriptor(run):
     async def main():
         loop = asyncio.get_running_loop()
@@ -586,6 +619,20 @@ def test_types_are_final(loop, run):
 
 
 # -- pipes, sockets ---------------------------------------------------------------
+
+def test_child_that_outlives_its_loop(loop_factory):
+    loop = loop_factory()
+    process = loop.run_until_complete(asyncio.create_subprocess_exec(
+        "sleep", "100", stdin=None, stdout=None, stderr=None))
+    loop.close()
+    pidfd = os.pidfd_open(process.pid)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        del process
+        gc.collect()
+    assert select.select([pidfd], [], [], 8)[0]     # it has ended
+    os.close(pidfd)
+
 
 def test_pipe_write_and_close_in_resume_writing(run):
     last = b"l" * 200_000

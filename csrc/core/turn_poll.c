@@ -8,6 +8,7 @@
 #include "core/call.h"
 #include "core/overrides.h"
 #include "core/probes.h"
+#include "core/seam.h"
 #include "core/turn.h"
 #include "core/watchdog.h"
 #include "core/watcher.h"
@@ -158,6 +159,21 @@ poll_once(TwLoop *loop, double bound)
     return poll_wait(loop, bound);
 }
 
+/* An exception that another thread has set for this one is raised by Python
+   code only, and perhaps none runs here: a call of any function raises it. */
+static tw_status
+poll_check_thread(TwLoop *loop)
+{
+    PyObject *result;
+
+    if (TW_LIKELY(PyThreadState_Get()->async_exc == NULL)) {
+        return 0;
+    }
+    result = tw_seam_call(loop->state, "do_nothing", NULL, 0);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 tw_status
 tw_turn_poll(TwLoop *loop)
 {
@@ -194,5 +210,5 @@ tw_turn_poll(TwLoop *loop)
     }
     TW_PROBE3(turn, loop, loop->stats.turns, n);
     tw_watcher_collect(loop, n);
-    return PyErr_CheckSignals();
+    return PyErr_CheckSignals() < 0 ? -1 : poll_check_thread(loop);
 }

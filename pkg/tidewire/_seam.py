@@ -209,6 +209,10 @@ def add_writer(loop, fd, callback, *args):
     return _own(loop, 'add_writer', fd, callback, *args)
 
 
+def do_nothing():
+    """Python's own checks run in any call: see turn_poll.c."""
+
+
 def check_call(loop, callback, method, thread):
     """Debug mode's checks of call_soon() and the like."""
     if thread:

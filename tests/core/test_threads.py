@@ -1,7 +1,10 @@
 """Several loops in several threads, and a thread that needs the GIL."""
 import asyncio
+import ctypes
 import threading
 import time
+
+import pytest
 
 import support
 
@@ -245,3 +248,34 @@ def test_a_callback_that_comes_while_the_loop_asks_its_own_clock(loop):
         assert time.monotonic() - start < 10
     finally:
         loop.close()
+
+
+@pytest.mark.tidewire       # asyncio's own code for a callback may report it
+@pytest.mark.parametrize("kind", [SystemExit, ZeroDivisionError])
+def test_an_exception_that_another_thread_sets_leaves_the_loop(make_loop, kind):
+    """Programs stop a thread so.  No Python code may run in it but the loop's."""
+    loop = make_loop()
+    waits = threading.Lock()
+    waits.acquire()
+    left = []
+
+    def run():
+        try:
+            loop.run_forever()
+        except kind:
+            left.append(loop.is_running())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    loop.call_soon_threadsafe(waits.release)
+    waits.acquire()
+    number = ctypes.c_ulong(thread.ident)
+    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(kind)) == 1
+    try:
+        loop.call_soon_threadsafe(int)      # the wait ends
+        thread.join(5)
+        assert left == [False]
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
