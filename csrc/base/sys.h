@@ -69,6 +69,11 @@
 #else
 #define TW_HAVE_GLIBC_ORDER 0
 #endif
+#if defined(__linux__) && !defined(__GLIBC__)
+#define TW_HAVE_MUSL_NAMES 1 /* a literal is its canonical name, unasked */
+#else
+#define TW_HAVE_MUSL_NAMES 0
+#endif
 #if defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__)         \
     || defined(__OpenBSD__) || defined(__DragonFly__)
 #define TW_HAVE_SA_LEN 1 /* struct sockaddr begins with its length */

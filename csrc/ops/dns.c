@@ -13,6 +13,7 @@
 
 typedef struct {
     TwAddr addr;
+    const char *canonical;      /* borrowed, or NULL */
     int family, type, proto, flags;
 } DnsQuestion;
 
@@ -115,7 +116,9 @@ static bool
 dns_read(DnsQuestion *q, PyObject *const *args)
 {
     long port = tw_dns_port(args[1]);
+    Py_ssize_t n;
 
+    q->canonical = TW_HAVE_MUSL_NAMES ? tw_dns_text(args[0], &n) : NULL;
     memset(&q->addr, 0, sizeof(q->addr));
     q->family = tw_dns_number(args[2]);
     q->type = tw_dns_number(args[3]);
@@ -228,6 +231,7 @@ dns_make_result(tw_state *state, DnsQuestion *q, unsigned chosen)
         .ai_family = q->addr.u.any.sa_family,
         .ai_addr = &q->addr.u.any,
         .ai_addrlen = q->addr.len,
+        .ai_canonname = (char *)q->canonical,
     };
     PyObject *list = PyList_New(0);
 

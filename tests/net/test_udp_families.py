@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 
 import pytest
 
@@ -126,6 +127,13 @@ def test_question_and_answer(both, connected):
     assert ours == stock
 
 
+def unsent(transport):
+    """Bytes that wait.  asyncio 3.13 goes on counting the headers of datagrams that it has sent."""
+    if sys.version_info[:2] == (3, 13) and hasattr(transport, "_buffer"):
+        return sum(len(data) for data, _ in transport._buffer)
+    return transport.get_write_buffer_size()
+
+
 @pytest.mark.parametrize("error", [
     BlockingIOError(11, "later"), InterruptedError(4, "interrupted"), OSError(105, "no buffers"),
     ConnectionRefusedError(111, "refused")], ids=repr)
@@ -203,13 +211,13 @@ def test_errors_of_writing(both, error):
         async with named(loop) as (sock, transport, protocol, where, other):
             sock.writes.append(error)
             transport.sendto(b"first", where)
-            waits = bool(transport.get_write_buffer_size())
+            waits = bool(unsent(transport))
             transport.sendto(b"second", where)
             transport.sendto(bytearray(b"third"), where)
             out = []
             while b"third" not in out:
                 out.append(await loop.sock_recv(other, 100))
-            return waits, out, transport.get_write_buffer_size(), protocol.notes, len(sock.calls)
+            return waits, out, unsent(transport), protocol.notes, len(sock.calls)
 
     stock, ours = both(scenario)
     assert ours == stock
@@ -234,7 +242,7 @@ def test_an_error_of_one_that_waited(both, logs, error):
             sock.writes += [BlockingIOError(11, "later"), error]
             for data in b"1", b"2", b"3":
                 transport.sendto(data, where)
-            while transport.get_write_buffer_size() and not transport.is_closing():
+            while unsent(transport) and not transport.is_closing():
                 await asyncio.sleep(0)
             for _ in range(3):
                 await asyncio.sleep(0)
@@ -257,11 +265,11 @@ def test_many_wait_and_leave_in_order(both):
             sock.writes += [BlockingIOError(11, "later")] * 3
             for n in range(5):
                 transport.sendto(b"%040d" % n, where if n % 2 else ("127.0.0.1", where[1]))
-            first = list(protocol.notes), bool(transport.get_write_buffer_size())
+            first = list(protocol.notes), bool(unsent(transport))
             got = [int(await loop.sock_recv(other, 100)) for _ in range(5)]
             while "resume" not in protocol.notes:
                 await asyncio.sleep(0)
-            return first, got, protocol.notes, transport.get_write_buffer_size()
+            return first, got, protocol.notes, unsent(transport)
 
     stock, ours = both(scenario)
     assert ours == stock == ((((["pause"], True), [0, 1, 2, 3, 4], ["pause", "resume"], 0), []))
