@@ -10,22 +10,20 @@
 
 /* An address as the kernel gives it. */
 typedef struct {
-    socklen_t len; /* The Python form.  None for an empty address.  NULL
-                      *without* an exception for a family that this file does
-                      not know: the socket object can convert it. */
+    socklen_t len;
     union {
         struct sockaddr any;
         struct sockaddr_storage storage;
     } u;
 } TwAddr;
 
+/* The Python form of an address.  None for an empty one.  NULL *without* an
+   exception for a family that this file does not know: the socket object can
+   convert it. */
+PyObject *tw_addr_to_python(const struct sockaddr *sa, socklen_t len);
+
 /* Fill `out` from a tuple with a literal IPv4 or IPv6 host, or from a path
    (str or bytes) for AF_UNIX.  1: done.  0, without an exception: the object
    has another form (a host name, another family), which the socket module
    converts. */
-PyObject *tw_addr_to_python(const struct sockaddr *sa, socklen_t len);
-
-/* Fill `out` from a tuple with a literal IPv4 or IPv6 host, or from a path
-   (str or bytes) for AF_UNIX.  1: done; 0: not of that form (a host name,
-   another family), no exception set: let the socket module do it. */
 int tw_addr_from_python(int family, PyObject *obj, TwAddr *out);

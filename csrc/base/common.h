@@ -52,6 +52,26 @@ tw_none_or_error(tw_status status)
     return status < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* The status of a call whose value nobody needs: 0, or -1 for NULL.  Releases
+   the value. */
+static inline tw_status
+tw_status_steal(PyObject *value)
+{
+    Py_XDECREF(value);
+    return value == NULL ? -1 : 0;
+}
+
+/* Is the value of a call true?  1 or 0; or -1 with an exception, also for
+   NULL. */
+static inline int
+tw_truth_steal(PyObject *value)
+{
+    int truth = value == NULL ? -1 : PyObject_IsTrue(value);
+
+    Py_XDECREF(value);
+    return truth;
+}
+
 /* Move a strong reference out of a field: the caller owns it afterwards. */
 #define TW_TAKE(field) tw_take((void **)&(field))
 

@@ -143,10 +143,13 @@ tw_err_take(void)
 #endif
 }
 
-/* Set `exc` as the current exception.  Steals the reference. */
+/* Set `exc` as the current exception; with NULL nothing changes. */
 static inline void
 tw_err_restore_steal(PyObject *exc)
 {
+    if (exc == NULL) {
+        return;
+    }
 #if PY_VERSION_HEX >= 0x030C0000
     PyErr_SetRaisedException(exc);
 #else

@@ -56,15 +56,24 @@ tw_call_leave(PyObject *entered_steal)
         PyErr_WriteUnraisable(entered_steal);
     }
     Py_DECREF(entered_steal);
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
+}
+
+/* tw_call_enter(), unless `context` is NULL.  False with an exception. */
+static inline bool
+call_enter_before(PyObject *context, PyObject **entered)
+{
+    *entered = context == NULL ? NULL : tw_call_enter(context);
+    return context == NULL || *entered != NULL;
 }
 
 /* Leave a context after a call; only a failed call has set an exception. */
 static inline void
 call_leave_after(PyObject *entered_steal, PyObject *result)
 {
+    if (entered_steal == NULL) {
+        return;
+    }
     if (TW_LIKELY(result != NULL)) {
         if (TW_UNLIKELY(PyContext_Exit(entered_steal) < 0)) {
             PyErr_WriteUnraisable(entered_steal);
@@ -79,19 +88,14 @@ PyObject *
 tw_call_method(TwLoop *loop, PyObject *context, PyObject *name,
                PyObject *const *argv, size_t n)
 {
-    PyObject *result, *entered = NULL;
+    PyObject *result, *entered;
 
-    if (context != NULL) {
-        entered = tw_call_enter(context);
-        if (entered == NULL) {
-            return NULL;
-        }
+    if (!call_enter_before(context, &entered)) {
+        return NULL;
     }
     tw_call_begin(loop);
     result = PyObject_VectorcallMethod(name, argv, n, NULL);
-    if (entered != NULL) {
-        call_leave_after(entered, result);
-    }
+    call_leave_after(entered, result);
     tw_call_end(loop);
     return result;
 }
@@ -100,20 +104,15 @@ PyObject *
 tw_call(TwLoop *loop, PyObject *context, PyObject *callable,
         PyObject *const *argv, size_t nargs)
 {
-    PyObject *result, *entered = NULL;
+    PyObject *result, *entered;
 
-    if (context != NULL) {
-        entered = tw_call_enter(context);
-        if (entered == NULL) {
-            return NULL;
-        }
+    if (!call_enter_before(context, &entered)) {
+        return NULL;
     }
     tw_call_begin(loop);
     result = PyObject_Vectorcall(
         callable, argv, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    if (entered != NULL) {
-        call_leave_after(entered, result);
-    }
+    call_leave_after(entered, result);
     tw_call_end(loop);
     return result;
 }
@@ -192,15 +191,40 @@ tw_call_report(TwLoop *loop, const char *message, PyObject *transport,
     Py_XDECREF(exc);
     Py_XDECREF(protocol);
     Py_XDECREF(transport);
-    if (result == NULL) {
-        if (tw_call_must_leave()) {
-            return -1;
-        }
-        PyErr_WriteUnraisable((PyObject *)loop);
+    return tw_call_reported_steal(result, (PyObject *)loop);
+}
+
+tw_status
+tw_call_reported_steal(PyObject *result, PyObject *owner)
+{
+    if (tw_status_steal(result) == 0) {
         return 0;
     }
-    Py_DECREF(result);
+    if (tw_call_must_leave()) {
+        return -1;
+    }
+    PyErr_WriteUnraisable(owner);
     return 0;
+}
+
+PyObject *
+tw_call_with_first(PyObject *callable, PyObject *first, PyObject *const *args,
+                   Py_ssize_t nargs, PyObject *kwnames)
+{
+    Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    PyObject **argv = PyMem_Malloc((size_t)(total + 1) * sizeof(*argv));
+    PyObject *result;
+
+    if (argv == NULL) {
+        return PyErr_NoMemory();
+    }
+    argv[0] = first;
+    for (Py_ssize_t i = 0; i < total; i++) {
+        argv[1 + i] = args[i];
+    }
+    result = PyObject_Vectorcall(callable, argv, (size_t)nargs + 1, kwnames);
+    PyMem_Free(argv);
+    return result;
 }
 
 void

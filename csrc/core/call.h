@@ -35,6 +35,19 @@ PyObject *tw_call_plain(PyObject *callable, PyObject *const *argv, size_t n);
 PyObject *tw_call_plain_method(PyObject *name, PyObject *const *argv,
                                size_t n);
 
+/* The same of obj.<name>(). */
+static inline PyObject *
+tw_call_plain_noargs(PyObject *obj, PyObject *name)
+{
+    return tw_call_plain_method(name, &obj, 1);
+}
+
+/* The same of callable(first, ...), with the arguments and keywords that a
+   method got. */
+PyObject *tw_call_with_first(PyObject *callable, PyObject *first,
+                             PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames);
+
 /* Does the current exception leave the loop (KeyboardInterrupt,
    SystemExit)? */
 bool tw_call_must_leave(void);
@@ -51,6 +64,11 @@ void tw_call_ignore_error(void);
 TW_MUSTCHECK tw_status tw_call_report(TwLoop *loop, const char *message,
                                       PyObject *transport,
                                       PyObject *protocol);
+
+/* The end of a report, with the result of what was called for it: an exception
+   leaves the loop (-1), or is written to stderr as `owner`'s (0). */
+TW_MUSTCHECK tw_status tw_call_reported_steal(PyObject *result,
+                                              PyObject *owner);
 
 /* Send the writes that transports hold: at the end of a callback, and before
    anything that could show that they were not sent.  The current exception is

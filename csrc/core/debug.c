@@ -18,7 +18,8 @@ tw_debug_end(TwLoop *loop, double start, const char *function,
 {
     double end = tw_loop_time(loop);
     PyObject *argv[1 + DEBUG_ARGS_MAX + 1] = {(PyObject *)loop};
-    PyObject *seconds, *result;
+    PyObject *seconds;
+    tw_status status;
 
     if (end == -1.0 && PyErr_Occurred()) {
         return -1;
@@ -31,10 +32,10 @@ tw_debug_end(TwLoop *loop, double start, const char *function,
         argv[1 + i] = args[i];
     }
     argv[1 + nargs] = seconds;
-    result = tw_seam_call(loop->state, function, argv, nargs + 2);
+    status =
+        tw_status_steal(tw_seam_call(loop->state, function, argv, nargs + 2));
     Py_DECREF(seconds);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return status;
 }
 
 tw_status

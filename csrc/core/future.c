@@ -72,23 +72,24 @@ tw_loop_new_future(TwLoop *loop)
                : tw_call_plain_method(loop->state->str.create_future, argv, 1);
 }
 
+int
+tw_loop_is_done(TwLoop *loop, PyObject *future)
+{
+    return tw_truth_steal(
+        tw_call_plain_noargs(future, loop->state->str.done));
+}
+
 /* future.<name>(value) unless it is done: asyncio's "set unless cancelled". */
 static tw_status
 future_settle(TwLoop *loop, PyObject *future, PyObject *name, PyObject *value)
 {
     PyObject *argv[] = {future, value};
-    PyObject *done, *result;
-    int is_done;
+    int done = tw_loop_is_done(loop, future);
 
-    done = tw_call_plain_method(loop->state->str.done, argv, 1);
-    is_done = done ? PyObject_IsTrue(done) : -1;
-    Py_XDECREF(done);
-    if (is_done != 0) {
-        return is_done < 0 ? -1 : 0;
+    if (done != 0) {
+        return done < 0 ? -1 : 0;
     }
-    result = tw_call_plain_method(name, argv, 2);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return tw_status_steal(tw_call_plain_method(name, argv, 2));
 }
 
 tw_status
@@ -114,24 +115,14 @@ static PyObject *
 task_create_by_asyncio(TwLoop *loop, PyObject *const *args, Py_ssize_t nargs,
                        PyObject *kwnames)
 {
-    PyObject *function, *result;
-    Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
-    PyObject **argv = PyMem_Malloc((size_t)(total + 1) * sizeof(*argv));
+    PyObject *function = PyObject_GetAttr(/* allow: asyncio's */
+        loop->state->base_loop_type, loop->state->str.create_task);
+    PyObject *result = function ? tw_call_with_first(function,
+                                                     (PyObject *)loop, args,
+                                                     nargs, kwnames)
+                                : NULL;
 
-    if (argv == NULL) {
-        return PyErr_NoMemory();
-    }
-    argv[0] = (PyObject *)loop;
-    for (Py_ssize_t i = 0; i < total; i++) {
-        argv[1 + i] = args[i];
-    }
-    function = PyObject_GetAttrString(loop->state->base_loop_type,
-                                      "create_task"); /* allow: asyncio's */
-    result = function ? PyObject_Vectorcall(function, argv, /* allow */
-                                            (size_t)nargs + 1, kwnames)
-                      : NULL;
     Py_XDECREF(function);
-    PyMem_Free(argv);
     return result;
 }
 

@@ -6,7 +6,10 @@
 /* loop.create_future(). */
 PyObject *tw_loop_new_future(TwLoop *loop);
 
-/* future.set_result(value) unless it is done; reports errors. */
+/* future.done(): 1, 0, or -1. */
+int tw_loop_is_done(TwLoop *loop, PyObject *future);
+
+/* future.set_result(value) unless it is done. */
 tw_status tw_loop_resolve(TwLoop *loop, PyObject *future, PyObject *value);
 
 /* future.set_exception(exc) unless it is done. */

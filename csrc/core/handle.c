@@ -294,15 +294,7 @@ handle_report(TwHandle *self, PyObject *callback, PyObject *args)
     result = tw_seam_call(self->loop->state, "report_handle", argv, 4);
     tw_call_end(self->loop);
     Py_DECREF(exc);
-    if (result == NULL) {
-        if (tw_call_must_leave()) {
-            return -1;
-        }
-        PyErr_WriteUnraisable((PyObject *)self);
-        return 0;
-    }
-    Py_DECREF(result);
-    return 0;
+    return tw_call_reported_steal(result, (PyObject *)self);
 }
 
 PyObject *
@@ -437,17 +429,13 @@ handle_wake_waiters(TwHandle *self)
 {
     PyObject *ran = TW_TAKE(self->ran);
     PyObject *exc = tw_err_take();
-    PyObject *result =
-        tw_seam_call(self->loop->state, "set_event", &ran, 1);
 
-    if (result == NULL) {
+    if (tw_status_steal(tw_seam_call(self->loop->state, "set_event", &ran, 1))
+        < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
-    Py_XDECREF(result);
     Py_DECREF(ran);
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
 }
 
 tw_status
@@ -473,7 +461,8 @@ tw_handle_run(TwHandle *self)
 tw_status
 tw_handle_wait_run(TwHandle *self)
 {
-    PyObject *argv[] = {(PyObject *)self}, *ran, *result;
+    PyObject *argv[] = {(PyObject *)self}, *ran;
+    tw_status status;
 
     if (!(self->flags & TW_H_RUNNING)) {
         return 0;
@@ -491,8 +480,8 @@ tw_handle_wait_run(TwHandle *self)
         self->ran = Py_NewRef(ran);
     }
     Py_SETREF(ran, Py_NewRef(self->ran));
-    result = tw_seam_call(self->loop->state, "wait_event", &ran, 1);
+    status = tw_status_steal(
+        tw_seam_call(self->loop->state, "wait_event", &ran, 1));
     Py_DECREF(ran);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return status;
 }

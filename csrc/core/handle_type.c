@@ -84,15 +84,6 @@ handle_get_args(PyObject *op, void *unused)
     return tw_handle_make_args(self);
 }
 
-/* asyncio reads these two: None if not set. */
-static PyObject *
-handle_get_or_none(PyObject *self, void *offset)
-{
-    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
-
-    return Py_NewRef(value ? value : Py_None);
-}
-
 /* In asyncio these are slots, which a program can also delete.  Here they must
    be set: the turn calls the one and enters the other without a check. */
 static int
@@ -280,48 +271,35 @@ static PyMethodDef handle_methods[] = {
     {NULL},
 };
 
+static PyGetSetDef handle_getset[] = {
+    {"_args", handle_get_args, NULL, NULL, NULL},
+    {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},
+    {"_callback", tw_state_get_object, handle_set_callback, NULL,
+     TW_AT(TwHandle, callback)},
+    {"_context", tw_state_get_object, handle_set_context, NULL,
+     TW_AT(TwHandle, context)},
+    {"_loop", tw_state_get_object, NULL, NULL, TW_AT(TwHandle, loop)},
+    {"_repr", tw_state_get_object, NULL, NULL, TW_AT(TwHandle, repr)},
+    {"_source_traceback", tw_state_get_object, NULL, NULL,
+     TW_AT(TwHandle, traceback)},
+    {NULL},
+};
+
+/* In addition to those of a Handle. */
 static PyMethodDef timer_methods[] = {
-    {"cancel", handle_meth_cancel, METH_NOARGS, cancel_doc},
-    {"cancelled", handle_meth_cancelled, METH_NOARGS, cancelled_doc},
-    {"get_context", handle_meth_get_context, METH_NOARGS, get_context_doc},
     {"when", handle_meth_when, METH_NOARGS, when_doc},
-    {"_run", handle_meth_run, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    {"_when", handle_get_when, NULL, NULL, NULL},
+    {"_scheduled", handle_get_scheduled, NULL, NULL, NULL},
     {NULL},
 };
 
 static PyMethodDef threadsafe_methods[] = {
     {"cancel", threadsafe_meth_cancel, METH_NOARGS, cancel_doc},
     {"cancelled", threadsafe_meth_cancelled, METH_NOARGS, cancelled_doc},
-    {"get_context", handle_meth_get_context, METH_NOARGS, get_context_doc},
-    {"_run", handle_meth_run, METH_NOARGS, NULL},
-    {NULL},
-};
-
-#define HANDLE_GETSET                                                         \
-    {"_args", handle_get_args, NULL, NULL, NULL},                             \
-        {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},               \
-        {"_callback", handle_get_or_none, handle_set_callback, NULL,          \
-         (void *)offsetof(TwHandle, callback)},                               \
-        {"_context", handle_get_or_none, handle_set_context, NULL,            \
-         (void *)offsetof(TwHandle, context)},                                \
-        {"_loop", handle_get_or_none, NULL, NULL,                             \
-         (void *)offsetof(TwHandle, loop)},                                   \
-        {"_repr", handle_get_or_none, NULL, NULL,                             \
-         (void *)offsetof(TwHandle, repr)},                                   \
-    {                                                                         \
-        "_source_traceback", handle_get_or_none, NULL, NULL,                  \
-            (void *)offsetof(TwHandle, traceback)                             \
-    }
-
-static PyGetSetDef handle_getset[] = {
-    HANDLE_GETSET,
-    {NULL},
-};
-
-static PyGetSetDef timer_getset[] = {
-    HANDLE_GETSET,
-    {"_when", handle_get_when, NULL, NULL, NULL},
-    {"_scheduled", handle_get_scheduled, NULL, NULL, NULL},
     {NULL},
 };
 
@@ -347,45 +325,17 @@ static PyType_Slot timer_slots[] = {
     {Py_tp_dealloc, handle_dealloc},
     {Py_tp_traverse, handle_traverse},
     {Py_tp_clear, handle_clear},
-    {Py_tp_methods, timer_methods},
-    {Py_tp_getset, timer_getset},
-    {0, NULL},
-};
-
-static PyType_Slot threadsafe_slots[] = {
-    {Py_tp_doc, (void *)handle_doc},
-    {Py_tp_dealloc, handle_dealloc},
-    {Py_tp_traverse, handle_traverse},
-    {Py_tp_clear, handle_clear},
-    {Py_tp_methods, threadsafe_methods},
+    {Py_tp_methods, handle_methods},
     {Py_tp_getset, handle_getset},
     {0, NULL},
 };
 
-#define HANDLE_FLAGS                                                          \
-    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC                                  \
-     | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-
-static PyType_Spec handle_spec = {
-    .name = "tidewire._core.Handle",
-    .basicsize = sizeof(TwHandle),
-    .flags = HANDLE_FLAGS,
-    .slots = handle_slots,
-};
-
-static PyType_Spec timer_spec = {
-    .name = "tidewire._core.TimerHandle",
-    .basicsize = sizeof(TwHandle),
-    .flags = HANDLE_FLAGS,
-    .slots = timer_slots,
-};
-
-static PyType_Spec threadsafe_spec = {
-    .name = "tidewire._core.ThreadSafeHandle",
-    .basicsize = sizeof(TwHandle),
-    .flags = HANDLE_FLAGS,
-    .slots = threadsafe_slots,
-};
+static PyType_Spec handle_spec =
+    TW_TYPE_SPEC("Handle", TwHandle, handle_slots);
+static PyType_Spec timer_spec =
+    TW_TYPE_SPEC("TimerHandle", TwHandle, timer_slots);
+static PyType_Spec threadsafe_spec =
+    TW_TYPE_SPEC("ThreadSafeHandle", TwHandle, handle_slots);
 
 /* asyncio's slots follow the object's head, in the order of their names.  The
    import of the module checks that. */
@@ -434,25 +384,37 @@ handle_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
     return status;
 }
 
-tw_status
-tw_handle_setup(tw_state *state, PyObject *module)
+static tw_status
+handle_add_threadsafe(tw_state *state)
 {
-    if (handle_add_type(state, &state->handle_type, &handle_spec, "Handle",
-                        offsetof(TwHandle, timer_slots))
+    PyMethodDef *const tables[] = {threadsafe_methods, NULL};
+
+    if (!TW_HANDLE_THREADSAFE) {
+        state->threadsafe_type = (PyTypeObject *)Py_NewRef(state->handle_type);
+        return 0;
+    }
+    if (handle_add_type(state, &state->threadsafe_type, &threadsafe_spec,
+                        "_ThreadSafeHandle", offsetof(TwHandle, when))
         < 0) {
         return -1;
     }
-    if (TW_HANDLE_THREADSAFE) {
-        if (handle_add_type(state, &state->threadsafe_type, &threadsafe_spec,
-                            "_ThreadSafeHandle", offsetof(TwHandle, when))
-            < 0) {
-            return -1;
-        }
+    return tw_state_add_methods(state->threadsafe_type, tables);
+}
+
+tw_status
+tw_handle_setup(tw_state *state, PyObject *module)
+{
+    PyMethodDef *const tables[] = {timer_methods, NULL};
+
+    if (handle_add_type(state, &state->handle_type, &handle_spec, "Handle",
+                        offsetof(TwHandle, timer_slots))
+            < 0
+        || handle_add_threadsafe(state) < 0
+        || handle_add_type(state, &state->timer_type, &timer_spec,
+                           "TimerHandle", offsetof(TwHandle, when))
+               < 0
+        || tw_state_add_methods(state->timer_type, tables) < 0) {
+        return -1;
     }
-    else {
-        state->threadsafe_type =
-            (PyTypeObject *)Py_NewRef((PyObject *)state->handle_type);
-    }
-    return handle_add_type(state, &state->timer_type, &timer_spec,
-                           "TimerHandle", offsetof(TwHandle, when));
+    return tw_state_add_getset(state->timer_type, timer_getset);
 }

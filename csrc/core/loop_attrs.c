@@ -20,14 +20,6 @@ attr_set_bool(PyObject *self, PyObject *value, void *offset)
     return 0;
 }
 
-static PyObject *
-attr_get_object(PyObject *self, void *offset)
-{
-    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
-
-    return Py_NewRef(value == NULL ? Py_None : value);
-}
-
 static int
 attr_set_object(PyObject *self, PyObject *value, void *offset)
 {
@@ -55,7 +47,7 @@ attr_set_absent(PyObject *self, PyObject *value, void *name)
     return 0;
 }
 
-#define AT(field) ((void *)offsetof(TwLoop, field))
+#define AT(field) TW_AT(TwLoop, field)
 
 PyGetSetDef tw_loop_getset[] = {
     {"_closed", attr_get_bool, attr_set_bool, NULL, AT(closed)},
@@ -67,16 +59,16 @@ PyGetSetDef tw_loop_getset[] = {
      AT(select_patched)},
     {"_signal_fd_is_kept", attr_get_bool, attr_set_bool, NULL, AT(wake_known)},
     {"_nests", attr_get_bool, attr_set_bool, NULL, AT(nests)},
-    {"name", attr_get_object, attr_set_object,
+    {"name", tw_state_get_object, attr_set_object,
      PyDoc_STR("The loop's name in stats(), or None."), AT(name)},
-    {"_thread_id", attr_get_object, attr_set_object, NULL, AT(thread_id)},
-    {"_task_factory", attr_get_object, attr_set_object, NULL,
+    {"_thread_id", tw_state_get_object, attr_set_object, NULL, AT(thread_id)},
+    {"_task_factory", tw_state_get_object, attr_set_object, NULL,
      AT(task_factory)},
-    {"_exception_handler", attr_get_object, attr_set_object, NULL,
+    {"_exception_handler", tw_state_get_object, attr_set_object, NULL,
      AT(exception_handler)},
-    {"_current_handle", attr_get_object, attr_set_object, NULL,
+    {"_current_handle", tw_state_get_object, attr_set_object, NULL,
      AT(current_handle)},
-    {"_signal_handlers", attr_get_object, attr_set_object, NULL,
+    {"_signal_handlers", tw_state_get_object, attr_set_object, NULL,
      AT(signal_handlers)},
     {"_ready", attr_get_absent, attr_set_absent, NULL, (void *)"_ready"},
     {"_scheduled", attr_get_absent, attr_set_absent, NULL,

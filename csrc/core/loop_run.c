@@ -9,12 +9,9 @@ static void
 run_call_builtin(TwLoop *loop, const char *name, PyObject *const *args,
                  Py_ssize_t nargs)
 {
-    PyObject *result = tw_seam_call(loop->state, name, args, nargs);
-
-    if (result == NULL) {
+    if (tw_status_steal(tw_seam_call(loop->state, name, args, nargs)) < 0) {
         PyErr_WriteUnraisable((PyObject *)loop);
     }
-    Py_XDECREF(result);
 }
 
 /* Restore the hooks of asynchronous generators from before the run. */
@@ -71,9 +68,7 @@ run_not_running(TwLoop *loop)
     run_call_builtin(loop, "set_running_loop", none, 1);
     run_restore_hooks(loop);
     run_restore_tracking(loop);
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
 }
 
 static PyObject *

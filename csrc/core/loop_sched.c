@@ -42,9 +42,8 @@ double
 tw_loop_time(TwLoop *loop)
 {
     if (TW_UNLIKELY(tw_overrides_time(loop))) {
-        PyObject *argv[] = {(PyObject *)loop};
         PyObject *value =
-            tw_call_plain_method(loop->state->str.time, argv, 1);
+            tw_call_plain_noargs((PyObject *)loop, loop->state->str.time);
         double seconds = value ? PyFloat_AsDouble(value) : -1.0;
         Py_XDECREF(value);
         return seconds;
@@ -107,20 +106,13 @@ tw_loop_call_by_name(PyObject *loop, const char *method,
                      PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames)
 {
-    Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
-    PyObject **argv = PyMem_Malloc((size_t)(total + 1) * sizeof(*argv));
-    PyObject *result;
+    PyObject *function = PyObject_GetAttrString(/* allow: seam */
+        ((TwLoop *)loop)->state->seam, method);
+    PyObject *result =
+        function ? tw_call_with_first(function, loop, args, nargs, kwnames)
+                 : NULL;
 
-    if (argv == NULL) {
-        return PyErr_NoMemory();
-    }
-    argv[0] = loop;
-    for (Py_ssize_t i = 0; i < total; i++) {
-        argv[1 + i] = args[i];
-    }
-    result = tw_seam_call_keywords(((TwLoop *)loop)->state, method, argv,
-                                   nargs + 1, kwnames);
-    PyMem_Free(argv);
+    Py_XDECREF(function);
     return result;
 }
 
@@ -129,7 +121,8 @@ static tw_status
 sched_check_debug(TwLoop *loop, PyObject *callback, const char *method,
                   bool thread)
 {
-    PyObject *name, *result = NULL;
+    PyObject *name;
+    tw_status status = -1;
 
     if (TW_LIKELY(!loop->debug)) {
         return 0;
@@ -138,11 +131,11 @@ sched_check_debug(TwLoop *loop, PyObject *callback, const char *method,
     if (name != NULL) {
         PyObject *argv[] = {(PyObject *)loop, callback, name,
                             thread ? Py_True : Py_False};
-        result = tw_seam_call(loop->state, "check_call", argv, 4);
+        status = tw_status_steal(
+            tw_seam_call(loop->state, "check_call", argv, 4));
         Py_DECREF(name);
     }
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return status;
 }
 
 /* -- soon ----------------------------------------------------------------- */
@@ -171,17 +164,16 @@ static tw_status
 sched_call_own(TwLoop *loop, PyObject *callback, PyObject *const *args,
                Py_ssize_t nargs, PyObject *context)
 {
-    PyObject *argv[4] = {(PyObject *)loop, callback}, *handle;
+    PyObject *argv[4] = {(PyObject *)loop, callback};
 
     if (nargs > 0) {
         argv[2] = args[0];
     }
     argv[2 + nargs] = context;
-    handle = PyObject_VectorcallMethod(/* allow: as tw_call_plain_method() */
-        loop->state->str.call_soon, argv, (size_t)(2 + nargs),
-        context == NULL ? NULL : loop->state->kw_context);
-    Py_XDECREF(handle);
-    return handle == NULL ? -1 : 0;
+    return tw_status_steal(
+        PyObject_VectorcallMethod(/* allow: as tw_call_plain_method() */
+            loop->state->str.call_soon, argv, (size_t)(2 + nargs),
+            context == NULL ? NULL : loop->state->kw_context));
 }
 
 tw_status

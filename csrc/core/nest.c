@@ -2,6 +2,7 @@
 
 #include "base/compat.h"
 #include "core/call.h"
+#include "core/future.h"
 #include "core/handle.h"
 #include "core/loop_type.h"
 #include "core/turn.h"
@@ -71,16 +72,7 @@ nest_put_back(TwLoop *loop)
 static int
 nest_is_done(TwLoop *loop, PyObject *future)
 {
-    PyObject *argv[] = {future}, *done;
-    int truth;
-
-    if (future == Py_None) {
-        return 0;
-    }
-    done = tw_call_plain_method(loop->state->str.done, argv, 1);
-    truth = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
-    return truth;
+    return future == Py_None ? 0 : tw_loop_is_done(loop, future);
 }
 
 tw_status

@@ -48,9 +48,7 @@ tw_overrides_check(TwLoop *loop)
     loop->overridden_version = tw_type_assign_version(type, state->str.time)
                             ? type->tp_version_tag
                             : 0;
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
     return own;
 }
 

@@ -1,9 +1,8 @@
 #include "core/seam.h"
 
 PyObject *
-tw_seam_call_keywords(tw_state *state, const char *name,
-                      PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames)
+tw_seam_call(tw_state *state, const char *name, PyObject *const *args,
+             Py_ssize_t nargs)
 {
     PyObject *function, *result;
 
@@ -12,14 +11,7 @@ tw_seam_call_keywords(tw_state *state, const char *name,
         return NULL;
     }
     result = PyObject_Vectorcall(function, args, /* allow: seam */
-                                 (size_t)nargs, kwnames);
+                                 (size_t)nargs, NULL);
     Py_DECREF(function);
     return result;
-}
-
-PyObject *
-tw_seam_call(tw_state *state, const char *name, PyObject *const *args,
-             Py_ssize_t nargs)
-{
-    return tw_seam_call_keywords(state, name, args, nargs, NULL);
 }

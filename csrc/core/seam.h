@@ -6,6 +6,3 @@
 /* seam.<name>(args...): a new reference or NULL. */
 PyObject *tw_seam_call(tw_state *state, const char *name,
                        PyObject *const *args, Py_ssize_t nargs);
-PyObject *tw_seam_call_keywords(tw_state *state, const char *name,
-                                PyObject *const *args, Py_ssize_t nargs,
-                                PyObject *kwnames);

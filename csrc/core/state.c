@@ -179,6 +179,14 @@ tw_state_add_type(tw_state *state, PyTypeObject **slot, PyType_Spec *spec,
     return public ? PyModule_AddType(state->module, *slot) : 0;
 }
 
+PyObject *
+tw_state_get_object(PyObject *self, void *offset)
+{
+    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
+
+    return Py_NewRef(value ? value : Py_None);
+}
+
 /* The type's own dict, because setattr() cannot replace `__dict__`. */
 static tw_status
 state_keep_steal(PyTypeObject *type, const char *name, PyObject *descr)

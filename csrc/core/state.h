@@ -196,5 +196,10 @@ TW_MUSTCHECK tw_status tw_state_add_methods(PyTypeObject *type,
 TW_MUSTCHECK tw_status tw_state_add_getset(PyTypeObject *type,
                                            PyGetSetDef *attributes);
 
+/* For PyGetSetDef: the object in a field (NULL: None); the closure is TW_AT()
+   of the field. */
+#define TW_AT(type, field) ((void *)offsetof(type, field))
+PyObject *tw_state_get_object(PyObject *self, void *offset);
+
 /* module.attr: a new reference or NULL. */
 PyObject *tw_state_import(const char *module, const char *attr);

@@ -47,20 +47,20 @@ wakeup_close_numbers(int fds[2])
 static tw_status
 wakeup_handle_signals(TwLoop *loop, const char *numbers, Py_ssize_t n)
 {
-    PyObject *argv[2] = {(PyObject *)loop, NULL}, *done = NULL;
+    PyObject *argv[2] = {(PyObject *)loop, NULL};
+    tw_status status = -1;
 
     loop->stats.signals += (uint64_t)n;
     argv[1] = PyBytes_FromStringAndSize(numbers, n);
     if (argv[1] != NULL) {
-        done = tw_call_plain_method(loop->state->str._handle_signals, argv,
-                                    2);
+        status = tw_status_steal(
+            tw_call_plain_method(loop->state->str._handle_signals, argv, 2));
         Py_DECREF(argv[1]);
     }
-    Py_XDECREF(done);
-    return done != NULL ? 0
-                        : tw_call_report(loop,
-                                         "Exception in a signal's handling",
-                                         NULL, NULL);
+    return status == 0 ? 0
+                       : tw_call_report(loop,
+                                        "Exception in a signal's handling",
+                                        NULL, NULL);
 }
 
 static inline uint64_t
@@ -190,10 +190,10 @@ error:
     return -1;
 }
 
-tw_status
-tw_wakeup_open(TwLoop *loop, bool signals)
+/* Make descriptors, and watch the one to read from. */
+static tw_status
+wakeup_make_watched(TwLoop *loop, bool signals, int fds[2])
 {
-    int fds[2];
     tw_uverr err = wakeup_make(signals, fds);
 
     if (err < 0) {
@@ -202,6 +202,17 @@ tw_wakeup_open(TwLoop *loop, bool signals)
     }
     if (wakeup_watch(loop, fds[0]) < 0) {
         wakeup_close_numbers(fds);
+        return -1;
+    }
+    return 0;
+}
+
+tw_status
+tw_wakeup_open(TwLoop *loop, bool signals)
+{
+    int fds[2];
+
+    if (wakeup_make_watched(loop, signals, fds) < 0) {
         return -1;
     }
     loop->wake_write = fds[1];
@@ -221,13 +232,7 @@ tw_wakeup_accept_signals(TwLoop *loop)
     if (loop->wake_fd != number) {
         return 0;
     }
-    err = wakeup_make(true, fds);
-    if (err < 0) {
-        tw_errno_raise(err);
-        return -1;
-    }
-    if (wakeup_watch(loop, fds[0]) < 0) {
-        wakeup_close_numbers(fds);
+    if (wakeup_make_watched(loop, true, fds) < 0) {
         return -1;
     }
     tw_watcher_stop_now(old);

@@ -93,9 +93,7 @@ watchdog_report(TwLoop *loop, PyObject *item, uint64_t count, uint64_t now,
     Py_XDECREF(result);
     Py_XDECREF(argv[1]);
     Py_DECREF(report);
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
 }
 
 /* The latest time at which the last callback of the batch, behind `count`

@@ -134,6 +134,38 @@ tw_watcher_of_fd(TwLoop *loop, int fd)
     return fd >= 0 && fd < loop->by_fd_cap ? loop->by_fd[fd] : NULL;
 }
 
+/* Remove it from every list of the loop.  It leaves a gap in `due`, which may
+   be running. */
+static void
+watcher_unlink(TwWatcher *w)
+{
+    TwLoop *loop = w->loop;
+
+    watcher_disarm(w);
+    tw_vec_leave_gap(&loop->changed, w);
+    if (w->in_due != TW_VEC_NONE) {
+        loop->due.items[w->in_due] = NULL;
+        w->in_due = TW_VEC_NONE;
+    }
+    if (tw_watcher_of_fd(loop, w->fd) == w) {
+        loop->by_fd[w->fd] = NULL;
+    }
+}
+
+/* The number refers to another descriptor by now: the program closed the old
+   one, and the kernel removed that from the set.  It is no longer watched, and
+   on_ready() is called with TW_EV_BAD in the next turn. */
+static void
+watcher_invalidate(TwWatcher *w)
+{
+    w->armed = 0;
+    watcher_unlink(w);
+    w->fd = -1;
+    w->refused = 0;
+    w->got = TW_EV_BAD;
+    watcher_add_due(w);
+}
+
 TwWatcher *
 tw_watcher_live(TwLoop *loop, int fd)
 {
@@ -173,7 +205,7 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     }
     old = tw_watcher_of_fd(loop, fd);
     if (old != NULL) {
-        tw_watcher_invalidate(old);
+        watcher_invalidate(old);
     }
     if (watcher_reserve(loop, fd) < 0) {
         return NULL;
@@ -207,7 +239,7 @@ tw_watcher_renumber(TwWatcher *w, int fd)
         return err;
     }
     if (old != NULL && old != w) {
-        tw_watcher_invalidate(old);
+        watcher_invalidate(old);
     }
     if (tw_watcher_of_fd(loop, w->fd) == w) {
         loop->by_fd[w->fd] = NULL;
@@ -346,24 +378,6 @@ tw_watcher_stop_now(TwWatcher *w)
 
 /* -- close ---------------------------------------------------------------- */
 
-/* Remove it from every list of the loop.  It leaves a gap in `due`, which may
-   be running. */
-static void
-watcher_unlink(TwWatcher *w)
-{
-    TwLoop *loop = w->loop;
-
-    watcher_disarm(w);
-    tw_vec_leave_gap(&loop->changed, w);
-    if (w->in_due != TW_VEC_NONE) {
-        loop->due.items[w->in_due] = NULL;
-        w->in_due = TW_VEC_NONE;
-    }
-    if (tw_watcher_of_fd(loop, w->fd) == w) {
-        loop->by_fd[w->fd] = NULL;
-    }
-}
-
 void
 tw_watcher_close(TwWatcher *w)
 {
@@ -374,19 +388,6 @@ tw_watcher_close(TwWatcher *w)
     w->loop->watcher_count--;
     PyMem_Free(w);
     Py_XDECREF(owner);
-}
-
-void
-tw_watcher_invalidate(TwWatcher *w)
-{
-    /* The number may refer to another descriptor: the kernel removed the old
-       one from the set when it was closed. */
-    w->armed = 0;
-    watcher_unlink(w);
-    w->fd = -1;
-    w->refused = 0;
-    w->got = TW_EV_BAD;
-    watcher_add_due(w);
 }
 
 void

@@ -32,7 +32,8 @@ struct TwWatcher {
     TwOnReady on_ready;
     bool (*is_stale)(PyObject *owner); /* or NULL: was the descriptor
                                           closed? */
-    int fd;             /* -1: the loop was closed, or it was invalidated */
+    int fd;             /* -1: the loop was closed, or the number refers to
+                           another descriptor */
     int refused;        /* the poller's errno; 0: not refused */
     uint8_t want;       /* TW_EV_READ | TW_EV_WRITE */
     uint8_t armed;      /* what the poller watches it for; 0: nothing */
@@ -85,11 +86,6 @@ TwWatcher *tw_watcher_of_fd(TwLoop *loop, int fd);
 /* The same, or NULL if its owner says that the descriptor was closed.  Calls a
    method of the program: other watchers may be opened and closed meanwhile. */
 TwWatcher *tw_watcher_live(TwLoop *loop, int fd);
-
-/* The owner has found that the number refers to another descriptor by now (the
-   program closed it).  It is no longer watched, and on_ready() is called with
-   TW_EV_BAD in the next turn. */
-void tw_watcher_invalidate(TwWatcher *w);
 
 /* -- for the loop -- */
 

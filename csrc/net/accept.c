@@ -92,21 +92,27 @@ accept_needs_task(TwAccept *self)
                   & (TW_OWN_CREATE_TASK | TW_OWN_MAKE_SOCKET_TRANSPORT);
 }
 
+/* The Python form of the peer's address; None for an unknown family. */
+static PyObject *
+accept_address(const TwAddr *peer)
+{
+    PyObject *addr = tw_addr_to_python(&peer->u.any, peer->len);
+
+    return addr == NULL && !PyErr_Occurred() ? Py_NewRef(Py_None) : addr;
+}
+
 /* loop.create_task(asyncio's _accept_connection2(...)). */
 static tw_status
 accept_by_task(TwAccept *self, int fd, const TwAddr *peer)
 {
-    PyObject *conn = tw_sock_object_of_fd(self->loop->state, fd);
-    PyObject *addr = NULL, *result = NULL;
+    PyObject *conn = tw_sock_object_of_fd(self->loop->state, fd), *addr;
+    PyObject *result = NULL;
 
     if (conn == NULL) {
         close(fd);
         return accept_failed(self, NULL);
     }
-    addr = tw_addr_to_python(&peer->u.any, peer->len);
-    if (addr == NULL && !PyErr_Occurred()) {
-        addr = Py_NewRef(Py_None);
-    }
+    addr = accept_address(peer);
     if (addr != NULL) {
         PyObject *argv[] = {(PyObject *)self->loop,
                             self->factory,
@@ -119,11 +125,7 @@ accept_by_task(TwAccept *self, int fd, const TwAddr *peer)
     }
     Py_DECREF(conn);
     Py_XDECREF(addr);
-    if (result == NULL) {
-        return accept_failed(self, NULL);
-    }
-    Py_DECREF(result);
-    return 0;
+    return tw_status_steal(result) < 0 ? accept_failed(self, NULL) : 0;
 }
 
 /* In debug mode asyncio logs each connection before anything else. */
@@ -135,10 +137,7 @@ accept_log(TwAccept *self, int fd, const TwAddr *peer)
     if (TW_LIKELY(!self->loop->debug)) {
         return 0;
     }
-    addr = tw_addr_to_python(&peer->u.any, peer->len);
-    if (addr == NULL && !PyErr_Occurred()) {
-        addr = Py_NewRef(Py_None);
-    }
+    addr = accept_address(peer);
     number = PyLong_FromLong(fd);
     if (addr != NULL && number != NULL) {
         PyObject *argv[] = {self->server, addr, number};
@@ -146,8 +145,7 @@ accept_log(TwAccept *self, int fd, const TwAddr *peer)
     }
     Py_XDECREF(addr);
     Py_XDECREF(number);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return tw_status_steal(result);
 }
 
 static tw_status
@@ -182,7 +180,6 @@ static tw_status
 accept_exhausted(TwAccept *self, int err)
 {
     PyObject *exc = tw_errno_exception(-err), *result = NULL;
-    tw_status status = 0;
 
     if (tw_watcher_want(self->watcher, 0) < 0) {
         PyErr_Clear();
@@ -195,11 +192,9 @@ accept_exhausted(TwAccept *self, int err)
         tw_call_end(self->loop);
     }
     Py_XDECREF(exc);
-    if (result == NULL) {
-        status = tw_call_report(self->loop, "accept failed", NULL, NULL);
-    }
-    Py_XDECREF(result);
-    return status;
+    return tw_status_steal(result) < 0
+               ? tw_call_report(self->loop, "accept failed", NULL, NULL)
+               : 0;
 }
 
 /* Accept one.  1: continue; 0: no more for now; -1. */
@@ -420,14 +415,13 @@ accept_loop_stop_serving(PyObject *op, PyObject *sock)
 {
     TwLoop *loop = (TwLoop *)op;
     TwAccept *self = accept_of_sock(loop, sock);
-    PyObject *argv[] = {sock};
 
     if (self != NULL) {
         Py_INCREF(self);
         tw_source_unwatch(&self->watcher);
         Py_DECREF(self);
     }
-    return tw_call_plain_method(loop->state->str.close, argv, 1);
+    return tw_call_plain_noargs(sock, loop->state->str.close);
 }
 
 /* -- the type ------------------------------------------------------------- */

@@ -286,10 +286,8 @@ static tw_status
 feeder_not_woken(PyObject *name, PyObject *waiter)
 {
     PyObject *exc = tw_err_take();
-    PyObject *cancelled = tw_call_plain_method(name, &waiter, 1);
-    int truth = cancelled ? PyObject_IsTrue(cancelled) : -1;
+    int truth = tw_truth_steal(tw_call_plain_noargs(waiter, name));
 
-    Py_XDECREF(cancelled);
     if (truth == 0) {
         tw_err_restore_steal(exc);
         return -1;
@@ -303,13 +301,12 @@ static tw_status
 feeder_wake_other(TwFeeder *r)
 {
     TwLoop *loop = r->transport->loop;
-    PyObject *context = Py_XNewRef(r->transport->context), *result;
+    PyObject *context = Py_XNewRef(r->transport->context);
+    tw_status status = tw_status_steal(tw_call_method(
+        loop, context, loop->state->str._wakeup_waiter, &r->reader, 1));
 
-    result = tw_call_method(loop, context, loop->state->str._wakeup_waiter,
-                            &r->reader, 1);
     Py_XDECREF(context);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return status;
 }
 
 /* _wakeup_waiter() */

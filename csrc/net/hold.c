@@ -27,9 +27,7 @@ hold_flush_all(TwLoop *loop)
         tw_hold_end(self);
         Py_DECREF(self);
     }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
 }
 
 void

@@ -20,7 +20,7 @@ pipe_fileno(TwLoop *loop, PyObject *pipe)
     PyObject *number;
     int fd;
 
-    number = tw_call_plain_method(loop->state->str.fileno, &pipe, 1);
+    number = tw_call_plain_noargs(pipe, loop->state->str.fileno);
     if (number == NULL) {
         return -1;
     }
@@ -101,13 +101,6 @@ pipe_release(TwPipe *self)
     }
 }
 
-/* Is that descriptor already watched on this loop? */
-static bool
-pipe_fd_is_watched(TwLoop *loop, int fd)
-{
-    return tw_watcher_live(loop, fd) != NULL;
-}
-
 /* The transport owns the file from here on.  epoll accepts a descriptor once,
    so the second transport on it watches a duplicate. */
 static tw_status
@@ -115,7 +108,7 @@ pipe_adopt(TwPipe *self, int fd, PyObject *pipe, TwOnReady on_ready)
 {
     int watched = fd;
 
-    if (pipe_fd_is_watched(self->base.loop, fd)) {
+    if (tw_watcher_live(self->base.loop, fd) != NULL) {
         watched = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (watched < 0) {
             tw_errno_raise(-errno);
@@ -134,9 +127,7 @@ pipe_adopt(TwPipe *self, int fd, PyObject *pipe, TwOnReady on_ready)
 static void
 pipe_disown(TwPipe *self)
 {
-    if (self->base.fd >= 0) {
-        self->base.fd = -1;
-    }
+    self->base.fd = -1;
     pipe_release(self);
 }
 
@@ -200,39 +191,38 @@ error:
     return NULL;
 }
 
-static const char *const pipe_make_names[] = {"pipe", "protocol", "waiter",
-                                              "extra"};
-
 static PyObject *
-pipe_loop_make_read(PyObject *loop, PyObject *const *args, Py_ssize_t nargs,
-                    PyObject *kwnames)
+pipe_loop_make(PyObject *loop, const TwPipeKind *kind, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const TwArgs spec = {"_make_read_pipe_transport", pipe_make_names,
-                                2, 4};
-    TwLoop *self = (TwLoop *)loop;
+    static const char *const names[] = {"pipe", "protocol", "waiter", "extra"};
+    const TwArgs spec = {kind->writing ? "_make_write_pipe_transport"
+                                       : "_make_read_pipe_transport",
+                         names, 2, 4};
+    const tw_state *state = ((TwLoop *)loop)->state;
     PyObject *argv[4];
 
     if (tw_args_bind(&spec, args, nargs, kwnames, argv) < 0) {
         return NULL;
     }
-    return pipe_new(self, self->state->read_pipe_type, &tw_pipe_read_kind,
-                    argv);
+    return pipe_new((TwLoop *)loop,
+                    kind->writing ? state->write_pipe_type
+                                  : state->read_pipe_type,
+                    kind, argv);
+}
+
+static PyObject *
+pipe_loop_make_read(PyObject *loop, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames)
+{
+    return pipe_loop_make(loop, &tw_pipe_read_kind, args, nargs, kwnames);
 }
 
 static PyObject *
 pipe_loop_make_write(PyObject *loop, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames)
 {
-    static const TwArgs spec = {"_make_write_pipe_transport", pipe_make_names,
-                                2, 4};
-    TwLoop *self = (TwLoop *)loop;
-    PyObject *argv[4];
-
-    if (tw_args_bind(&spec, args, nargs, kwnames, argv) < 0) {
-        return NULL;
-    }
-    return pipe_new(self, self->state->write_pipe_type, &tw_pipe_write_kind,
-                    argv);
+    return pipe_loop_make(loop, &tw_pipe_write_kind, args, nargs, kwnames);
 }
 
 /* -- logging -------------------------------------------------------------- */
@@ -244,14 +234,6 @@ tw_pipe_log(TwPipe *self, const char *level, const char *format)
         return tw_transport_report_call(&self->base, "_read_ready");
     }
     return 0;
-}
-
-const char *
-tw_pipe_name(const TwPipe *self)
-{
-    const char *name = Py_TYPE(self)->tp_name, *dot = strrchr(name, '.');
-
-    return dot == NULL ? name : dot + 1;
 }
 
 const char *
@@ -290,33 +272,16 @@ tw_pipe_dealloc(PyObject *op)
 /* -- methods and attributes ----------------------------------------------- */
 
 static PyObject *
-pipe_or_none(PyObject *value)
-{
-    return Py_NewRef(value == NULL ? Py_None : value);
-}
-
-static PyObject *
 pipe_get_pipe(PyObject *op, void *Py_UNUSED(closure))
 {
     TwTransport *base = (TwTransport *)op;
 
-    return pipe_or_none(base->fd < 0 ? NULL : base->sock);
-}
-
-static PyObject *
-pipe_get_fileno(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromLong(((TwPipe *)op)->fileno);
-}
-
-static PyObject *
-pipe_get_conn_lost(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromLong(((TwPipe *)op)->refused);
+    return Py_NewRef(base->fd < 0 || !base->sock ? Py_None : base->sock);
 }
 
 #define PIPE_COMMON_GETSET                                                    \
-    {"_pipe", pipe_get_pipe}, {"_fileno", pipe_get_fileno},                   \
+    {"_pipe", pipe_get_pipe},                                                 \
+        {"_fileno", tw_transport_get_int, NULL, NULL, TW_AT(TwPipe, fileno)}, \
         TW_TRANSPORT_PROTOCOL_ATTR, TW_TRANSPORT_CLOSING_ATTR
 
 PyGetSetDef tw_pipe_read_getset[] = {
@@ -330,7 +295,7 @@ PyGetSetDef tw_pipe_read_getset[] = {
 PyGetSetDef tw_pipe_write_getset[] = {
     TW_FLOW_SLOTS(TW_SLOT_EXTRA, TW_SLOT_LOOP),
     PIPE_COMMON_GETSET,
-    {"_conn_lost", pipe_get_conn_lost},
+    {"_conn_lost", tw_transport_get_int, NULL, NULL, TW_AT(TwPipe, refused)},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {NULL},
 };

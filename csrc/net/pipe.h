@@ -57,8 +57,7 @@ void tw_pipe_lost(TwTransport *self, PyObject *exc);
 TW_MUSTCHECK tw_status tw_pipe_log(TwPipe *self, const char *level,
                                    const char *format);
 
-/* For repr(): the type's name; "closed ", "closing " or "". */
-const char *tw_pipe_name(const TwPipe *self);
+/* For repr(): "closed ", "closing " or "". */
 const char *tw_pipe_state(const TwPipe *self);
 
 /* Slots, methods and attributes of both types. */

@@ -128,11 +128,9 @@ pipe_deliver(TwPipe *self, TwReadBytes *data)
     done = tw_transport_call_protocol(
         TW_BASE(self), loop->state->str.data_received, data->bytes);
     tw_readbytes_release(loop, data);
-    if (done == NULL) {
-        return tw_transport_report_call(&self->base, "_read_ready");
-    }
-    Py_DECREF(done);
-    return 0;
+    return tw_status_steal(done) < 0
+               ? tw_transport_report_call(&self->base, "_read_ready")
+               : 0;
 }
 
 static tw_status
@@ -201,18 +199,13 @@ pipe_read_step(PyObject *op)
 {
     TwPipe *self = (TwPipe *)op;
     TwTransport *base = &self->base;
-    PyObject *name = base->loop->state->str.eof_received, *done;
+    PyObject *name = base->loop->state->str.eof_received;
 
     if (!self->eof_due || !(base->flags & TW_F_MADE)) {
         return tw_transport_step(op);
     }
     self->eof_due = false;
-    done = tw_transport_call_protocol(TW_BASE(base), name, NULL);
-    if (done == NULL) {
-        return tw_transport_report_step(TW_BASE(base), name, NULL);
-    }
-    Py_DECREF(done);
-    return 0;
+    return tw_transport_call_step(TW_BASE(base), name, NULL);
 }
 
 static PyObject *
@@ -273,7 +266,7 @@ read_pipe_repr(PyObject *op)
     else if (self->base.fd >= 0) {
         last = w != NULL && w->want & TW_EV_READ ? "polling" : "idle";
     }
-    return PyUnicode_FromFormat("<%s %sfd=%d %s>", tw_pipe_name(self), state,
+    return PyUnicode_FromFormat("<%s %sfd=%d %s>", TW_TYPE_NAME(op), state,
                                 self->fileno, last);
 }
 

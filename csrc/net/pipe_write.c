@@ -200,17 +200,10 @@ write_pipe_meth_write_eof(PyObject *op, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
-write_pipe_meth_can_write_eof(PyObject *Py_UNUSED(op),
-                              PyObject *Py_UNUSED(unused))
-{
-    Py_RETURN_TRUE;
-}
-
-static PyObject *
 write_pipe_repr(PyObject *op)
 {
     TwPipe *self = (TwPipe *)op;
-    const char *name = tw_pipe_name(self), *state = tw_pipe_state(self);
+    const char *name = TW_TYPE_NAME(op), *state = tw_pipe_state(self);
 
     if (self->base.fd < 0 || self->base.loop->closed) {
         return PyUnicode_FromFormat("<%s %sfd=%d %s>", name, state,
@@ -233,8 +226,8 @@ static PyMethodDef write_pipe_methods[] = {
     {"write_eof", write_pipe_meth_write_eof, METH_NOARGS, PyDoc_STR(
 "write_eof($self, /)\n--\n\n"
 "Close when everything is written.  See library/asyncio-protocol.")},
-    {"can_write_eof", write_pipe_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
-"can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.")},
+    {"can_write_eof", tw_transport_meth_true, METH_NOARGS,
+     tw_transport_doc_can_write_eof},
     {NULL},
 };
 

@@ -109,12 +109,6 @@ process_loop_watch_child(PyObject *loop, PyObject *const *args,
 
 /* -- end ------------------------------------------------------------------ */
 
-static PyObject *
-child_code(int waited, int code)
-{
-    return waited == 1 ? PyLong_FromLong(code) : Py_NewRef(Py_None);
-}
-
 static tw_status
 child_on_ready(PyObject *op, unsigned Py_UNUSED(events))
 {
@@ -124,19 +118,18 @@ child_on_ready(PyObject *op, unsigned Py_UNUSED(events))
     int code = 0, waited = tw_sys_wait_child(self->pidfd, self->pid, &code);
 
     child_release(self);
-    argv[1] = child_code(waited, code);
+    argv[1] = waited == 1 ? PyLong_FromLong(code) : Py_NewRef(Py_None);
     if (argv[1] != NULL) {
         done = waited == 0
                    ? tw_call(loop, self->context, self->hidden, argv + 1, 0)
                    : tw_call(loop, self->context, self->callback, argv + 1, 1);
         Py_DECREF(argv[1]);
     }
-    if (done == NULL) {
-        return tw_call_report(loop, "Exception in a child process's callback",
-                              NULL, NULL);
-    }
-    Py_DECREF(done);
-    return 0;
+    return tw_status_steal(done) < 0
+               ? tw_call_report(loop,
+                                "Exception in a child process's callback",
+                                NULL, NULL)
+               : 0;
 }
 
 /* -- type ----------------------------------------------------------------- */

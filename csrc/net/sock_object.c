@@ -31,23 +31,21 @@ object_set_slots(tw_state *state, PyObject *sock)
 static tw_status
 object_set_nonblocking(tw_state *state, PyObject *sock)
 {
-    PyObject *argv[] = {sock, Py_False}, *none;
+    PyObject *argv[] = {sock, Py_False}, *exc, *none;
 
-    if (TW_SOCK_NONBLOCK) {
+    if (TW_SOCK_NONBLOCK
+        || tw_status_steal(
+               tw_call_plain_method(state->str.setblocking, argv, 2))
+               == 0) {
         return 0;
     }
-    none = tw_call_plain_method(state->str.setblocking, argv, 2);
-    if (none == NULL) {
-        /* The descriptor is the caller's again. */
-        PyObject *exc = tw_err_take();
-        none = PyObject_CallMethod(sock, "detach", NULL); /* allow: C code */
-        tw_call_ignore_error();
-        Py_XDECREF(none);
-        tw_err_restore_steal(exc);
-        return -1;
-    }
-    Py_DECREF(none);
-    return 0;
+    /* The descriptor is the caller's again. */
+    exc = tw_err_take();
+    none = PyObject_CallMethod(sock, "detach", NULL); /* allow: C code */
+    tw_call_ignore_error();
+    Py_XDECREF(none);
+    tw_err_restore_steal(exc);
+    return -1;
 }
 
 PyObject *

@@ -93,15 +93,10 @@ stream_on_ready(PyObject *op, unsigned events)
 static void
 stream_set_options(TwStream *self)
 {
-    const unsigned char *local = self->base.addrs;
-    sa_family_t family = AF_UNSPEC;
+    int family = tw_transport_family(&self->base);
     int one = 1, type = SOCK_STREAM;
     socklen_t len = sizeof(type);
 
-    if (local != NULL && local[0] >= sizeof(family)) {
-        memcpy(&family, local + 1 + offsetof(struct sockaddr, sa_family),
-               sizeof(family));
-    }
     if (family == AF_INET || family == AF_INET6) {
         self->base.flags |= TW_F_INET;
         setsockopt(self->base.fd, IPPROTO_TCP, TCP_NODELAY, &one,
@@ -209,12 +204,6 @@ stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
 
 /* -- methods -------------------------------------------------------------- */
 
-static PyObject *
-stream_meth_can_write_eof(PyObject *self, PyObject *unused)
-{
-    Py_RETURN_TRUE;
-}
-
 /* Also removes TLS, as in asyncio, where TLS is a protocol. */
 static PyObject *
 stream_meth_set_protocol(PyObject *self, PyObject *const *args,
@@ -264,8 +253,8 @@ stream_dealloc(PyObject *op)
 }
 
 static PyMethodDef stream_methods[] = {
-    {"can_write_eof", stream_meth_can_write_eof, METH_NOARGS, PyDoc_STR(
-"can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.")},
+    {"can_write_eof", tw_transport_meth_true, METH_NOARGS,
+     tw_transport_doc_can_write_eof},
     {"set_protocol", TW_FAST(stream_meth_set_protocol), TW_FASTKW,
      tw_transport_doc_set_protocol},
     {NULL},

@@ -1,5 +1,6 @@
 /* The waiter for an empty queue: sendfile begins when everything written
    before is sent. */
+#include "base/compat.h"
 #include "core/future.h"
 #include "net/hold.h"
 #include "net/stream_methods.h"
@@ -58,12 +59,8 @@ tw_stream_write_lost(TwStream *self)
     if (self->empty_waiter == NULL) {
         return;
     }
-    exc = PyObject_CallFunction(PyExc_ConnectionError, "s", /* allow */
-                                "Connection is closed by peer");
-    if (exc == NULL) {
-        PyErr_WriteUnraisable((PyObject *)self);
-        return;
-    }
+    PyErr_SetString(PyExc_ConnectionError, "Connection is closed by peer");
+    exc = tw_err_take();
     tw_stream_settle_waiter(self, exc);
     Py_DECREF(exc);
 }

@@ -30,12 +30,9 @@ stream_send(TwTransport *base, struct iovec *iov, int n)
 static void
 stream_failed(TwTransport *base)
 {
-    if (base->lost_exc != NULL) {
-        tw_stream_settle_waiter((TwStream *)base, base->lost_exc);
-    }
-    else {
-        tw_stream_settle_waiter((TwStream *)base, PyExc_ConnectionError);
-    }
+    tw_stream_settle_waiter((TwStream *)base, base->lost_exc
+                                                  ? base->lost_exc
+                                                  : PyExc_ConnectionError);
 }
 
 static tw_status

@@ -68,13 +68,13 @@ static bool
 transport_is_stale(PyObject *op)
 {
     TwTransport *self = (TwTransport *)op;
-    PyObject *argv[] = {self->sock}, *number;
+    PyObject *number;
     long fd;
 
     if (self->sock == NULL) {
         return self->fd < 0;
     }
-    number = tw_call_plain_method(self->loop->state->str.fileno, argv, 1);
+    number = tw_call_plain_noargs(self->sock, self->loop->state->str.fileno);
     fd = number ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
     tw_call_ignore_error();
@@ -132,12 +132,10 @@ transport_count_end(TwTransport *self, PyObject *exc)
 static tw_status
 transport_call_server(TwTransport *self, PyObject *server, PyObject *name)
 {
-    PyObject *argv[] = {server, (PyObject *)self}, *result;
+    PyObject *argv[] = {server, (PyObject *)self};
     size_t n = self->loop->state->server_takes_transport ? 2 : 1;
 
-    result = tw_call_plain_method(name, argv, n);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return tw_status_steal(tw_call_plain_method(name, argv, n));
 }
 
 /* A closed server may wait for its last connection. */
@@ -160,14 +158,12 @@ static tw_status
 transport_check_protocol(TwTransport *self)
 {
     PyObject *name = self->loop->state->str.connection_made;
-    PyObject *method;
 
     if (self->protocol == NULL) {
         return 0; /* a sink's */
     }
-    method = PyObject_GetAttr(self->protocol, name); /* allow: no call */
-    Py_XDECREF(method);
-    return method == NULL ? -1 : 0;
+    return tw_status_steal(
+        PyObject_GetAttr(self->protocol, name)); /* allow: no call */
 }
 
 /* The program has replaced call_soon(): it sees one call each for
@@ -205,30 +201,19 @@ tw_transport_start(TwTransport *self)
     return tw_loop_push_step(self->loop, (PyObject *)self);
 }
 
-/* protocol.<name>(arg), reported as a callback of its own. */
+/* protocol.<name>(arg), or the call of another object instead. */
 static tw_status
 transport_step_call(TwTransport *self, TwProtocolCall what, PyObject *name,
                     PyObject *arg)
 {
-    PyObject *result;
     int asked = 1;
 
     if (self->ops->intercept != NULL) {
         asked = self->ops->intercept(
             self, what, what == TW_CALL_LOST ? arg : NULL);
     }
-    if (asked <= 0) {
-        return asked;
-    }
-    if (self->protocol == NULL) {
-        return 0;
-    }
-    result = tw_transport_call_protocol(TW_BASE(self), name, arg);
-    if (result == NULL) {
-        return tw_transport_report_step(TW_BASE(self), name, arg);
-    }
-    Py_DECREF(result);
-    return 0;
+    return asked <= 0 ? asked
+                      : tw_transport_call_step(TW_BASE(self), name, arg);
 }
 
 static tw_status
@@ -278,9 +263,7 @@ transport_start_at_once(TwTransport *self)
         PyErr_Clear();
     }
     transport_wake_waiter(self);
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
     return status;
 }
 
@@ -402,9 +385,7 @@ tw_transport_call_lost(TwTransport *self)
     Py_CLEAR(self->protocol);
     Py_XDECREF(exc);
     Py_DECREF(self);
-    if (pending != NULL) {
-        tw_err_restore_steal(pending);
-    }
+    tw_err_restore_steal(pending);
     return status;
 }
 
@@ -423,21 +404,15 @@ tw_transport_release(TwTransport *self)
         self->loop->gauges.open[self->kind]--;
     }
     tw_source_unwatch(&self->watcher);
-    if (self->sock != NULL) {
-        PyObject *argv[] = {self->sock};
-        PyObject *result =
-            tw_call_plain_method(self->loop->state->str.close, argv, 1);
-        if (result == NULL) {
-            PyErr_WriteUnraisable(self->sock);
-        }
-        Py_XDECREF(result);
-    }
-    else {
+    if (self->sock == NULL) {
         close(fd);
     }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
+    else if (tw_status_steal(tw_call_plain_noargs(
+                 self->sock, self->loop->state->str.close))
+             < 0) {
+        PyErr_WriteUnraisable(self->sock);
     }
+    tw_err_restore_steal(exc);
 }
 
 void
@@ -448,9 +423,7 @@ tw_transport_warn_unclosed(PyObject *op)
     if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
         PyErr_WriteUnraisable(op);
     }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
 }
 
 void
@@ -467,9 +440,7 @@ tw_transport_finalize(PyObject *op)
     transport_count_end(self, NULL);
     tw_transport_release(self);
     transport_detach_server(self);
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
 }
 
 /* -- pausing and resuming ------------------------------------------------- */

@@ -196,12 +196,6 @@ TW_MUSTCHECK tw_status tw_transport_fatal_errno(TwTransport *self,
                                                 tw_uverr err,
                                                 const char *message);
 
-/* Report the current exception of protocol.<name>(arg), or of
-   protocol.<name>() if arg is NULL, where asyncio calls it by a handle of its
-   own.  0, or -1: it leaves the loop. */
-TW_MUSTCHECK tw_status tw_transport_report_step(TwBaseTransport *self,
-                                                PyObject *name, PyObject *arg);
-
 /* Report the current exception of a protocol's method that asyncio calls
    inside its own method `name`, which a handle calls.  0, or -1: it leaves the
    loop. */
@@ -263,6 +257,11 @@ TW_MUSTCHECK tw_status tw_transport_resume_reading(TwTransport *self);
 PyObject *tw_transport_call_protocol(TwBaseTransport *self, PyObject *name,
                                      PyObject *arg);
 
+/* The same where asyncio calls it by a handle of its own, whose exception is
+   reported.  0; -1 leaves the loop. */
+TW_MUSTCHECK tw_status tw_transport_call_step(TwBaseTransport *self,
+                                              PyObject *name, PyObject *arg);
+
 void tw_transport_set_protocol(TwBaseTransport *self, PyObject *protocol);
 
 /* -- flow control --------------------------------------------------------- */
@@ -290,6 +289,9 @@ TW_MUSTCHECK tw_status tw_transport_limits(PyObject *const given[2],
 /* Store the addresses: our own, and `peer` (NULL: call getpeername(2)). */
 TW_MUSTCHECK tw_status tw_transport_keep_addrs(TwTransport *self,
                                                const TwAddr *peer);
+
+/* The family of our own one, or AF_UNSPEC. */
+int tw_transport_family(const TwTransport *self);
 
 /* The Python form of one of them; None if the system does not know it. */
 PyObject *tw_transport_addr(TwTransport *self, bool peer);
@@ -326,6 +328,9 @@ void tw_transport_finalize(PyObject *self);
 TW_MUSTCHECK bool tw_transport_dealloc_begin(PyObject *self);
 TW_MUSTCHECK bool tw_transport_base_dealloc_begin(PyObject *self);
 void tw_transport_dealloc_end(PyObject *self);
+/* For tp_repr: the type's name without its module. */
+#define TW_TYPE_NAME(op)                                                      \
+    (Py_TYPE(op)->tp_name + sizeof("tidewire._core.") - 1)
 /* tp_repr, as asyncio's. */
 PyObject *tw_transport_repr(PyObject *self);
 
@@ -359,9 +364,11 @@ PyObject *tw_transport_closed(TwTransport *self, unsigned before);
 PyObject *tw_transport_meth_close(PyObject *self, PyObject *unused);
 PyObject *tw_transport_meth_get_write_buffer_size(PyObject *self,
                                                   PyObject *unused);
+PyObject *tw_transport_meth_true(PyObject *self, PyObject *unused);
 
 extern const char tw_transport_doc_close[], tw_transport_doc_abort[],
     tw_transport_doc_is_closing[], tw_transport_doc_set_protocol[],
+    tw_transport_doc_can_write_eof[],
     tw_transport_doc_get_extra_info[],
     tw_transport_doc_get_write_buffer_size[],
     tw_transport_doc_set_write_buffer_limits[];
@@ -392,15 +399,15 @@ int tw_transport_set_slot(PyObject *self, PyObject *value, void *slot);
         TW_SLOT("_low_water", TW_SLOT_LOW),                                   \
         TW_SLOT("_protocol_paused", TW_SLOT_PAUSED)
 
-PyObject *tw_transport_get_protocol(PyObject *self, void *unused);
+PyObject *tw_transport_get_int(PyObject *self, void *offset);
 int tw_transport_assign_protocol(PyObject *self, PyObject *value,
                                  void *unused);
 PyObject *tw_transport_get_flag(PyObject *self, void *flag);
 int tw_transport_assign_closing(PyObject *self, PyObject *value,
                                 void *unused);
 #define TW_TRANSPORT_PROTOCOL_ATTR                                            \
-    {"_protocol", tw_transport_get_protocol, tw_transport_assign_protocol,    \
-     NULL, NULL}
+    {"_protocol", tw_state_get_object, tw_transport_assign_protocol, NULL,    \
+     TW_AT(TwBaseTransport, protocol)}
 #define TW_TRANSPORT_FLAG_ATTR(name, flag)                                    \
     {name, tw_transport_get_flag, NULL, NULL, (void *)(uintptr_t)(flag)}
 #define TW_TRANSPORT_CLOSING_ATTR                                             \

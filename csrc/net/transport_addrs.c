@@ -42,6 +42,19 @@ tw_transport_keep_addrs(TwTransport *self, const TwAddr *peer)
     return 0;
 }
 
+int
+tw_transport_family(const TwTransport *self)
+{
+    const unsigned char *local = self->addrs;
+    sa_family_t family = AF_UNSPEC;
+
+    if (local != NULL && local[0] >= sizeof(family)) {
+        memcpy(&family, local + 1 + offsetof(struct sockaddr, sa_family),
+               sizeof(family));
+    }
+    return family;
+}
+
 PyObject *
 tw_transport_addr(TwTransport *self, bool peer)
 {
@@ -62,9 +75,8 @@ tw_transport_addr(TwTransport *self, bool peer)
         if (sock == NULL) {
             return NULL;
         }
-        PyObject *argv[] = {sock};
-        result = tw_call_plain_method(
-            peer ? state->str.getpeername : state->str.getsockname, argv, 1);
+        result = tw_call_plain_noargs(
+            sock, peer ? state->str.getpeername : state->str.getsockname);
         Py_DECREF(sock);
         if (result == NULL && PyErr_ExceptionMatches(PyExc_OSError)) {
             PyErr_Clear();

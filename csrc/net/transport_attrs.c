@@ -3,14 +3,6 @@
 #include "net/hold.h"
 #include "net/transport.h"
 
-static PyObject *
-transport_get_object(PyObject *self, void *offset)
-{
-    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
-
-    return Py_NewRef(value ? value : Py_None);
-}
-
 PyObject *
 tw_transport_get_flag(PyObject *op, void *flag)
 {
@@ -22,14 +14,6 @@ transport_missing(void)
 {
     PyErr_SetString(PyExc_AttributeError, "a transport needs this attribute");
     return -1;
-}
-
-PyObject *
-tw_transport_get_protocol(PyObject *op, void *unused)
-{
-    PyObject *protocol = TW_BASE(op)->protocol;
-
-    return Py_NewRef(protocol ? protocol : Py_None);
 }
 
 /* As set_protocol(), for libraries that assign the attribute. */
@@ -107,8 +91,8 @@ transport_get_sock_fd(PyObject *op, void *unused)
     return PyLong_FromLong(self->fd_shown);
 }
 
-static PyObject *
-transport_get_int(PyObject *self, void *offset)
+PyObject *
+tw_transport_get_int(PyObject *self, void *offset)
 {
     return PyLong_FromLong(*(int *)((char *)self + (size_t)offset));
 }
@@ -197,18 +181,17 @@ tw_transport_set_slot(PyObject *op, PyObject *value, void *slot)
     return -1;
 }
 
-#define TRANSPORT_AT(field) ((void *)offsetof(TwTransport, field))
-
 PyGetSetDef tw_transport_getset[] = {
     TW_FLOW_SLOTS(TW_SLOT_EXTRA, TW_SLOT_LOOP),
     TW_TRANSPORT_PROTOCOL_ATTR,
     TW_TRANSPORT_CLOSING_ATTR,
     TW_TRANSPORT_FLAG_ATTR("_paused", TW_F_READ_PAUSED),
     {"_protocol_connected", transport_get_true, NULL, NULL, NULL},
-    {"_server", transport_get_object, NULL, NULL, TRANSPORT_AT(server)},
+    {"_server", tw_state_get_object, NULL, NULL, TW_AT(TwTransport, server)},
     {"_sock", transport_get_sock, NULL, NULL, NULL},
     {"_sock_fd", transport_get_sock_fd, NULL, NULL, NULL},
-    {"_conn_lost", transport_get_int, NULL, NULL, TRANSPORT_AT(conn_lost)},
+    {"_conn_lost", tw_transport_get_int, NULL, NULL,
+     TW_AT(TwTransport, conn_lost)},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,
      NULL},
     {NULL},

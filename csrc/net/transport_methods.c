@@ -77,7 +77,9 @@ transport_meth_resume_reading(PyObject *self, PyObject *unused)
 static PyObject *
 transport_meth_get_protocol(PyObject *self, PyObject *unused)
 {
-    return tw_transport_get_protocol(self, NULL);
+    PyObject *protocol = TW_BASE(self)->protocol;
+
+    return Py_NewRef(protocol ? protocol : Py_None);
 }
 
 static PyObject *
@@ -154,6 +156,12 @@ transport_meth_get_extra_info(PyObject *self, PyObject *const *args,
                                    given[1] ? given[1] : Py_None);
 }
 
+PyObject *
+tw_transport_meth_true(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+{
+    Py_RETURN_TRUE;
+}
+
 /* For the TransportSocket: send what is held, and never hold again if the
    program gets the descriptor itself. */
 static PyObject *
@@ -184,6 +192,8 @@ const char tw_transport_doc_set_protocol[] = PyDoc_STR(
 "set_protocol($self, /, protocol)\n--\n\n"
 "Call this protocol from now on; its connection_made() is not called.\n\n"
 "See library/asyncio-protocol.");
+const char tw_transport_doc_can_write_eof[] = PyDoc_STR(
+"can_write_eof($self, /)\n--\n\nTrue.  See library/asyncio-protocol.");
 const char tw_transport_doc_get_extra_info[] = PyDoc_STR(
 "get_extra_info($self, /, name, default=None)\n--\n\n"
 "Information about the connection: 'socket', 'sockname', 'peername',\n"

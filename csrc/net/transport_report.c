@@ -7,21 +7,6 @@
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
 #define TRANSPORT_LOST_WRITES 5
 
-/* The result of the seam's report: 0, or -1 to leave the loop. */
-static tw_status
-transport_reported_steal(PyObject *self, PyObject *result)
-{
-    if (result != NULL) {
-        Py_DECREF(result);
-        return 0;
-    }
-    if (tw_call_must_leave()) {
-        return -1;
-    }
-    PyErr_WriteUnraisable(self);
-    return 0;
-}
-
 tw_status
 tw_transport_report_call(TwTransport *self, const char *name)
 {
@@ -42,11 +27,13 @@ tw_transport_report_call(TwTransport *self, const char *name)
         Py_DECREF(text);
     }
     Py_DECREF(exc);
-    return transport_reported_steal((PyObject *)self, result);
+    return tw_call_reported_steal(result, (PyObject *)self);
 }
 
-tw_status
-tw_transport_report_step(TwBaseTransport *self, PyObject *name, PyObject *arg)
+/* Report the current exception of protocol.<name>(arg), or of
+   protocol.<name>() if arg is NULL, as that of a handle. */
+static tw_status
+transport_report_step(TwBaseTransport *self, PyObject *name, PyObject *arg)
 {
     bool lost = name == self->loop->state->str.connection_lost;
     PyObject *exc, *args, *result = NULL;
@@ -69,46 +56,50 @@ tw_transport_report_step(TwBaseTransport *self, PyObject *name, PyObject *arg)
         Py_DECREF(args);
     }
     Py_DECREF(exc);
-    return transport_reported_steal((PyObject *)self, result);
+    return tw_call_reported_steal(result, (PyObject *)self);
+}
+
+tw_status
+tw_transport_call_step(TwBaseTransport *self, PyObject *name, PyObject *arg)
+{
+    PyObject *result = tw_transport_call_protocol(self, name, arg);
+
+    return tw_status_steal(result) < 0
+               ? transport_report_step(self, name, arg)
+               : 0;
+}
+
+/* logger.<level>(format), or logger.<level>(format, subject). */
+static tw_status
+transport_log(TwLoop *loop, const char *level, const char *format,
+              PyObject *subject)
+{
+    PyObject *argv[] = {PyUnicode_FromString(level),
+                        PyUnicode_FromString(format), subject};
+    PyObject *done = NULL;
+
+    if (argv[0] != NULL && argv[1] != NULL) {
+        done = tw_seam_call(loop->state, "log", argv, subject ? 3 : 2);
+    }
+    Py_XDECREF(argv[0]);
+    Py_XDECREF(argv[1]);
+    return tw_status_steal(done);
 }
 
 tw_status
 tw_transport_log(TwTransport *self, const char *level, const char *format)
 {
-    PyObject *argv[3], *done = NULL;
-
-    if (TW_LIKELY(!self->loop->debug)) {
-        return 0;
-    }
-    argv[0] = PyUnicode_FromString(level);
-    argv[1] = PyUnicode_FromString(format);
-    argv[2] = (PyObject *)self;
-    if (argv[0] != NULL && argv[1] != NULL) {
-        done = tw_seam_call(self->loop->state, "log", argv, 3);
-    }
-    Py_XDECREF(argv[0]);
-    Py_XDECREF(argv[1]);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return TW_LIKELY(!self->loop->debug)
+               ? 0
+               : transport_log(self->loop, level, format, (PyObject *)self);
 }
 
 tw_status
 tw_transport_warn_lost(TwLoop *loop, int count, const char *text)
 {
-    PyObject *argv[2], *done = NULL;
-
-    if (count < TRANSPORT_LOST_WRITES) {
-        return 0;
-    }
-    argv[0] = PyUnicode_FromString("warning");
-    argv[1] = PyUnicode_FromString(text);
-    if (argv[0] != NULL && argv[1] != NULL) {
-        done = tw_seam_call(loop->state, "log", argv, 2);
-    }
-    Py_XDECREF(argv[0]);
-    Py_XDECREF(argv[1]);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return count < TRANSPORT_LOST_WRITES
+               ? 0
+               : transport_log(loop, "warning", text, NULL);
 }
 
 /* 0, or -1 if what went wrong leaves the loop. */
@@ -122,14 +113,7 @@ transport_log_fatal(TwTransport *self, const char *message, PyObject *exc)
         result = tw_seam_call(self->loop->state, "log_fatal", argv, 3);
     }
     Py_XDECREF(text);
-    if (result == NULL) {
-        if (tw_call_must_leave()) {
-            return -1;
-        }
-        PyErr_WriteUnraisable((PyObject *)self);
-    }
-    Py_XDECREF(result);
-    return 0;
+    return tw_call_reported_steal(result, (PyObject *)self);
 }
 
 tw_status

@@ -81,7 +81,7 @@ tw_transport_repr(PyObject *op)
 {
     TwTransport *self = (TwTransport *)op;
     unsigned want = self->watcher ? self->watcher->want : 0;
-    const char *name = Py_TYPE(op)->tp_name + sizeof("tidewire._core.") - 1;
+    const char *name = TW_TYPE_NAME(op);
     const char *life = self->flags & TW_F_LOST      ? "closed "
                        : self->flags & TW_F_CLOSING ? "closing "
                                                     : "";
@@ -127,30 +127,21 @@ static const TwSlotCheck plain_layout[] = {
 static PyObject *
 transport_bases(const char *name, bool flow_control)
 {
-    PyObject *mixin = NULL, *base, *bases = NULL;
+    PyObject *base = tw_state_import("asyncio.transports", name);
+    PyObject *first = flow_control ? tw_state_import("asyncio.transports",
+                                                     "_FlowControlMixin")
+                                   : Py_XNewRef(base);
+    PyObject *bases = NULL;
 
-    base = tw_state_import("asyncio.transports", name);
-    if (base == NULL) {
-        return NULL;
-    }
-    if (!flow_control) {
-        if (tw_layout_check((PyTypeObject *)base, plain_layout,
-                                  offsetof(TwBaseTransport, ops))
-            == 0) {
-            bases = PyTuple_Pack(1, base);
-        }
-        Py_DECREF(base);
-        return bases;
-    }
-    mixin = tw_state_import("asyncio.transports", "_FlowControlMixin");
-    if (mixin != NULL
-        && tw_layout_check((PyTypeObject *)mixin, flow_layout,
-                                 offsetof(TwBaseTransport, ops))
+    if (base != NULL && first != NULL
+        && tw_layout_check((PyTypeObject *)first,
+                           flow_control ? flow_layout : plain_layout,
+                           offsetof(TwBaseTransport, ops))
                == 0) {
-        bases = PyTuple_Pack(2, mixin, base);
+        bases = PyTuple_Pack(flow_control ? 2 : 1, first, base);
     }
-    Py_XDECREF(mixin);
-    Py_DECREF(base);
+    Py_XDECREF(first);
+    Py_XDECREF(base);
     return bases;
 }
 

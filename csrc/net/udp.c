@@ -51,18 +51,12 @@ tw_status
 tw_udp_error_received(TwUdp *self, PyObject *exc)
 {
     TwTransport *base = &self->base;
-    PyObject *result;
-
-    if (base->protocol == NULL) {
-        return 0;
-    }
-    result = tw_transport_call_protocol(
+    PyObject *result = tw_transport_call_protocol(
         TW_BASE(base), base->loop->state->str.error_received, exc);
-    if (result == NULL) {
-        return tw_transport_report_call(base, "_read_ready");
-    }
-    Py_DECREF(result);
-    return 0;
+
+    return tw_status_steal(result) < 0
+               ? tw_transport_report_call(base, "_read_ready")
+               : 0;
 }
 
 static tw_status
@@ -93,15 +87,10 @@ udp_learn(TwUdp *self)
 {
     const unsigned char *local = self->base.addrs;
     const unsigned char *peer = local + 1 + local[0];
-    sa_family_t family = AF_UNSPEC;
 
-    if (local[0] >= sizeof(family)) {
-        memcpy(&family, local + 1 + offsetof(struct sockaddr, sa_family),
-               sizeof(family));
-    }
-    self->family = family;
+    self->family = tw_transport_family(&self->base);
     self->connected = peer[0] > 0;
-    self->named = peer[0] > sizeof(family);
+    self->named = peer[0] > sizeof(sa_family_t);
 }
 
 /* _address = addr: users name the peer of a socket that they connected. */
@@ -173,14 +162,6 @@ udp_get_buffer_size(PyObject *self, void *unused)
     return tw_transport_meth_get_write_buffer_size(self, NULL);
 }
 
-static PyObject *
-udp_get_address(PyObject *self, void *unused)
-{
-    PyObject *address = ((TwUdp *)self)->address;
-
-    return Py_NewRef(address ? address : Py_None);
-}
-
 /* -- the type ------------------------------------------------------------- */
 
 static int
@@ -233,7 +214,8 @@ static PyMethodDef *const udp_method_tables[] = {
 
 /* In addition to those of all transports. */
 static PyGetSetDef udp_getset[] = {
-    {"_address", udp_get_address, udp_set_address, NULL, NULL},
+    {"_address", tw_state_get_object, udp_set_address, NULL,
+     TW_AT(TwUdp, address)},
     {"_buffer_size", udp_get_buffer_size, NULL, NULL, NULL},
     {NULL},
 };

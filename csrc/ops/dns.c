@@ -193,8 +193,8 @@ dns_address(const struct sockaddr *sa, socklen_t len)
     return address;
 }
 
-PyObject *
-tw_dns_entry(tw_state *state, const struct addrinfo *info)
+static PyObject *
+dns_entry(tw_state *state, const struct addrinfo *info)
 {
     const char *canon = info->ai_canonname ? info->ai_canonname : "";
     PyObject *entry = PyTuple_New(5);
@@ -224,6 +224,16 @@ tw_dns_entry(tw_state *state, const struct addrinfo *info)
     return entry;
 }
 
+tw_status
+tw_dns_append(tw_state *state, PyObject *list, const struct addrinfo *info)
+{
+    PyObject *entry = dns_entry(state, info);
+    tw_status status = entry == NULL ? -1 : PyList_Append(list, entry);
+
+    Py_XDECREF(entry);
+    return status;
+}
+
 static PyObject *
 dns_make_result(tw_state *state, DnsQuestion *q, unsigned chosen)
 {
@@ -235,18 +245,12 @@ dns_make_result(tw_state *state, DnsQuestion *q, unsigned chosen)
     };
     PyObject *list = PyList_New(0);
 
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(dns_kinds); i++) {
-        PyObject *entry = NULL;
-        if (list == NULL || !(chosen & 1u << i)) {
-            continue;
-        }
+    for (size_t i = 0; list && i < Py_ARRAY_LENGTH(dns_kinds); i++) {
         info.ai_socktype = dns_kinds[i].type;
         info.ai_protocol = dns_kinds[i].proto;
-        entry = tw_dns_entry(state, &info);
-        if (entry == NULL || PyList_Append(list, entry) < 0) {
+        if (chosen & 1u << i && tw_dns_append(state, list, &info) < 0) {
             Py_CLEAR(list);
         }
-        Py_XDECREF(entry);
     }
     return list;
 }

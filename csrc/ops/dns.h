@@ -26,8 +26,9 @@ long tw_dns_port(PyObject *obj);
 /* Fill `addr`, but for the port, from the text of an address. */
 TW_MUSTCHECK bool tw_dns_literal(PyObject *obj, TwAddr *addr);
 
-/* The 5-tuple of a result: a new reference, or NULL with an exception. */
-PyObject *tw_dns_entry(tw_state *state, const struct addrinfo *info);
+/* Append the 5-tuple of a result to a list. */
+TW_MUSTCHECK tw_status tw_dns_append(tw_state *state, PyObject *list,
+                                     const struct addrinfo *info);
 
 /* The objects that tw_dns_setup() imported from the socket module. */
 static inline PyObject *

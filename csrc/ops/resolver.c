@@ -409,11 +409,9 @@ resolver_list(tw_state *state, const TwLookup *lookup)
 
     for (const struct addrinfo *info = lookup->found;
          list != NULL && info != NULL; info = info->ai_next) {
-        PyObject *entry = tw_dns_entry(state, info);
-        if (entry == NULL || PyList_Append(list, entry) < 0) {
+        if (tw_dns_append(state, list, info) < 0) {
             Py_CLEAR(list);
         }
-        Py_XDECREF(entry);
     }
     return list;
 }

@@ -145,12 +145,6 @@ file_begin(TwSockOp *op, PyObject **result)
     return file_try(op, result);
 }
 
-static void
-file_fini(TwSockOp *op)
-{
-    file_move(op);
-}
-
 /* When a stream closes it resolves its empty waiter, which is our future. */
 static void
 file_waits(TwSockOp *op)
@@ -167,7 +161,7 @@ static const TwSockKind file_kind = {
     .begin = file_begin,
     .again = file_try,
     .waits = file_waits,
-    .fini = file_fini,
+    .fini = file_move,
 };
 
 static PyObject *
@@ -200,7 +194,6 @@ sendfile_loop_sock_sendfile_native(PyObject *self, PyObject *const *args,
     }
     return (PyObject *)op;
 }
-
 
 PyMethodDef tw_sendfile_loop_methods[] = {
     {"_sock_sendfile_native", TW_FAST(sendfile_loop_sock_sendfile_native),

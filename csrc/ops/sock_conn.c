@@ -17,14 +17,13 @@
 static int
 conn_is_ours(TwSockOp *op)
 {
-    PyObject *argv[] = {op->sock};
     PyObject *timeout;
     int is_zero;
 
     if (!op->plain) {
         return 0;
     }
-    timeout = tw_call_plain_method(TW_SOCK_NAME(op, gettimeout), argv, 1);
+    timeout = tw_call_plain_noargs(op->sock, TW_SOCK_NAME(op, gettimeout));
     if (timeout == NULL) {
         return -1;
     }
@@ -265,7 +264,6 @@ conn_accept_method(TwSockOp *op, PyObject **result)
 {
     PyObject *argv[] = {op->sock, Py_False};
     TwTry got = tw_sock_io_method(TW_SOCK_NAME(op, accept), argv, 1, result);
-    PyObject *none;
 
     if (got != TW_TRY_DONE) {
         return got;
@@ -277,12 +275,12 @@ conn_accept_method(TwSockOp *op, PyObject **result)
         return TW_TRY_ERROR;
     }
     argv[0] = PyTuple_GET_ITEM(*result, 0);
-    none = tw_call_plain_method(TW_SOCK_NAME(op, setblocking), argv, 2);
-    if (none == NULL) {
+    if (tw_status_steal(
+            tw_call_plain_method(TW_SOCK_NAME(op, setblocking), argv, 2))
+        < 0) {
         Py_CLEAR(*result);
         return TW_TRY_ERROR;
     }
-    Py_DECREF(none);
     return TW_TRY_DONE;
 }
 
@@ -293,9 +291,7 @@ conn_accept(TwSockOp *op, PyObject **result)
     int family = -1;
 
     if (ours > 0) {
-        family = tw_sock_io_attr(op, TW_SOCK_NAME(op, family));
-        ours = family == -1 && PyErr_Occurred() ? -1
-                                                : tw_sock_io_knows(family);
+        ours = tw_sock_io_family(op, &family);
     }
     if (ours < 0) {
         return TW_TRY_ERROR;

@@ -39,9 +39,7 @@ coro_to_python(PySendResult sent, PyObject *result)
             PyErr_SetNone(PyExc_StopIteration);
         }
         else {
-            PyObject *argv[] = {result};
-            PyObject *stop =
-                tw_call_plain(PyExc_StopIteration, argv, 1);
+            PyObject *stop = tw_call_plain(PyExc_StopIteration, &result, 1);
             if (stop != NULL) {
                 PyErr_SetObject(PyExc_StopIteration, stop);
                 Py_DECREF(stop);
@@ -134,9 +132,7 @@ sock_coro_finalize(PyObject *self)
                          op->kind->name) < 0) {
         PyErr_WriteUnraisable(self);
     }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
 }
 
 static void

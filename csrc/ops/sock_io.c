@@ -54,6 +54,14 @@ io_count(TwSockOp *op, Py_ssize_t n)
     }
 }
 
+/* A read moved that many. */
+static void
+io_received(TwSockOp *op, ssize_t n)
+{
+    op->pos = n;
+    io_count(op, n);
+}
+
 /* The same of a method's result: the bytes, or their number; or a tuple with
    that and an address. */
 static void
@@ -151,8 +159,7 @@ io_recv_fresh(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
         Py_DECREF(bytes);
         return tw_sock_io_errno(err);
     }
-    op->pos = got;
-    io_count(op, got);
+    io_received(op, got);
     op->loop->sock_hint = (size_t)got;
     if (got != n && _PyBytes_Resize(&bytes, got) < 0) {
         return TW_TRY_ERROR;
@@ -175,8 +182,7 @@ io_recv_copied(TwSockOp *op, int fd, Py_ssize_t n, PyObject **result)
     if (got < 0) {
         return tw_sock_io_errno(errno);
     }
-    op->pos = got;
-    io_count(op, got);
+    io_received(op, got);
     op->loop->sock_hint = (size_t)got;
     return io_done(PyBytes_FromStringAndSize(buffer, got), result);
 }
@@ -256,8 +262,7 @@ io_recv_into(TwSockOp *op, PyObject **result)
     if (got < 0) {
         return tw_sock_io_errno(err);
     }
-    op->pos = got;
-    io_count(op, got);
+    io_received(op, got);
     return io_done(PyLong_FromSsize_t(got), result);
 }
 
@@ -271,22 +276,14 @@ const TwSockKind tw_sock_io_recv_into = {
 
 /* -- sock_recvfrom, sock_recvfrom_into ------------------------------------ */
 
-bool
-tw_sock_io_knows(int family)
+int
+tw_sock_io_family(TwSockOp *op, int *family)
 {
-    return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
-}
-
-/* Asked before the datagram is read.  -1 with an exception. */
-static int
-io_knows_family(TwSockOp *op)
-{
-    int family = tw_sock_io_attr(op, TW_SOCK_NAME(op, family));
-
-    if (family == -1 && PyErr_Occurred()) {
+    *family = tw_sock_io_attr(op, TW_SOCK_NAME(op, family));
+    if (*family == -1 && PyErr_Occurred()) {
         return -1;
     }
-    return tw_sock_io_knows(family);
+    return *family == AF_INET || *family == AF_INET6 || *family == AF_UNIX;
 }
 
 /* (value, address); steals value. */
@@ -310,7 +307,8 @@ static TwTry
 io_recvfrom(TwSockOp *op, PyObject **result)
 {
     Py_ssize_t n = io_size(op->args[0]);
-    int known = op->plain && n > 0 ? io_knows_family(op) : 0;
+    int family;
+    int known = op->plain && n > 0 ? tw_sock_io_family(op, &family) : 0;
     TwAddr addr = {.len = sizeof(addr.u)};
     char *buffer;
     ssize_t got;
@@ -330,8 +328,7 @@ io_recvfrom(TwSockOp *op, PyObject **result)
     if (got < 0) {
         return tw_sock_io_errno(errno);
     }
-    op->pos = got;
-    io_count(op, got);
+    io_received(op, got);
     return io_with_address(PyBytes_FromStringAndSize(buffer, got), &addr,
                            result);
 }
@@ -373,8 +370,7 @@ io_recvfrom_into_fast(TwSockOp *op, const Py_buffer *view, Py_ssize_t n,
     if (got < 0) {
         return tw_sock_io_errno(errno);
     }
-    op->pos = got;
-    io_count(op, got);
+    io_received(op, got);
     return io_with_address(PyLong_FromSsize_t(got), &addr, result);
 }
 
@@ -382,7 +378,8 @@ static TwTry
 io_recvfrom_into(TwSockOp *op, PyObject **result)
 {
     Py_ssize_t n = io_size(op->args[1]);
-    int known = op->plain && n > 0 ? io_knows_family(op) : 0;
+    int family;
+    int known = op->plain && n > 0 ? tw_sock_io_family(op, &family) : 0;
     TwTry got = TW_TRY_AWAIT;
     Py_buffer view;
 
@@ -531,17 +528,14 @@ io_sendto_address(TwSockOp *op, TwAddr *addr)
     if (!op->plain) {
         return 0;
     }
-    family = tw_sock_io_attr(op, TW_SOCK_NAME(op, family));
-    if (family == -1 && PyErr_Occurred()) {
+    if (tw_sock_io_family(op, &family) < 0) {
         return -1;
     }
     if (tw_addr_from_python(family, op->args[1], addr) != 1) {
         return 0;
     }
-    if (PySys_Audit("socket.sendto", "OO", op->sock, op->args[1]) < 0) {
-        return -1;
-    }
-    return 1;
+    return PySys_Audit("socket.sendto", "OO", op->sock, op->args[1]) < 0 ? -1
+                                                                         : 1;
 }
 
 static TwTry

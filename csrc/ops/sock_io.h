@@ -30,5 +30,6 @@ TwTry tw_sock_io_errno(int err);
    the enum that socket.socket wraps it in.  -1 with an exception. */
 int tw_sock_io_attr(TwSockOp *op, PyObject *name);
 
-/* Can tw_addr_to_python() convert addresses of this family? */
-bool tw_sock_io_knows(int family);
+/* The socket's family.  1: tw_addr_to_python() can convert its addresses; 0:
+   it cannot; -1 with an exception. */
+int tw_sock_io_family(TwSockOp *op, int *family);

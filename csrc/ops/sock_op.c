@@ -1,6 +1,7 @@
 #include "ops/sock_op.h"
 
 #include "base/compat.h"
+#include "base/errno.h"
 #include "core/call.h"
 #include "core/future.h"
 #include "core/watcher.h"
@@ -81,17 +82,13 @@ op_fail(TwSockOp *op)
     PyObject *exc = tw_err_take();
 
     tw_sock_op_finish(op);
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
 }
 
 int
 tw_sock_op_fileno(TwSockOp *op)
 {
-    PyObject *argv[] = {op->sock};
-    PyObject *obj =
-        tw_call_plain_method(op->loop->state->str.fileno, argv, 1);
+    PyObject *obj = tw_call_plain_noargs(op->sock, TW_SOCK_NAME(op, fileno));
     long fd = -1;
 
     if (obj != NULL && PyLong_Check(obj)) {
@@ -139,22 +136,6 @@ op_wait(TwSockOp *op)
     return op->future;
 }
 
-/* future.done(): 1, 0, or -1. */
-static int
-op_future_done(TwSockOp *op)
-{
-    PyObject *argv[] = {op->future};
-    PyObject *done = tw_call_plain_method(op->loop->state->str.done, argv, 1);
-    int result;
-
-    if (done == NULL) {
-        return -1;
-    }
-    result = PyObject_IsTrue(done);
-    Py_DECREF(done);
-    return result;
-}
-
 /* Was the socket closed, and its number given to another one? */
 static bool
 op_lost_descriptor(TwSockOp *op, unsigned events)
@@ -171,8 +152,7 @@ op_try_again(TwSockOp *op, unsigned events, PyObject **result)
         return TW_TRY_AGAIN; /* the socket's fileno() closed the coroutine */
     }
     if (lost) {
-        errno = EBADF;
-        PyErr_SetFromErrno(PyExc_OSError);
+        (void)tw_errno_raise(-EBADF);
         return TW_TRY_ERROR;
     }
     return op->kind->again(op, result);
@@ -188,12 +168,10 @@ op_resolve(TwSockOp *op, PyObject *value_steal)
     Py_XSETREF(op->value, Py_NewRef(value_steal));
     none = tw_call_plain_method(op->loop->state->str.set_result, argv, 2);
     Py_DECREF(value_steal);
-    if (none == NULL) {
-        return tw_call_report(op->loop, "Error in a socket operation", NULL,
-                              NULL);
-    }
-    Py_DECREF(none);
-    return 0;
+    return tw_status_steal(none) < 0
+               ? tw_call_report(op->loop, "Error in a socket operation", NULL,
+                                NULL)
+               : 0;
 }
 
 /* The try failed: set the exception in the future. */
@@ -248,7 +226,8 @@ op_turn(TwSockOp *op, unsigned events)
     tw_status status;
     TwTry got;
 
-    if (op->state != TW_OP_WAITING || op_future_done(op) != 0) {
+    if (op->state != TW_OP_WAITING
+        || tw_loop_is_done(op->loop, op->future) != 0) {
         tw_call_ignore_error();
         op_clear_slot(op);
         return 0;
@@ -268,9 +247,7 @@ op_turn(TwSockOp *op, unsigned events)
     }
     exc = tw_err_take(); /* calls of the program's methods follow */
     op_unwatch_after(op, got);
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
     return status;
 }
 
@@ -289,9 +266,7 @@ op_on_ready(PyObject *self, unsigned events)
     if (!nested && op->state == TW_OP_DONE) {
         PyObject *exc = tw_err_take();
         op_release(op);
-        if (exc != NULL) {
-            tw_err_restore_steal(exc);
-        }
+        tw_err_restore_steal(exc);
     }
     return status;
 }
@@ -303,14 +278,12 @@ static tw_status
 op_check(TwSockOp *op)
 {
     PyObject *argv[] = {(PyObject *)op->loop, op->sock};
-    PyObject *none;
 
     if (TW_LIKELY(op->plain && !op->loop->debug)) {
         return 0;
     }
-    none = tw_seam_call(op->loop->state, "check_sock", argv, 2);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    return tw_status_steal(
+        tw_seam_call(op->loop->state, "check_sock", argv, 2));
 }
 
 static PySendResult op_drive_inner(TwSockOp *op, PyObject *arg,
@@ -386,7 +359,6 @@ op_begin(TwSockOp *op, PyObject **result)
 static PySendResult
 op_resume(TwSockOp *op, PyObject **result)
 {
-    PyObject *argv[] = {op->future};
     int done;
 
     *result = TW_TAKE(op->value);
@@ -394,12 +366,12 @@ op_resume(TwSockOp *op, PyObject **result)
         tw_sock_op_finish(op);
         return PYGEN_RETURN;
     }
-    done = op_future_done(op);
+    done = tw_loop_is_done(op->loop, op->future);
     if (done == 0) {
         PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
     }
     else if (done > 0) {
-        *result = tw_call_plain_method(op->loop->state->str.result, argv, 1);
+        *result = tw_call_plain_noargs(op->future, TW_SOCK_NAME(op, result));
     }
     return op_after_try(op, *result == NULL ? TW_TRY_ERROR : TW_TRY_DONE,
                         result);
@@ -509,13 +481,8 @@ op_stop_value(PyObject **value)
         return false;
     }
     stop = tw_err_take();
-    if (stop == NULL) {
-        return false;
-    }
-    *value = Py_XNewRef(((PyStopIterationObject *)stop)->value);
-    if (*value == NULL) {
-        *value = Py_NewRef(Py_None);
-    }
+    *value = ((PyStopIterationObject *)stop)->value;
+    *value = Py_NewRef(*value ? *value : Py_None);
     Py_DECREF(stop);
     return true;
 }
@@ -574,7 +541,8 @@ tw_status
 tw_sock_op_close(PyObject *self)
 {
     TwSockOp *op = (TwSockOp *)self;
-    PyObject *inner, *none = Py_None;
+    PyObject *inner;
+    tw_status status = 0;
 
     if (op_enter(op) < 0) {
         return -1;
@@ -583,12 +551,11 @@ tw_sock_op_close(PyObject *self)
     inner = TW_TAKE(op->inner);
     tw_sock_op_finish(op);
     if (inner != NULL) {
-        PyObject *argv[] = {inner};
-        none = tw_call_plain_method(op->loop->state->str.close, argv, 1);
-        Py_XDECREF(none);
+        status = tw_status_steal(
+            tw_call_plain_noargs(inner, TW_SOCK_NAME(op, close)));
         Py_DECREF(inner);
     }
     op->running = false;
     Py_DECREF(self);
-    return none == NULL ? -1 : 0;
+    return status;
 }

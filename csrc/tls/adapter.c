@@ -94,12 +94,6 @@ adapter_get_transport(PyObject *op, void *unused)
 }
 
 static PyObject *
-adapter_get_app_transport(PyObject *op, void *unused)
-{
-    return Py_NewRef((PyObject *)((TwAdapter *)op)->tls);
-}
-
-static PyObject *
 adapter_get_app_protocol(PyObject *op, void *unused)
 {
     PyObject *protocol = ((TwAdapter *)op)->tls->base.protocol;
@@ -110,7 +104,7 @@ adapter_get_app_protocol(PyObject *op, void *unused)
 static PyObject *
 adapter_get_sslobj(PyObject *op, void *unused)
 {
-    return Py_NewRef(tw_engine_object(((TwAdapter *)op)->tls->engine));
+    return Py_NewRef(((TwAdapter *)op)->tls->engine->sslobj);
 }
 
 static int
@@ -157,7 +151,7 @@ static PyMethodDef adapter_methods[] = {
 
 static PyGetSetDef adapter_getset[] = {
     {"_transport", adapter_get_transport, NULL, NULL, NULL},
-    {"_app_transport", adapter_get_app_transport, NULL, NULL, NULL},
+    {"_app_transport", tw_state_get_object, NULL, NULL, TW_AT(TwAdapter, tls)},
     {"_app_protocol", adapter_get_app_protocol, NULL, NULL, NULL},
     {"_sslobj", adapter_get_sslobj, NULL, NULL, NULL},
     {NULL},
@@ -199,14 +193,6 @@ tw_adapter_of(TwTls *tls)
 tw_status
 tw_adapter_setup(tw_state *state, PyObject *module)
 {
-    PyObject *bases = PyTuple_Pack(1, state->buffered_protocol);
-    tw_status status;
-
-    if (bases == NULL) {
-        return -1;
-    }
-    status = tw_state_add_type(state, &state->tls_adapter_type,
-                               &adapter_spec, bases, 0);
-    Py_DECREF(bases);
-    return status;
+    return tw_state_add_type(state, &state->tls_adapter_type, &adapter_spec,
+                             state->buffered_protocol, 0);
 }

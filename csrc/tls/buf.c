@@ -4,8 +4,10 @@
 
 #define BLOCKS_KEPT 4
 
-char *
-tw_block_alloc(TwLoop *loop)
+/* A block of the loop, or a new one; needs the GIL.  NULL without an exception
+   if there is no memory. */
+static char *
+block_alloc(TwLoop *loop)
 {
     char *block = loop->free_blocks;
 
@@ -18,8 +20,8 @@ tw_block_alloc(TwLoop *loop)
     return block;
 }
 
-void
-tw_block_free(TwLoop *loop, char *block)
+static void
+block_free(TwLoop *loop, char *block)
 {
     if (loop->free_block_count >= BLOCKS_KEPT || !loop->live) {
         PyMem_RawFree(block);
@@ -37,7 +39,7 @@ tw_buf_release(TwLoop *loop, TwBuf *buf, bool drop)
         return;
     }
     if (buf->cap == TW_BLOCK_SIZE) {
-        tw_block_free(loop, buf->p);
+        block_free(loop, buf->p);
     }
     else {
         PyMem_RawFree(buf->p);
@@ -70,7 +72,7 @@ bool
 tw_buf_reserve(TwLoop *loop, TwBuf *buf, size_t n)
 {
     if (buf->p == NULL) {
-        buf->p = loop ? tw_block_alloc(loop) : PyMem_RawMalloc(TW_BLOCK_SIZE);
+        buf->p = loop ? block_alloc(loop) : PyMem_RawMalloc(TW_BLOCK_SIZE);
         if (buf->p == NULL) {
             return false;
         }

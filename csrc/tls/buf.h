@@ -20,13 +20,8 @@ typedef struct {
     size_t r, w, cap;
 } TwBuf;
 
-/* A block; needs the GIL.  NULL without an exception if there is no memory. */
-char *tw_block_alloc(TwLoop *loop);
-
-/* Give a block back to the loop; needs the GIL. */
-void tw_block_free(TwLoop *loop, char *block);
-
-/* Free the memory of a buffer that is empty, or of any buffer if `drop`. */
+/* Free the memory of a buffer that is empty, or of any buffer if `drop`; needs
+   the GIL. */
 void tw_buf_release(TwLoop *loop, TwBuf *buf, bool drop);
 
 /* Make room for n more bytes.  Without the GIL pass NULL as `loop`.  False if

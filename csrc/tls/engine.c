@@ -12,6 +12,7 @@ tw_engine_free(TwEngine *engine)
         return;
     }
     engine->ops->detach(engine);
+    tw_input_drop(&engine->in, engine->loop);
     sslobj = engine->sslobj;
     context = engine->context;
     PyMem_Free(engine);
@@ -30,15 +31,26 @@ tw_engine_traverse(TwEngine *engine, visitproc visit, void *arg)
     return engine->ops->traverse(engine, visit, arg);
 }
 
-bool
-tw_engine_is_want_read(const tw_state *state)
+tw_status
+tw_engine_lend(TwEngine *e, const char *p, size_t n)
 {
+    if (e->ops->lent != NULL) {
+        e->ops->lent();
+    }
+    return tw_input_lend(&e->in, e->loop, p, n);
+}
+
+int
+tw_engine_raised(const TwEngine *e)
+{
+    const tw_state *state = e->loop->state;
+
     if (PyErr_ExceptionMatches(tw_engine_name(state, TW_TLS_WANT_READ))
         || PyErr_ExceptionMatches(tw_engine_name(state, TW_TLS_SYSCALL))) {
         PyErr_Clear();
-        return true;
+        return TW_ENGINE_WANT;
     }
-    return false;
+    return -1;
 }
 
 /* Call the method once: DONE, WANT or -1. */
@@ -55,11 +67,7 @@ engine_call(TwEngine *e, PyObject *name)
     result = tw_call_method(e->loop, e->context, name, argv, 1);
     e->busy--;
     e->ops->after_method(e);
-    if (result == NULL) {
-        return tw_engine_is_want_read(e->loop->state) ? TW_ENGINE_WANT : -1;
-    }
-    Py_DECREF(result);
-    return TW_ENGINE_DONE;
+    return tw_status_steal(result) < 0 ? tw_engine_raised(e) : TW_ENGINE_DONE;
 }
 
 static int

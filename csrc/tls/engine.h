@@ -23,6 +23,7 @@
 #pragma once
 
 #include "core/call.h"
+#include "tls/input.h"
 
 #define TW_ENGINE_DONE 1
 #define TW_ENGINE_WANT (-2)
@@ -31,8 +32,8 @@ typedef struct TwEngine TwEngine;
 
 /* Call these through the functions below. */
 typedef struct {
-    tw_status (*lend)(TwEngine *e, const char *p, size_t n);
-    tw_status (*keep)(TwEngine *e);
+    /* Or NULL.  Received ciphertext is lent. */
+    void (*lent)(void);
     size_t (*in_size)(TwEngine *e);
     size_t (*bound)(TwEngine *e);
     Py_ssize_t (*read)(TwEngine *e, char *p, size_t n);
@@ -58,6 +59,7 @@ struct TwEngine {
     TwLoop *loop;      /* borrowed: the transport's */
     PyObject *context; /* strong: see tw_engine_new() */
     PyObject *sslobj;  /* strong: ssl.SSLObject */
+    TwInput in;        /* received ciphertext that the cipher has not got */
     unsigned busy;     /* calls into the cipher that have not returned */
 };
 
@@ -82,15 +84,6 @@ int tw_engine_handshake(TwEngine *engine);
 int tw_engine_is_resumed(TwEngine *engine);
 int tw_engine_unwrap(TwEngine *engine);
 
-/* -- common answers ------------------------------------------------------- */
-
-/* The ssl.SSLObject, borrowed: valid while the engine lives. */
-static inline PyObject *
-tw_engine_object(const TwEngine *e)
-{
-    return e->sslobj;
-}
-
 /* Has a call into the cipher not returned yet?  (A callback of it asks.) */
 static inline bool
 tw_engine_is_busy(const TwEngine *e)
@@ -102,17 +95,13 @@ tw_engine_is_busy(const TwEngine *e)
 
 /* Lend n bytes at p, after those that wait; they are copied only if others
    wait.  The loan ends with tw_engine_keep().  -1 with MemoryError. */
-TW_MUSTCHECK static inline tw_status
-tw_engine_lend(TwEngine *e, const char *p, size_t n)
-{
-    return e->ops->lend(e, p, n);
-}
+TW_MUSTCHECK tw_status tw_engine_lend(TwEngine *e, const char *p, size_t n);
 
 /* End the loan: copy what was not consumed.  -1 with MemoryError. */
 TW_MUSTCHECK static inline tw_status
 tw_engine_keep(TwEngine *e)
 {
-    return e->ops->keep(e);
+    return tw_input_keep(&e->in, e->loop);
 }
 
 /* Bytes that were received and not consumed. */

@@ -3,7 +3,6 @@
 
 #include "tls/capture.h"
 #include "tls/engine.h"
-#include "tls/input.h"
 #include "tls/names.h"
 
 /* The results of wrap_bio(), for the engines' constructors.  Borrowed. */
@@ -16,9 +15,10 @@ typedef struct {
     bool overridden;    /* a subclass has its own read() or write() */
 } TwEngineParts;
 
-/* Does the current exception only say that the peer has to send first?  Then
-   clear it. */
-bool tw_engine_is_want_read(const tw_state *state);
+/* The result of a call into the cipher that raised: TW_ENGINE_WANT if the
+   exception only says that the peer has to send first, and then it is cleared;
+   else -1. */
+int tw_engine_raised(const TwEngine *e);
 
 /* -- engine_openssl.c ----------------------------------------------------- */
 

@@ -29,8 +29,7 @@ typedef struct {
 typedef struct {
     TwEngine base;
     TwRecords records;
-    TwInput in;          /* ciphertext not yet written to `incoming` */
-    PyObject *incoming; /* strong: MemoryBIO */
+    PyObject *incoming; /* strong: MemoryBIO; gets what `base.in` has */
     PyObject *outgoing; /* strong: MemoryBIO */
     PyObject *feed;     /* strong: incoming.write */
     PyObject *drain;    /* strong: outgoing.read */
@@ -117,25 +116,14 @@ memory_pending(TwMemory *m, PyObject *bio)
     return n;
 }
 
-static tw_status
-memory_lend(TwEngine *e, const char *p, size_t n)
-{
-    return tw_input_lend(&((TwMemory *)e)->in, e->loop, p, n);
-}
-
-static tw_status
-memory_keep(TwEngine *e)
-{
-    return tw_input_keep(&((TwMemory *)e)->in, e->loop);
-}
-
 static int
 memory_refill(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
-    PyObject *view, *result;
+    PyObject *view;
+    tw_status status;
     const char *p;
-    size_t n = tw_input_peek(&m->in, &p);
+    size_t n = tw_input_peek(&e->in, &p);
 
     if (n == 0) {
         return 0;
@@ -145,18 +133,16 @@ memory_refill(TwEngine *e)
     if (view == NULL) {
         return -1;
     }
-    PyObject *argv[] = {view};
-    result = tw_call_plain(m->feed, argv, 1);
+    status = tw_status_steal(tw_call_plain(m->feed, &view, 1));
     Py_DECREF(view);
-    if (result == NULL) {
+    if (status < 0) {
         return -1;
     }
-    Py_DECREF(result);
     if (records_pass(&m->records, p, n) > 0 || !records_wait(&m->records)
         || m->foreign) {
         m->dry = false;
     }
-    tw_input_skip(&m->in, n);
+    tw_input_skip(&e->in, n);
     return 1;
 }
 
@@ -165,7 +151,7 @@ memory_in_size(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
 
-    return tw_input_size(&m->in) + memory_pending(m, m->incoming);
+    return tw_input_size(&e->in) + memory_pending(m, m->incoming);
 }
 
 /* Bytes that `incoming` and the object still have; 0 for a part of a record
@@ -200,7 +186,7 @@ memory_bound(TwEngine *e)
         inside = memory_inside(m);
         m->dry = inside == 0;
     }
-    return inside + tw_input_size(&m->in);
+    return inside + tw_input_size(&e->in);
 }
 
 /* Call into the cipher, in the connection's context: it can run code of the
@@ -223,18 +209,16 @@ memory_call(TwMemory *m, PyObject *method, PyObject *a, PyObject *b)
     return result;
 }
 
+/* The result of read() or write(): a number of bytes, at most n. */
 static Py_ssize_t
-memory_failed(TwMemory *m)
+memory_count(TwMemory *m, PyObject *result_steal, size_t n)
 {
-    return tw_engine_is_want_read(m->base.loop->state) ? TW_ENGINE_WANT : -1;
-}
+    Py_ssize_t count;
 
-/* Convert a number of bytes, which must be at most n. */
-static Py_ssize_t
-memory_count(PyObject *result_steal, size_t n)
-{
-    Py_ssize_t count = PyLong_AsSsize_t(result_steal);
-
+    if (result_steal == NULL) {
+        return tw_engine_raised(&m->base);
+    }
+    count = PyLong_AsSsize_t(result_steal);
     Py_DECREF(result_steal);
     if (count == -1 && PyErr_Occurred()) {
         return -1;
@@ -253,8 +237,10 @@ memory_read_copy(TwMemory *m, char *p, size_t n, PyObject *size)
     PyObject *result = memory_call(m, m->read, size, NULL);
     Py_buffer view;
 
+    Py_ssize_t got = -1;
+
     if (result == NULL) {
-        return memory_failed(m);
+        return tw_engine_raised(&m->base);
     }
     if (PyObject_GetBuffer(result, &view, PyBUF_SIMPLE) < 0) {
         Py_DECREF(result);
@@ -262,24 +248,24 @@ memory_read_copy(TwMemory *m, char *p, size_t n, PyObject *size)
     }
     if ((size_t)view.len <= n) {
         memcpy(p, view.buf, (size_t)view.len);
-        n = (size_t)view.len;
-        PyBuffer_Release(&view);
-        Py_DECREF(result);
-        return (Py_ssize_t)n;
+        got = view.len;
+    }
+    else {
+        PyErr_SetString(
+            PyExc_ValueError,
+            "read() of a TLS object returned more than was asked for");
     }
     PyBuffer_Release(&view);
     Py_DECREF(result);
-    PyErr_SetString(PyExc_ValueError,
-                    "read() of a TLS object returned more than was asked for");
-    return -1;
+    return got;
 }
 
 static Py_ssize_t
 memory_read_once(TwMemory *m, char *p, size_t n)
 {
     PyObject *size = PyLong_FromSize_t(n);
-    PyObject *view, *result;
-    Py_ssize_t got;
+    PyObject *view;
+    Py_ssize_t got = -1;
 
     if (size == NULL) {
         return -1;
@@ -290,10 +276,12 @@ memory_read_once(TwMemory *m, char *p, size_t n)
         return got;
     }
     view = PyMemoryView_FromMemory(p, (Py_ssize_t)n, PyBUF_WRITE);
-    result = view == NULL ? NULL : memory_call(m, m->read, size, view);
-    Py_XDECREF(view);
+    if (view != NULL) {
+        got = memory_count(m, memory_call(m, m->read, size, view), n);
+        Py_DECREF(view);
+    }
     Py_DECREF(size);
-    return result == NULL ? memory_failed(m) : memory_count(result, n);
+    return got;
 }
 
 static Py_ssize_t
@@ -335,7 +323,7 @@ memory_write_once(TwMemory *m, const char *p, size_t n)
     }
     result = memory_call(m, m->write, data, NULL);
     Py_DECREF(data);
-    return result == NULL ? memory_failed(m) : memory_count(result, n);
+    return memory_count(m, result, n);
 }
 
 static Py_ssize_t
@@ -391,16 +379,9 @@ memory_out_take(TwEngine *e)
 static void
 memory_out_clear(TwEngine *e)
 {
-    PyObject *dropped;
-
-    if (memory_out_size(e) == 0) {
-        return;
-    }
-    dropped = memory_out_take(e);
-    if (dropped == NULL) {
+    if (memory_out_size(e) > 0 && tw_status_steal(memory_out_take(e)) < 0) {
         PyErr_Clear();
     }
-    Py_XDECREF(dropped);
 }
 
 static int
@@ -423,7 +404,6 @@ memory_detach(TwEngine *e)
 {
     TwMemory *m = (TwMemory *)e;
 
-    tw_input_drop(&m->in, e->loop);
     Py_CLEAR(m->incoming);
     Py_CLEAR(m->outgoing);
     Py_CLEAR(m->feed);
@@ -434,8 +414,6 @@ memory_detach(TwEngine *e)
 }
 
 static const TwEngineOps memory_ops = {
-    .lend = memory_lend,
-    .keep = memory_keep,
     .in_size = memory_in_size,
     .bound = memory_bound,
     .read = memory_read,

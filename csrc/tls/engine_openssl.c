@@ -10,7 +10,6 @@ typedef struct {
     SSL *ssl;         /* borrowed: valid while sslobj lives */
     BIO *bio;         /* strong: keeps the back pointer clearable */
     PyObject *inner;  /* strong: the _ssl._SSLSocket */
-    TwInput in;        /* received ciphertext */
     TwBuf out;        /* ciphertext to be sent */
     size_t held;      /* bytes of an unfinished record that OpenSSL has */
     bool starved;     /* OpenSSL asked for more than there was */
@@ -25,18 +24,18 @@ typedef struct {
 static size_t
 direct_in_size(TwEngine *e)
 {
-    return tw_input_size(&((TwDirect *)e)->in);
+    return tw_input_size(&e->in);
 }
 
 static size_t
 direct_copy_in(TwDirect *d, char *p, size_t n)
 {
     const char *from;
-    size_t there = tw_input_peek(&d->in, &from);
+    size_t there = tw_input_peek(&d->base.in, &from);
 
     n = there < n ? there : n;
     memcpy(p, from, n);
-    tw_input_skip(&d->in, n);
+    tw_input_skip(&d->base.in, n);
     return n;
 }
 
@@ -103,21 +102,13 @@ tw_openssl_on_free(void *data)
 
 /* -- ciphertext in and out ------------------------------------------------ */
 
-static tw_status
-direct_lend(TwEngine *e, const char *p, size_t n)
+/* Old errors of other code would be taken for errors of this connection. */
+static void
+direct_lent(void)
 {
-    /* Old errors of other code would be taken for errors of this
-       connection. */
     if (TW_UNLIKELY(tw_tls_lib.ERR_peek_error() != 0)) {
         tw_tls_lib.ERR_clear_error();
     }
-    return tw_input_lend(&((TwDirect *)e)->in, e->loop, p, n);
-}
-
-static tw_status
-direct_keep(TwEngine *e)
-{
-    return tw_input_keep(&((TwDirect *)e)->in, e->loop);
 }
 
 static size_t
@@ -199,19 +190,16 @@ direct_refill(TwEngine *e)
 static Py_ssize_t
 direct_read_failed(TwDirect *d, char *p)
 {
-    tw_state *state = d->base.loop->state;
-    PyObject *one, *result;
+    PyObject *argv[] = {d->inner, PyLong_FromLong(1)}, *result;
     Py_ssize_t got = 0;
 
-    one = PyLong_FromLong(1);
-    if (one == NULL) {
+    if (argv[1] == NULL) {
         return -1;
     }
-    PyObject *argv[] = {d->inner, one};
-    result = tw_call_plain_method(state->str.read, argv, 2);
-    Py_DECREF(one);
+    result = tw_call_plain_method(d->base.loop->state->str.read, argv, 2);
+    Py_DECREF(argv[1]);
     if (result == NULL) {
-        return tw_engine_is_want_read(state) ? TW_ENGINE_WANT : -1;
+        return tw_engine_raised(&d->base);
     }
     if (PyBytes_Check(result) && PyBytes_GET_SIZE(result) == 1) {
         *p = PyBytes_AS_STRING(result)[0];
@@ -219,6 +207,22 @@ direct_read_failed(TwDirect *d, char *p)
     }
     Py_DECREF(result);
     return got;
+}
+
+/* Around each call into OpenSSL. */
+static inline void
+direct_begin(TwDirect *d)
+{
+    d->starved = false;
+    d->has_gil = true;
+    d->base.busy++;
+}
+
+static inline void
+direct_end(TwDirect *d)
+{
+    d->base.busy--;
+    d->has_gil = false;
 }
 
 /* Does the operation only wait for the peer?  This does not look at the
@@ -239,12 +243,9 @@ direct_read(TwEngine *e, char *p, size_t n)
     if (d->ssl == NULL) {
         return TW_ENGINE_WANT;
     }
-    d->starved = false;
-    d->has_gil = true;
-    e->busy++;
+    direct_begin(d);
     ok = tw_tls_lib.SSL_read_ex(d->ssl, p, n, &got);
-    e->busy--;
-    d->has_gil = false;
+    direct_end(d);
     if (TW_LIKELY(ok > 0)) {
         d->held = 0;
         return (Py_ssize_t)got;
@@ -270,19 +271,18 @@ direct_read(TwEngine *e, char *p, size_t n)
 static Py_ssize_t
 direct_write_failed(TwDirect *d, const char *p, size_t n)
 {
-    tw_state *state = d->base.loop->state;
-    PyObject *data, *result;
+    PyObject *argv[] = {d->inner,
+                        PyBytes_FromStringAndSize(p, (Py_ssize_t)n)};
+    PyObject *result;
     Py_ssize_t taken;
 
-    data = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
-    if (data == NULL) {
+    if (argv[1] == NULL) {
         return -1;
     }
-    PyObject *argv[] = {d->inner, data};
-    result = tw_call_plain_method(state->str.write, argv, 2);
-    Py_DECREF(data);
+    result = tw_call_plain_method(d->base.loop->state->str.write, argv, 2);
+    Py_DECREF(argv[1]);
     if (result == NULL) {
-        return tw_engine_is_want_read(state) ? TW_ENGINE_WANT : -1;
+        return tw_engine_raised(&d->base);
     }
     taken = PyLong_AsSsize_t(result);
     Py_DECREF(result);
@@ -299,12 +299,9 @@ direct_write(TwEngine *e, const char *p, size_t n)
     if (d->ssl == NULL) {
         return (Py_ssize_t)n;
     }
-    d->starved = false;
-    d->has_gil = true;
-    e->busy++;
+    direct_begin(d);
     ok = tw_tls_lib.SSL_write_ex(d->ssl, p, n, &taken);
-    e->busy--;
-    d->has_gil = false;
+    direct_end(d);
     if (TW_LIKELY(ok > 0)) {
         return (Py_ssize_t)taken;
     }
@@ -333,7 +330,6 @@ direct_detach(TwEngine *e)
     }
     tw_tls_lib.BIO_set_data(d->bio, NULL);
     tw_tls_lib.BIO_free(d->bio);
-    tw_input_drop(&d->in, e->loop);
     tw_buf_release(e->loop, &d->out, true);
     Py_CLEAR(d->inner);
 }
@@ -346,8 +342,7 @@ direct_traverse(TwEngine *e, visitproc visit, void *arg)
 }
 
 static const TwEngineOps direct_ops = {
-    .lend = direct_lend,
-    .keep = direct_keep,
+    .lent = direct_lent,
     .in_size = direct_in_size,
     .bound = direct_bound,
     .read = direct_read,

@@ -157,8 +157,7 @@ filter_call(TwTls *tls, PyObject *name, PyObject *arg)
     PyObject *result = tw_call_plain_method(name, argv, arg ? 2 : 1);
 
     Py_DECREF(argv[0]);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return tw_status_steal(result);
 }
 
 /* The same, but an exception ends the connection. */
@@ -198,6 +197,7 @@ tw_filter_slip_in(TwTls *tls, PyObject *lower)
 {
     tw_state *state = tls->base.loop->state;
     PyObject *adapter = tw_adapter_of(tls);
+    bool is_stream;
 
     if (adapter == NULL) {
         return -1;
@@ -208,17 +208,16 @@ tw_filter_slip_in(TwTls *tls, PyObject *lower)
         return -1;
     }
     tls->lower = Py_NewRef(lower);
-    if (!Py_IS_TYPE(lower, state->stream_type)) {
-        if (filter_call(tls, state->str.set_protocol, adapter) < 0) {
-            Py_CLEAR(tls->lower);
-            return -1;
-        }
-        return 0;
-    }
-    /* What was written before is sent unencrypted. */
-    if (tw_hold_flush((TwTransport *)lower) < 0) {
+    is_stream = Py_IS_TYPE(lower, state->stream_type);
+    /* What was written before to a stream is sent unencrypted. */
+    if ((is_stream ? tw_hold_flush((TwTransport *)lower)
+                   : filter_call(tls, state->str.set_protocol, adapter))
+        < 0) {
         Py_CLEAR(tls->lower);
         return -1;
+    }
+    if (!is_stream) {
+        return 0;
     }
     tls->is_stream = 1;
     tw_transport_set_protocol(TW_BASE(lower), adapter);
@@ -360,6 +359,7 @@ tw_status
 tw_filter_force_close(TwTls *tls, PyObject *exc)
 {
     tw_state *state = tls->base.loop->state;
+    tw_status status;
 
     if (filter_is_gone(tls)) {
         return 0;
@@ -367,39 +367,28 @@ tw_filter_force_close(TwTls *tls, PyObject *exc)
     if (tls->is_stream) {
         return tw_transport_force_close((TwTransport *)tls->lower, exc);
     }
-    if (filter_call(tls, state->str._force_close, exc ? exc : Py_None) == 0) {
-        return 0;
-    }
+    status = filter_call(tls, state->str._force_close, exc ? exc : Py_None);
     /* Not every transport of a program has _force_close(). */
-    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        return tw_call_report(tls->base.loop, TW_TLS_FATAL_SSL, tls->lower,
-                              NULL);
+    if (status < 0 && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        status = filter_call(tls, state->str.abort, NULL);
     }
-    PyErr_Clear();
-    if (filter_call(tls, state->str.abort, NULL) < 0) {
-        return tw_call_report(tls->base.loop, TW_TLS_FATAL_SSL, tls->lower,
-                              NULL);
-    }
-    return 0;
+    return status == 0 ? 0
+                       : tw_call_report(tls->base.loop, TW_TLS_FATAL_SSL,
+                                        tls->lower, NULL);
 }
 
 int
 tw_filter_is_closing(TwTls *tls)
 {
-    PyObject *argv[] = {tls->lower}, *result;
-    int closing;
-
     if (filter_is_gone(tls)) {
         return 0;
     }
     if (tls->is_stream) {
         return !tw_transport_is_open((TwTransport *)tls->lower);
     }
-    result = tw_call_plain_method(tls->base.loop->state->str.is_closing, argv,
-                                  1);
-    closing = result ? PyObject_IsTrue(result) : -1;
-    Py_XDECREF(result);
-    return closing;
+    return tw_truth_steal(tw_call_plain_noargs(
+        tls->lower, tls->base.loop->state->str.is_closing));
 }
 
 PyObject *

@@ -224,7 +224,6 @@ tw_libssl_path(void)
     return tw_tls_lib.path;
 }
 
-/* The SSL* whose back pointer is `inner`. */
 SSL *
 tw_libssl_of(const TwCapture *capture, PyObject *inner)
 {

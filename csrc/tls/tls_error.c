@@ -11,7 +11,7 @@
 static tw_status
 error_helper(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
 {
-    PyObject *adapter = tw_adapter_of(self), *result;
+    PyObject *adapter = tw_adapter_of(self);
 
     if (adapter == NULL) {
         return -1;
@@ -20,9 +20,8 @@ error_helper(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
         tw_engine_name(self->base.loop->state, TW_TLS_HELPERS),
         (PyObject *)self->base.loop, adapter,
         self->lower ? self->lower : Py_None, a, b};
-    result = tw_call_plain_method(name, argv, b ? 6 : a ? 5 : 4);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return tw_status_steal(
+        tw_call_plain_method(name, argv, b ? 6 : a ? 5 : 4));
 }
 
 /* The same; an exception is only reported. */
@@ -60,8 +59,6 @@ tw_tls_log(TwTls *self, const char *text)
 
 /* -- errors --------------------------------------------------------------- */
 
-/* Resolve or reject the future that create_connection() and the like wait
-   for, once. */
 void
 tw_tls_wake_waiter(TwTls *self, PyObject *exc)
 {
@@ -95,7 +92,6 @@ tw_tls_cut_off(TwTls *self, TwTlsState state, PyObject *exc)
     return tw_filter_force_close(self, exc);
 }
 
-/* Close with `exc` and report it. */
 tw_status
 tw_tls_fail(TwTls *self, PyObject *exc, const char *message)
 {
@@ -141,7 +137,6 @@ tw_tls_read_failed(TwTls *self)
                                   : TW_TLS_FATAL_CALLBACK);
 }
 
-/* Is the exception that is set an ssl.SSLError? */
 bool
 tw_tls_is_ssl_error(const TwTls *self)
 {
@@ -171,40 +166,28 @@ tw_tls_start_timer(TwTls *self, PyObject *seconds)
 void
 tw_tls_stop_timer(TwTls *self)
 {
-    PyObject *timer = TW_TAKE(self->timer), *result;
+    PyObject *timer = TW_TAKE(self->timer);
 
-    if (timer == NULL) {
-        return;
-    }
-    PyObject *argv[] = {timer};
-    result =
-        tw_call_plain_method(self->base.loop->state->str.cancel, argv, 1);
-    if (result == NULL) {
+    if (timer != NULL
+        && tw_status_steal(tw_call_plain_noargs(
+               timer, self->base.loop->state->str.cancel))
+               < 0) {
         PyErr_WriteUnraisable(timer);
     }
-    Py_XDECREF(result);
-    Py_DECREF(timer);
+    Py_XDECREF(timer);
 }
 
 static tw_status
 error_handshake_timeout(TwTls *self)
 {
-    PyObject *text, *exc;
+    PyObject *exc;
     tw_status status;
 
-    text = PyUnicode_FromFormat(
-        "SSL handshake is taking longer than %S seconds: aborting the "
-        "connection",
-        self->handshake_timeout);
-    if (text == NULL) {
-        return -1;
-    }
-    PyObject *argv[] = {text};
-    exc = tw_call_plain(PyExc_ConnectionAbortedError, argv, 1);
-    Py_DECREF(text);
-    if (exc == NULL) {
-        return -1;
-    }
+    PyErr_Format(PyExc_ConnectionAbortedError,
+                 "SSL handshake is taking longer than %S seconds: aborting "
+                 "the connection",
+                 self->handshake_timeout);
+    exc = tw_err_take();
     status = tw_tls_fail(self, exc, TW_TLS_FATAL_TRANSPORT);
     if (tw_tls_is_lost(self)) {
         tw_tls_wake_waiter(self, exc); /* nobody else would */
@@ -216,7 +199,7 @@ error_handshake_timeout(TwTls *self)
 tw_status
 tw_tls_timeout(TwTls *self)
 {
-    PyObject *text, *exc;
+    PyObject *exc;
     tw_status status;
 
     if (self->state == TW_TLS_HANDSHAKE) {
@@ -225,16 +208,8 @@ tw_tls_timeout(TwTls *self)
     if (self->state != TW_TLS_FLUSHING && self->state != TW_TLS_SHUTDOWN) {
         return 0;
     }
-    text = PyUnicode_FromString("SSL shutdown timed out");
-    if (text == NULL) {
-        return -1;
-    }
-    PyObject *argv[] = {text};
-    exc = tw_call_plain(PyExc_TimeoutError, argv, 1);
-    Py_DECREF(text);
-    if (exc == NULL) {
-        return -1;
-    }
+    PyErr_SetString(PyExc_TimeoutError, "SSL shutdown timed out");
+    exc = tw_err_take();
     status = tw_filter_force_close(self, exc);
     Py_DECREF(exc);
     return status;

@@ -58,8 +58,6 @@ handshake_log_time(TwTls *self)
 static tw_status
 handshake_done(TwTls *self)
 {
-    PyObject *result;
-
     tw_tls_stop_timer(self);
     self->state = TW_TLS_WRAPPED;
     self->is_done = 1;
@@ -71,13 +69,12 @@ handshake_done(TwTls *self)
     }
     if (self->app == TW_APP_INIT && self->base.protocol != NULL) {
         self->app = TW_APP_MADE;
-        result = tw_transport_call_protocol(
-            &self->base, self->base.loop->state->str.connection_made,
-            (PyObject *)self);
-        if (result == NULL) {
+        if (tw_status_steal(tw_transport_call_protocol(
+                &self->base, self->base.loop->state->str.connection_made,
+                (PyObject *)self))
+            < 0) {
             return tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
         }
-        Py_DECREF(result);
     }
     tw_tls_wake_waiter(self, NULL);
     return tw_tls_pump(self);
@@ -127,9 +124,7 @@ flow_drive(TwTls *self, tw_status (*drive)(TwTls *self))
     if (tw_engine_keep(self->engine) < 0 && status == 0) {
         status = tw_tls_fatal(self, TW_TLS_FATAL_CALLBACK);
     }
-    if (exc != NULL) {
-        tw_err_restore_steal(exc);
-    }
+    tw_err_restore_steal(exc);
     Py_DECREF(self);
     return status;
 }
@@ -373,21 +368,12 @@ tw_tls_eof(TwTls *self)
 static tw_status
 flow_tell_lost(TwTls *self, PyObject *exc)
 {
-    PyObject *name = self->base.loop->state->str.connection_lost, *result;
-
     self->app = TW_APP_LOST;
     if (self->base.conn_lost == 0) {
         self->base.conn_lost = 1;
     }
-    if (self->base.protocol == NULL) {
-        return 0;
-    }
-    result = tw_transport_call_protocol(&self->base, name, exc);
-    if (result == NULL) {
-        return tw_transport_report_step(&self->base, name, exc);
-    }
-    Py_DECREF(result);
-    return 0;
+    return tw_transport_call_step(
+        &self->base, self->base.loop->state->str.connection_lost, exc);
 }
 
 tw_status
@@ -419,8 +405,6 @@ tw_tls_lost(TwTls *self, PyObject *exc)
     pending = status < 0 ? tw_err_take() : NULL;
     Py_CLEAR(self->base.protocol);
     Py_DECREF(self);
-    if (pending != NULL) {
-        tw_err_restore_steal(pending);
-    }
+    tw_err_restore_steal(pending);
     return status;
 }

@@ -53,9 +53,8 @@ tls_meth_get_write_buffer_size(PyObject *op, PyObject *unused)
         || self->lower == NULL) {
         return size;
     }
-    PyObject *argv[] = {self->lower};
-    lower = tw_call_plain_method(
-        self->base.loop->state->str.get_write_buffer_size, argv, 1);
+    lower = tw_call_plain_noargs(
+        self->lower, self->base.loop->state->str.get_write_buffer_size);
     sum = lower ? PyNumber_Add(size, lower) : NULL;
     Py_DECREF(size);
     Py_XDECREF(lower);
@@ -99,7 +98,7 @@ static PyObject *
 tls_info_make(TwTls *self, PyObject *name)
 {
     tw_state *state = self->base.loop->state;
-    PyObject *argv[] = {tw_engine_object(self->engine)};
+    PyObject *sslobj = self->engine->sslobj;
 
     if (PyUnicode_CompareWithASCIIString(name, "sslcontext") == 0) {
         return Py_NewRef(self->sslcontext);
@@ -108,16 +107,16 @@ tls_info_make(TwTls *self, PyObject *name)
         return NULL;
     }
     if (PyUnicode_CompareWithASCIIString(name, "ssl_object") == 0) {
-        return Py_NewRef(argv[0]);
+        return Py_NewRef(sslobj);
     }
     if (PyUnicode_CompareWithASCIIString(name, "peercert") == 0) {
-        return tw_call_plain_method(state->str.getpeercert, argv, 1);
+        return tw_call_plain_noargs(sslobj, state->str.getpeercert);
     }
     if (PyUnicode_CompareWithASCIIString(name, "cipher") == 0) {
-        return tw_call_plain_method(state->str.cipher, argv, 1);
+        return tw_call_plain_noargs(sslobj, state->str.cipher);
     }
     if (PyUnicode_CompareWithASCIIString(name, "compression") == 0) {
-        return tw_call_plain_method(state->str.compression, argv, 1);
+        return tw_call_plain_noargs(sslobj, state->str.compression);
     }
     return NULL;
 }
@@ -149,10 +148,8 @@ tls_meth_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     TwTls *self = (TwTls *)op;
     PyObject *given[2];
 
-    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
-        return NULL;
-    }
-    if (tw_filter_flush(self) < 0) {
+    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0
+        || tw_filter_flush(self) < 0) {
         return NULL;
     }
     return tls_extra_info(self, given[0], given[1] ? given[1] : Py_None);

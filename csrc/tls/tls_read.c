@@ -19,29 +19,22 @@ tw_status
 tw_tls_eof_received(TwTls *self)
 {
     tw_state *state = self->base.loop->state;
-    PyObject *result;
     int keep_open;
+    tw_status status = 0;
 
     if (self->app != TW_APP_MADE || self->base.protocol == NULL) {
         return 0;
     }
     self->app = TW_APP_EOF;
-    result = tw_transport_call_protocol(&self->base, state->str.eof_received,
-                                        NULL);
-    keep_open = result ? PyObject_IsTrue(result) : -1;
-    Py_XDECREF(result);
-    if (keep_open < 0) {
-        return tw_tls_fatal(self, "Error calling eof_received()");
+    keep_open = tw_truth_steal(tw_transport_call_protocol(
+        &self->base, state->str.eof_received, NULL));
+    if (keep_open > 0) {
+        status = tw_status_steal(tw_call_plain_noargs(
+            tw_engine_name(state, TW_TLS_HELPERS), state->str.warn_eof));
     }
-    if (keep_open) {
-        PyObject *argv[] = {tw_engine_name(state, TW_TLS_HELPERS)};
-        result = tw_call_plain_method(state->str.warn_eof, argv, 1);
-        if (result == NULL) {
-            return tw_tls_fatal(self, "Error calling eof_received()");
-        }
-        Py_DECREF(result);
-    }
-    return 0;
+    return keep_open < 0 || status < 0
+               ? tw_tls_fatal(self, "Error calling eof_received()")
+               : 0;
 }
 
 /* close_notify was received: call eof_received() and shut down, as asyncio
@@ -264,25 +257,22 @@ tls_read_get_buffer(TwTls *self, Py_buffer *view)
 static tw_status
 tls_read_updated(TwTls *self, PyObject *giver, size_t n)
 {
-    PyObject *count = PyLong_FromSize_t(n), *context, *result = NULL;
-    PyObject *argv[2];
+    PyObject *argv[2] = {NULL, PyLong_FromSize_t(n)}, *context, *result;
 
-    if (count == NULL) {
+    if (argv[1] == NULL) {
         return -1;
     }
     tw_stats_in(&self->base.loop->stats, TW_KIND_TLS, n);
     argv[0] = Py_NewRef(self->base.flags & TW_F_BUFFERED ? self->base.protocol
                                                          : giver);
-    argv[1] = count;
     context = Py_XNewRef(self->base.context);
     result = tw_call_method(self->base.loop, context,
                             self->base.loop->state->str.buffer_updated, argv,
                             2);
     Py_XDECREF(context);
     Py_DECREF(argv[0]);
-    Py_DECREF(count);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    Py_DECREF(argv[1]);
+    return tw_status_steal(result);
 }
 
 /* Fill one buffer of `giver`. 1: there may be more; 0: no more; -1. */

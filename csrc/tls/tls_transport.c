@@ -126,18 +126,6 @@ tls_meth_can_write_eof(PyObject *op, PyObject *unused)
 /* -- attributes ----------------------------------------------------------- */
 
 static PyObject *
-tls_get_closed(PyObject *op, void *unused)
-{
-    return PyBool_FromLong(((TwTls *)op)->base.flags & TW_F_CLOSING);
-}
-
-static PyObject *
-tls_get_sslcontext(PyObject *op, void *unused)
-{
-    return Py_NewRef(((TwTls *)op)->sslcontext);
-}
-
-static PyObject *
 tls_get_ssl_protocol(PyObject *op, void *unused)
 {
     return Py_XNewRef(tw_adapter_of((TwTls *)op));
@@ -151,10 +139,9 @@ tls_repr(PyObject *op)
                                          "closing", "closing"};
 
     return PyUnicode_FromFormat("<%s %s over %R>",
-                                Py_TYPE(op)->tp_name
-                                    + sizeof("tidewire._core.") - 1,
+                                TW_TYPE_NAME(op),
                                 tw_tls_is_lost(self) ? "closed"
-                                              : states[self->state],
+                                                     : states[self->state],
                                 self->lower ? self->lower : Py_None);
 }
 
@@ -267,8 +254,8 @@ PyDoc_STRVAR(tls_doc,
 
 static PyGetSetDef tls_getset[] = {
     TW_FLOW_SLOTS(TW_SLOT_EXTRA_KEPT, TW_SLOT_LOOP_KEPT),
-    {"_closed", tls_get_closed, NULL, NULL, NULL},
-    {"_sslcontext", tls_get_sslcontext, NULL, NULL, NULL},
+    TW_TRANSPORT_FLAG_ATTR("_closed", TW_F_CLOSING),
+    {"_sslcontext", tw_state_get_object, NULL, NULL, TW_AT(TwTls, sslcontext)},
     {"_ssl_protocol", tls_get_ssl_protocol, NULL, NULL, NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,
      NULL},

@@ -153,10 +153,6 @@ TW_MUSTCHECK tw_status tw_tls_eof_received(TwTls *self);
 
 /* -- tls_write.c ---------------------------------------------------------- */
 
-/* Write plaintext: `bytes` is the object that has p, or NULL for memory
-   that may change.  Ignored and counted when closing. */
-TW_MUSTCHECK tw_status tw_tls_write_plain(TwTls *self, PyObject *bytes,
-                                          const char *p, size_t n);
 /* Encrypt the backlog until the lower transport is full, or `all` of it. */
 TW_MUSTCHECK tw_status tw_tls_write_backlog(TwTls *self, bool all);
 /* The lower transport has room again. */

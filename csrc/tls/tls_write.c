@@ -8,7 +8,6 @@
 #include "base/args.h"
 #include "tls/buf.h"
 #include "tls/filter.h"
-#include "tls/names.h"
 #include "tls/tls_transport.h"
 
 /* More ciphertext than this is sent during an operation. */
@@ -252,8 +251,10 @@ tls_write_is_open(const TwTls *self)
     return self->state == TW_TLS_WRAPPED || self->state == TW_TLS_HANDSHAKE;
 }
 
-tw_status
-tw_tls_write_plain(TwTls *self, PyObject *bytes, const char *p, size_t n)
+/* Write plaintext: `bytes` is the object that has p, or NULL for memory that
+   may change.  Ignored and counted when closing. */
+static tw_status
+tls_write_plain(TwTls *self, PyObject *bytes, const char *p, size_t n)
 {
     tw_status status;
 
@@ -281,7 +282,7 @@ tls_write_buffer(TwTls *self, PyObject *data)
                    : -1;
     }
     if (view.len > 0) {
-        status = tw_tls_write_plain(self, NULL, view.buf, (size_t)view.len);
+        status = tls_write_plain(self, NULL, view.buf, (size_t)view.len);
     }
     PyBuffer_Release(&view);
     return status;
@@ -300,8 +301,8 @@ tls_meth_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     }
     if (TW_LIKELY(PyBytes_Check(data))) {
         if (PyBytes_GET_SIZE(data) > 0) {
-            status = tw_tls_write_plain(self, data, PyBytes_AS_STRING(data),
-                                (size_t)PyBytes_GET_SIZE(data));
+            status = tls_write_plain(self, data, PyBytes_AS_STRING(data),
+                                     (size_t)PyBytes_GET_SIZE(data));
         }
     }
     else if (PyByteArray_Check(data) || PyMemoryView_Check(data)) {
@@ -431,10 +432,7 @@ tls_meth_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     if (!tls_write_is_open(self)) {
-        if (tls_write_ignored(self) < 0) {
-            return NULL;
-        }
-        Py_RETURN_NONE;
+        return tw_none_or_error(tls_write_ignored(self));
     }
     taken = tls_write_copy_lines(lines);
     if (taken == NULL) {
