@@ -5,6 +5,7 @@ A statement that must break a rule says so, and why: ``/* allow: the reason */``
 
 import collections
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ TOP = 5                 # csrc/*.c: the module and the loop's method table
 FILES = sorted(CSRC.rglob("*.[ch]"))
 IDS = [str(path.relative_to(CSRC)) for path in FILES]
 
-MAX_FILE, MAX_FUNCTION = 600, 60
+MAX_FILE, MAX_FUNCTION, MEDIAN_FUNCTION = 600, 60, 11
 
 BANNED = {
     r"\b(v?sprintf|strcpy|strcat|strtok|gets|alloca|abort|exit|system)\s*\(": "unsafe",
@@ -158,6 +159,11 @@ def test_length(path):
     assert not long, "\n".join(long)
 
 
+def test_most_functions_are_short():
+    lengths = [length for path in FILES for _, _, length in functions(path)]
+    assert statistics.median(lengths) <= MEDIAN_FUNCTION
+
+
 @each_file
 def test_layout(path):
     """PEP 7: 79 columns, no tabs, nothing after the end of a line."""
@@ -215,3 +221,54 @@ def test_map_of_the_code():
     assert not [place for place in places if not (CSRC / place).is_file()]
     assert not [(place, name) for place, name in functions
                 if not re.search(rf"^(static .*)?{name}\(", (CSRC / place).read_text(), re.MULTILINE)]
+
+
+LONG_FUNCTION = "static void\nmany_%d(void)\n{\n" + "    ;\n" * MAX_FUNCTION + "}\n"
+# A rule's test, a file, and a text that breaks the rule in it.
+BROKEN = [
+    (test_arrow_rule, "base/bad.h", '#include "core/bad.h"\n'),
+    (test_own_header_first, "core/bad.c", '#include "base/bad.h"\n#include "core/bad.h"\n'),
+    (test_headers, "core/bad.h", "/* An essay. */\n"),
+    (test_headers, "core/bad.h", "#pragma once\n"),
+    (test_no_included_source, "core/bad.c", '#include "core/other.c"\n'),
+    (test_banned_calls, "core/bad.c", "    sprintf(p, text);\n"),
+    (test_banned_calls, "core/bad.c", "    uv_tcp_init(loop, tcp);\n"),
+    (test_one_door_to_python, "core/bad.c", "    PyObject_CallNoArgs(f);\n"),
+    (test_one_door_to_python, "core/bad.c", "    x(); /* allow: this */\n    PyIter_Next(i);\n"),
+    (test_version_tests_stand_in_one_file, "core/bad.c", "#if PY_VERSION_HEX > 3\n#endif\n"),
+    (test_the_platform_is_asked_for_in_one_place, "core/bad.c", "#ifdef __linux__\n#endif\n"),
+    (test_the_platform_is_asked_for_in_one_place, "core/bad.c", "    accept4(fd, p, n, 0);\n"),
+    (test_length, "core/bad.c", "\n" * (MAX_FILE + 1)),
+    (test_length, "core/bad.c", LONG_FUNCTION % 1),
+    (test_most_functions_are_short, "core/bad.c", LONG_FUNCTION % 1),
+    (test_layout, "core/bad.c", "/*" + "x" * 78 + "*/\n"),
+    (test_layout, "core/bad.c", "\tx();\n"),
+    (test_layout, "core/bad.c", "    x(); \n"),
+    (test_local_names_are_unique, "net/bad.c", "static void\nsame(void)\n{\n}\n"),
+    (test_every_setup_is_called, "core/bad.c", "tw_status\ntw_bad_setup(void)\n{\n}\n"),
+    (test_map_of_the_code, "README.rst", "``core/bad.c``, ``nobody()``\n" * 9),
+]
+
+
+@pytest.mark.parametrize(("rule", "name", "text"), BROKEN,
+                         ids=[f"{rule.__name__}-{n}" for n, (rule, *_) in enumerate(BROKEN)])
+def test_each_rule_can_fail(rule, name, text, tmp_path, monkeypatch):
+    others = {"base/bad.h": "", "core/bad.h": "", "core/bad.c": "", "core/other.c": "",
+              "base/same.c": "static void\nsame(void)\n{\n}\n"}
+    for other, content in {**others, name: text}.items():
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        (tmp_path / other).write_text(content)
+    monkeypatch.setitem(globals(), "CSRC", tmp_path)
+    monkeypatch.setitem(globals(), "FILES", sorted(tmp_path.rglob("*.[ch]")))
+    arguments = [tmp_path / name] if rule.__code__.co_argcount else []
+    with pytest.raises(AssertionError):
+        rule(*arguments)
+
+
+def test_each_rule_of_this_file_is_tried():
+    rules = {name for name in globals() if name.startswith("test_")}
+    tried = {rule.__name__ for rule, *_ in BROKEN}
+    assert rules - tried == {"test_each_rule_can_fail", "test_each_rule_of_this_file_is_tried",
+                             # These run tools/rooms.py on the tree.
+                             "test_each_file_has_its_line_in_the_docs",
+                             "test_each_file_says_what_it_is"}
