@@ -1,7 +1,6 @@
 /* The Loop type: which files have its methods; no logic. */
-#include "loop_type.h"
-
 #include "core/loop_type.h"
+
 #include "core/overrides.h"
 #include "core/watchdog.h"
 #include "net/accept.h"

@@ -1,7 +1,7 @@
 /* The module tidewire._core: its state, and the set-up of every file. */
 #include "base/compat.h"
 #include "core/handle.h"
-#include "loop_type.h"
+#include "core/loop_type.h"
 #include "net/accept.h"
 #include "net/pipe.h"
 #include "net/userfd.h"
@@ -55,7 +55,8 @@ static const TwSetup module_setups[] = {
     tw_accept_setup,
     tw_feeder_setup,
     tw_stream_setup,
-    tw_pipe_setup,
+    tw_pipe_read_setup,
+    tw_pipe_write_setup,
     tw_process_setup,
     tw_udp_setup,
     tw_stats_setup,

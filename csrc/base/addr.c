@@ -181,28 +181,22 @@ addr_unix_from_python(PyObject *obj, TwAddr *out)
     return 1;
 }
 
-static int
-addr_of_family(int family, PyObject *obj, TwAddr *out)
-{
-    switch (family) {
-    case AF_INET:
-        return addr_inet_from_python(obj, out);
-    case AF_INET6:
-        return addr_inet6_from_python(obj, out);
-    case AF_UNIX:
-        return addr_unix_from_python(obj, out);
-    default:
-        return 0;
-    }
-}
-
 int
 tw_addr_from_python(int family, PyObject *obj, TwAddr *out)
 {
-    int known;
+    int known = 0;
 
     memset(out, 0, sizeof(*out));
-    known = addr_of_family(family, obj, out);
+    switch (family) {
+    case AF_INET:
+        known = addr_inet_from_python(obj, out);
+        break;
+    case AF_INET6:
+        known = addr_inet6_from_python(obj, out);
+        break;
+    case AF_UNIX:
+        known = addr_unix_from_python(obj, out);
+    }
     if (known == 1) {
         tw_sys_set_addr_len(&out->u.any, out->len);
     }

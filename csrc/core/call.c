@@ -154,15 +154,12 @@ call_error_context(const char *message, PyObject *exc, PyObject *transport,
     PyObject *context = Py_BuildValue("{sssO}", "message", message,
                                       "exception", exc);
 
-    if (context == NULL) {
-        return NULL;
-    }
-    if ((transport != NULL
-         && PyDict_SetItemString(context, "transport", transport) < 0)
-        || (protocol != NULL
-            && PyDict_SetItemString(context, "protocol", protocol) < 0)) {
-        Py_DECREF(context);
-        return NULL;
+    if (context != NULL
+        && ((transport != NULL
+             && PyDict_SetItemString(context, "transport", transport) < 0)
+            || (protocol != NULL
+                && PyDict_SetItemString(context, "protocol", protocol) < 0))) {
+        Py_CLEAR(context);
     }
     return context;
 }

@@ -29,23 +29,15 @@ future_make_keywords(TwLoop *loop)
     return 0;
 }
 
-/* nest_asyncio replaces asyncio's classes by classes written in Python. */
-static PyObject *
-future_new_by_asyncio(TwLoop *loop)
-{
-    PyObject *argv[] = {loop->state->base_loop_type, (PyObject *)loop};
-
-    return tw_call_plain_method(loop->state->str.create_future, argv, 2);
-}
-
 static PyObject *
 future_new(TwLoop *loop)
 {
-    PyObject *argv[] = {(PyObject *)loop};
+    PyObject *argv[] = {loop->state->base_loop_type, (PyObject *)loop};
     PyObject *kwargs, *future;
 
+    /* nest_asyncio replaces asyncio's classes by classes written in Python. */
     if (TW_UNLIKELY(loop->nests)) {
-        return future_new_by_asyncio(loop);
+        return tw_call_plain_method(loop->state->str.create_future, argv, 2);
     }
     if (TW_UNLIKELY(loop->future_kwargs == NULL) && !loop->closed
         && future_make_keywords(loop) < 0) {
@@ -58,18 +50,17 @@ future_new(TwLoop *loop)
         Py_DECREF(kwargs);
         return future;
     }
-    return PyObject_Vectorcall(loop->state->future_type, argv, /* allow */
+    return PyObject_Vectorcall(loop->state->future_type, argv + 1, /* allow */
                                0, loop->state->kw_loop);
 }
 
 PyObject *
 tw_loop_new_future(TwLoop *loop)
 {
-    PyObject *argv[] = {(PyObject *)loop};
-
     return TW_LIKELY(!(tw_overrides(loop) & TW_OWN_CREATE_FUTURE))
                ? future_new(loop)
-               : tw_call_plain_method(loop->state->str.create_future, argv, 1);
+               : tw_call_plain_noargs((PyObject *)loop,
+                                      loop->state->str.create_future);
 }
 
 int

@@ -112,6 +112,18 @@ tw_handle_reuse_context(TwLoop *loop, PyObject *context)
     return false;
 }
 
+/* The arguments as a new tuple. */
+static PyObject *
+handle_tuple(PyObject *const *args, Py_ssize_t n)
+{
+    PyObject *tuple = PyTuple_New(n);
+
+    for (Py_ssize_t i = 0; tuple != NULL && i < n; i++) {
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    }
+    return tuple;
+}
+
 static tw_status
 handle_set_args(TwHandle *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -123,14 +135,8 @@ handle_set_args(TwHandle *self, PyObject *const *args, Py_ssize_t nargs)
         return 0;
     }
     self->nargs = -1;
-    self->slot_args = PyTuple_New(nargs);
-    if (self->slot_args == NULL) {
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        PyTuple_SET_ITEM(self->slot_args, i, Py_NewRef(args[i]));
-    }
-    return 0;
+    self->slot_args = handle_tuple(args, nargs);
+    return self->slot_args == NULL ? -1 : 0;
 }
 
 static tw_status
@@ -171,18 +177,29 @@ handle_finish(TwHandle *self, tw_status status)
     return self;
 }
 
-TwHandle *
-tw_handle_new(TwLoop *loop, PyObject *callback, PyObject *const *args,
-              Py_ssize_t nargs, PyObject *context)
+/* `when`: of a timer; of another 0, and `ran`, in the same place, is NULL. */
+static inline TwHandle *
+handle_make(TwLoop *loop, TwFreeHandles *list, unsigned flags, double when,
+            PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+            PyObject *context)
 {
-    TwHandle *self = handle_alloc(&loop->free_handles);
+    TwHandle *self = handle_alloc(list);
 
     if (TW_UNLIKELY(self == NULL)) {
         return NULL;
     }
-    self->flags = 0;
+    self->flags = flags;
+    self->when = when;
     return handle_finish(
         self, handle_init(self, loop, callback, args, nargs, context));
+}
+
+TwHandle *
+tw_handle_new(TwLoop *loop, PyObject *callback, PyObject *const *args,
+              Py_ssize_t nargs, PyObject *context)
+{
+    return handle_make(loop, &loop->free_handles, 0, 0, callback, args, nargs,
+                       context);
 }
 
 TwHandle *
@@ -190,15 +207,8 @@ tw_handle_new_timer(TwLoop *loop, double when, PyObject *callback,
                     PyObject *const *args, Py_ssize_t nargs,
                     PyObject *context)
 {
-    TwHandle *self = handle_alloc(&loop->free_timers);
-
-    if (TW_UNLIKELY(self == NULL)) {
-        return NULL;
-    }
-    self->flags = TW_H_TIMER;
-    self->when = when;
-    return handle_finish(
-        self, handle_init(self, loop, callback, args, nargs, context));
+    return handle_make(loop, &loop->free_timers, TW_H_TIMER, when, callback,
+                       args, nargs, context);
 }
 
 TwHandle *
@@ -206,25 +216,14 @@ tw_handle_new_threadsafe(TwLoop *loop, PyObject *callback,
                          PyObject *const *args, Py_ssize_t nargs,
                          PyObject *context)
 {
-    TwHandle *self;
-
-    if (!TW_HANDLE_THREADSAFE) {
-        return tw_handle_new(loop, callback, args, nargs, context);
-    }
-    self = handle_alloc(&loop->free_threadsafe);
-    if (self == NULL) {
-        return NULL;
-    }
-    self->flags = TW_H_THREADSAFE;
-    self->ran = NULL;
-    return handle_finish(
-        self, handle_init(self, loop, callback, args, nargs, context));
+    return TW_HANDLE_THREADSAFE
+               ? handle_make(loop, &loop->free_threadsafe, TW_H_THREADSAFE, 0,
+                             callback, args, nargs, context)
+               : tw_handle_new(loop, callback, args, nargs, context);
 }
 
 /* -- cancel --------------------------------------------------------------- */
 
-/* Release the callback and its arguments.  That may run finalizers, so the
-   fields are cleared first. */
 void
 tw_handle_drop_call(TwHandle *self, PyObject *instead)
 {
@@ -310,14 +309,9 @@ tw_handle_make_args(TwHandle *self)
     for (int i = 0; i < n; i++) {
         args[i] = Py_NewRef(self->args[i]);
     }
-    tuple = PyTuple_New(n);
+    tuple = handle_tuple(args, n);
     for (int i = 0; i < n; i++) {
-        if (tuple != NULL) {
-            PyTuple_SET_ITEM(tuple, i, args[i]);
-        }
-        else {
-            Py_DECREF(args[i]);
-        }
+        Py_DECREF(args[i]);
     }
     return tuple;
 }
@@ -375,12 +369,9 @@ static tw_status
 handle_report_array(TwHandle *self, PyObject *callback, PyObject **argv,
                     int n)
 {
-    PyObject *exc = tw_err_take(), *args = PyTuple_New(n);
+    PyObject *exc = tw_err_take(), *args = handle_tuple(argv, n);
     tw_status status;
 
-    for (int i = 0; args != NULL && i < n; i++) {
-        PyTuple_SET_ITEM(args, i, Py_NewRef(argv[i]));
-    }
     tw_err_restore_steal(exc);
     status = handle_report(self, callback, args ? args : Py_None);
     Py_XDECREF(args);

@@ -18,7 +18,7 @@
 #include "core/gil.h"
 #include "core/metrics.h"
 #include "core/poller.h"
-#include "core/seam.h"
+#include "core/state.h"
 
 #define TW_READ_BUFFER_SIZE (256 * 1024)
 

@@ -278,13 +278,11 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     loop->changed.place = offsetof(TwWatcher, in_changed);
     loop->live = true;
     loop->gauges.made = tw_now_wall();
-    if (loop->state != NULL) {
-        loop->gauges.number = ++loop->state->loops;
-    }
     if (loop->state == NULL || tw_handle_init_free(loop) < 0) {
         Py_DECREF(self);
         return NULL;
     }
+    loop->gauges.number = ++loop->state->loops;
     return self;
 }
 

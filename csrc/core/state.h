@@ -203,3 +203,8 @@ PyObject *tw_state_get_object(PyObject *self, void *offset);
 
 /* module.attr: a new reference or NULL. */
 PyObject *tw_state_import(const char *module, const char *attr);
+
+/* tidewire._seam.<name>(args...): cold work that Python does better than C.  A
+   new reference or NULL. */
+PyObject *tw_seam_call(tw_state *state, const char *name,
+                       PyObject *const *args, Py_ssize_t nargs);

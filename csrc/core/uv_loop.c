@@ -100,44 +100,32 @@ tw_uv_is_whole(const TwUvLoop *uv)
 }
 #endif
 
-/* Occupy descriptors: all below 3, and UV_DESCRIPTORS others.  Returns how
-   many, or a negative errno. */
-static int
-uv_occupy(int *fds)
-{
-    int n = 0, high = 0;
-
-    while (high < UV_DESCRIPTORS) {
-        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (fd < 0) {
-            int err = errno;
-            while (n > 0) {
-                close(fds[--n]);
-            }
-            return -err;
-        }
-        high += fd > STDERR_FILENO;
-        fds[n++] = fd;
-    }
-    return n;
-}
-
-/* Free the others again for libuv; returns how many stay occupied. */
-static int
-uv_make_way(const int *fds, int n)
-{
-    while (n > 0 && fds[n - 1] > STDERR_FILENO) {
-        close(fds[--n]);
-    }
-    return n;
-}
-
 static void
-uv_free_low(const int *fds, int n)
+uv_close_down_to(const int *fds, int n, int kept)
 {
-    while (n > 0) {
+    while (n > kept) {
         close(fds[--n]);
     }
+}
+
+/* Occupy all descriptors below 3; make sure that there are UV_DESCRIPTORS
+   others, which are free again afterwards.  Returns how many are occupied, or
+   a negative errno. */
+static int
+uv_occupy_low(int *fds)
+{
+    int n = 0, high = 0, err = 0;
+
+    while (high < UV_DESCRIPTORS && err == 0) {
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        err = fd < 0 ? -errno : 0;
+        if (err == 0) {
+            high += fd > STDERR_FILENO;
+            fds[n++] = fd;
+        }
+    }
+    uv_close_down_to(fds, n, err < 0 ? 0 : n - high);
+    return err < 0 ? err : n - high;
 }
 
 /* Would the kernel watch what libuv adds by itself in its first uv_run()? */
@@ -163,11 +151,6 @@ uv_probe_watches(const TwUvLoop *uv)
 
 /* -- libuv's loop --------------------------------------------------------- */
 
-static void
-uv_on_wake(uv_async_t *Py_UNUSED(wake))
-{
-}
-
 /* libuv 1.44 leaves its set open when it cannot make the rest. */
 static tw_uverr
 uv_init_loop(uv_loop_t *loop)
@@ -185,24 +168,23 @@ uv_init_loop(uv_loop_t *loop)
 static tw_uverr
 uv_make_loop(TwUvLoop *uv)
 {
-    int low[UV_DESCRIPTORS + 3], n = uv_occupy(low);
+    int low[UV_DESCRIPTORS + 3], n = uv_occupy_low(low);
     tw_uverr err;
 
     if (n < 0) {
         return n;
     }
-    n = uv_make_way(low, n);
     err = uv_init_loop(&uv->loop);
     if (err == 0) {
         err = uv_probe_watches(uv);
         if (err == 0) {
-            err = uv_async_init(&uv->loop, &uv->wake, uv_on_wake);
+            err = uv_async_init(&uv->loop, &uv->wake, NULL);
         }
         if (err < 0) {
             uv_loop_close(&uv->loop);
         }
     }
-    uv_free_low(low, n);
+    uv_close_down_to(low, n, 0);
     return err;
 }
 
@@ -226,15 +208,14 @@ tw_uv_start(TwUvLoop **made)
 tw_uverr
 tw_uv_fork(TwUvLoop *uv)
 {
-    int low[UV_DESCRIPTORS + 3], n = uv_occupy(low);
+    int low[UV_DESCRIPTORS + 3], n = uv_occupy_low(low);
     tw_uverr err;
 
     if (n < 0) {
         return n;
     }
-    n = uv_make_way(low, n);
     err = uv_loop_fork(&uv->loop);
-    uv_free_low(low, n);
+    uv_close_down_to(low, n, 0);
     return err < 0 ? err : uv_probe_watches(uv);
 }
 

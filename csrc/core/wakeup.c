@@ -171,23 +171,18 @@ wakeup_watch(TwLoop *loop, int fd)
                                    wakeup_on_ready, false);
     tw_uverr err;
 
-    if (w == NULL || tw_watcher_want(w, TW_EV_READ) < 0) {
-        goto error;
+    if (w == NULL) {
+        return -1;
     }
-    err = tw_watcher_arm(w);
+    err = tw_watcher_want_now(w, TW_EV_READ);
     if (err < 0) {
         tw_errno_raise(err);
-        goto error;
+        tw_watcher_close(w);
+        return -1;
     }
     loop->wake_fd = fd;
     loop->wakeup = w;
     return 0;
-
-error:
-    if (w != NULL) {
-        tw_watcher_close(w);
-    }
-    return -1;
 }
 
 /* Make descriptors, and watch the one to read from. */

@@ -31,11 +31,12 @@ watcher_update_poller(TwWatcher *w, unsigned events)
     return err;
 }
 
+/* An error says that it was closed: the kernel has forgotten it. */
 static void
 watcher_disarm(TwWatcher *w)
 {
-    if (w->armed && w->fd >= 0 && watcher_update_poller(w, 0) < 0) {
-        w->armed = 0; /* it was closed: the kernel has forgotten it */
+    if (w->armed && w->fd >= 0) {
+        (void)watcher_update_poller(w, 0);
     }
 }
 
@@ -336,8 +337,12 @@ tw_watcher_want(TwWatcher *w, unsigned events)
 }
 
 tw_uverr
-tw_watcher_arm(TwWatcher *w)
+tw_watcher_want_now(TwWatcher *w, unsigned events)
 {
+    if (tw_watcher_want(w, events) < 0) {
+        PyErr_Clear();
+        return -ENOMEM;
+    }
     return w->want == w->armed ? 0 : watcher_update_poller(w, w->want);
 }
 

@@ -8,7 +8,7 @@
    TW_EV_BAD, and the errno is in `refused`.  If the kernel only lacks room
    (ENOSPC, ENOMEM), the descriptor is good: the loop's exception handler is
    called once, the watcher stays in `changed`, and each poll tries again.  A
-   caller that needs the answer at once calls tw_watcher_arm().
+   caller that needs the answer at once calls tw_watcher_want_now().
 
    Ownership: while it wants an event, the watcher owns its owner (strong, and
    the loop traverses it).  Otherwise the owner is borrowed, and closes the
@@ -53,9 +53,9 @@ TwWatcher *tw_watcher_open(TwLoop *loop, int fd, PyObject *owner,
    GIL.  Fails (-1) only for lack of memory. */
 TW_MUSTCHECK tw_status tw_watcher_want(TwWatcher *w, unsigned events);
 
-/* Make the poller watch it now.  0, or a negative errno that the caller
-   handles; the next poll tries again. */
-TW_MUSTCHECK tw_uverr tw_watcher_arm(TwWatcher *w);
+/* The same from now on.  0, or a negative errno that the caller handles; the
+   next poll tries again. */
+TW_MUSTCHECK tw_uverr tw_watcher_want_now(TwWatcher *w, unsigned events);
 
 /* Pass it to the poller at the next poll even if nothing seems to have
    changed: the number may refer to another descriptor by now. */

@@ -34,6 +34,13 @@ TW_CHECK_SOURCE(TwAccept);
 
 /* -- one connection ------------------------------------------------------- */
 
+/* Report the current exception of accept(2).  -1: it leaves the loop. */
+static tw_status
+accept_report(TwAccept *self)
+{
+    return tw_call_report(self->loop, "socket.accept() failed", NULL, NULL);
+}
+
 static bool
 accept_is_exhaustion(int err)
 {
@@ -62,21 +69,21 @@ accept_failed(TwAccept *self, PyObject *protocol)
 static tw_status
 accept_plain(TwAccept *self, int fd, const TwAddr *peer)
 {
-    PyObject *argv[1] = {NULL}, *protocol;
+    TwStreamParts parts = {.server = self->server, .peer = peer};
+    PyObject *argv[1] = {NULL};
     tw_status status = 0;
     TwStream *stream;
 
-    protocol = tw_call(self->loop, NULL, self->factory, argv + 1, 0);
-    if (protocol == NULL) {
+    parts.protocol = tw_call(self->loop, NULL, self->factory, argv + 1, 0);
+    if (parts.protocol == NULL) {
         close(fd);
         return accept_failed(self, NULL);
     }
-    stream = tw_stream_new(self->loop, fd, NULL, protocol, NULL, NULL,
-                           self->server, peer);
+    stream = tw_stream_new(self->loop, fd, &parts);
     if (stream == NULL) {
-        status = accept_failed(self, protocol);
+        status = accept_failed(self, parts.protocol);
     }
-    Py_DECREF(protocol);
+    Py_DECREF(parts.protocol);
     Py_XDECREF(stream);
     return status;
 }
@@ -163,8 +170,7 @@ accept_connection(TwAccept *self, int fd, const TwAddr *peer)
     if (accept_log(self, fd, peer) < 0) {
         tw_call_leave(entered);
         close(fd);
-        return tw_call_report(self->loop, "socket.accept() failed", NULL,
-                              NULL);
+        return accept_report(self);
     }
     status = accept_needs_task(self) ? accept_by_task(self, fd, peer)
                                      : accept_plain(self, fd, peer);
@@ -220,7 +226,7 @@ accept_one(TwAccept *self)
         return accept_exhausted(self, err);
     }
     tw_errno_raise(-err);
-    return tw_call_report(self->loop, "socket.accept() failed", NULL, NULL);
+    return accept_report(self);
 }
 
 /* At most so many: other descriptors must be served too. */
@@ -276,8 +282,7 @@ accept_on_ready(PyObject *op, unsigned events)
     if (events & TW_EV_BAD) {
         tw_errno_raise(tw_watcher_error(self->watcher));
         tw_source_unwatch(&self->watcher);
-        return tw_call_report(self->loop, "socket.accept() failed", NULL,
-                              NULL);
+        return accept_report(self);
     }
     if (accept_needs_task(self)) {
         return accept_batch(self);
@@ -288,9 +293,7 @@ accept_on_ready(PyObject *op, unsigned events)
         return 0;
     }
     self->queued = tw_loop_push_step(self->loop, op) == 0;
-    return self->queued ? 0
-                        : tw_call_report(self->loop, "socket.accept() failed",
-                                         NULL, NULL);
+    return self->queued ? 0 : accept_report(self);
 }
 
 /* -- serving -------------------------------------------------------------- */
@@ -347,12 +350,8 @@ accept_new(TwLoop *loop, PyObject *factory, PyObject *sock, PyObject *ssl,
 static tw_status
 accept_begin(TwAccept *self)
 {
-    tw_uverr err;
+    tw_uverr err = tw_watcher_want_now(self->watcher, TW_EV_READ);
 
-    if (tw_watcher_want(self->watcher, TW_EV_READ) < 0) {
-        return -1;
-    }
-    err = tw_watcher_arm(self->watcher);
     if (err < 0) {
         tw_source_unwatch(&self->watcher);
         tw_errno_raise(err);

@@ -30,7 +30,9 @@ dgramq_grow(TwDgramq *q)
 tw_status
 tw_dgramq_push_steal(TwDgramq *q, const TwDgram *d)
 {
-    if (q->count == q->cap && dgramq_grow(q) < 0) {
+    if (d->data == NULL || (q->count == q->cap && dgramq_grow(q) < 0)) {
+        Py_XDECREF(d->data);
+        Py_XDECREF(d->addr);
         return -1;
     }
     *tw_dgramq_at(q, q->count++) = *d;

@@ -46,7 +46,9 @@ typedef struct {
     size_t bytes; /* of all data */
 } TwDgramq;
 
-/* Append a copy of the entry; takes over its references on success only. */
+/* Append a copy of the entry, and take over its references, also if this
+   fails.  -1 with an exception: MemoryError, or the one that is set if `data`
+   is NULL. */
 TW_MUSTCHECK tw_status tw_dgramq_push_steal(TwDgramq *q, const TwDgram *d);
 
 /* Remove the oldest; the caller owns its references.  The queue must not be

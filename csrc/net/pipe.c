@@ -300,15 +300,6 @@ PyGetSetDef tw_pipe_write_getset[] = {
     {NULL},
 };
 
-tw_status
-tw_pipe_setup(tw_state *state, PyObject *Py_UNUSED(module))
-{
-    if (tw_pipe_read_setup(state) < 0) {
-        return -1;
-    }
-    return tw_pipe_write_setup(state);
-}
-
 PyMethodDef tw_pipe_loop_methods[] = {
     {"_make_read_pipe_transport", TW_FAST(pipe_loop_make_read), TW_FASTKW,
      PyDoc_STR(

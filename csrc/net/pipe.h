@@ -65,10 +65,8 @@ int tw_pipe_clear(PyObject *self);
 void tw_pipe_dealloc(PyObject *self);
 extern PyGetSetDef tw_pipe_read_getset[], tw_pipe_write_getset[];
 
-TW_MUSTCHECK tw_status tw_pipe_setup(tw_state *state, PyObject *module);
-
 /* -- pipe_read.c, pipe_write.c -------------------------------------------- */
 
 extern const TwPipeKind tw_pipe_read_kind, tw_pipe_write_kind;
-TW_MUSTCHECK tw_status tw_pipe_read_setup(tw_state *state);
-TW_MUSTCHECK tw_status tw_pipe_write_setup(tw_state *state);
+TW_MUSTCHECK tw_status tw_pipe_read_setup(tw_state *state, PyObject *module);
+TW_MUSTCHECK tw_status tw_pipe_write_setup(tw_state *state, PyObject *module);

@@ -300,7 +300,7 @@ static PyType_Spec read_pipe_spec =
     TW_TYPE_SPEC("ReadPipeTransport", TwPipe, read_pipe_slots);
 
 tw_status
-tw_pipe_read_setup(tw_state *state)
+tw_pipe_read_setup(tw_state *state, PyObject *Py_UNUSED(module))
 {
     return tw_transport_add_type(state, &state->read_pipe_type,
                                  &read_pipe_spec, "ReadTransport", false,

@@ -13,12 +13,6 @@
 #define PIPE_LOST                                                             \
     "pipe closed by peer or os.write(pipe, data) raised exception."
 
-static bool
-pipe_is_shut(const TwPipe *self)
-{
-    return self->base.flags & (TW_F_CLOSING | TW_F_LOST);
-}
-
 /* The peer's end, and room if bytes wait. */
 static unsigned
 pipe_write_wants(const TwTransport *base)
@@ -76,7 +70,7 @@ pipe_write(TwPipe *self, PyObject *data, const Py_buffer *view)
     if (view->len == 0) {
         return 0;
     }
-    if (self->base.conn_lost || pipe_is_shut(self)) {
+    if (self->base.conn_lost || !tw_transport_is_open(&self->base)) {
         return tw_transport_warn_lost(self->base.loop, self->refused++,
                                       PIPE_LOST);
     }
@@ -149,7 +143,7 @@ const TwPipeKind tw_pipe_write_kind = {
 static tw_status
 pipe_write_eof(TwPipe *self)
 {
-    if (pipe_is_shut(self)) {
+    if (!tw_transport_is_open(&self->base)) {
         return 0;
     }
     self->base.flags |= TW_F_CLOSING | TW_F_EOF_SENT;
@@ -257,7 +251,7 @@ static PyType_Spec write_pipe_spec =
     TW_TYPE_SPEC("WritePipeTransport", TwPipe, write_pipe_slots);
 
 tw_status
-tw_pipe_write_setup(tw_state *state)
+tw_pipe_write_setup(tw_state *state, PyObject *Py_UNUSED(module))
 {
     return tw_transport_add_type(state, &state->write_pipe_type,
                                  &write_pipe_spec, "WriteTransport", true,

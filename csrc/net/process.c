@@ -49,8 +49,7 @@ child_new_steal(TwLoop *loop, pid_t pid, int pidfd, PyObject *const *calls)
     }
     self->watcher = tw_watcher_open(loop, pidfd, (PyObject *)self,
                                     child_on_ready, false);
-    if (self->watcher == NULL
-        || tw_watcher_want(self->watcher, TW_EV_READ) < 0) {
+    if (self->watcher == NULL) {
         Py_DECREF(self);
         return NULL;
     }
@@ -67,11 +66,6 @@ child_release(TwChild *self)
     }
 }
 
-/* loop._watch_child(pid, callback, hidden): the loop will call callback(code)
-   when the child has ended; code is None if somebody else waited for it.  It
-   calls hidden() instead if a debugger that traces the child has to wait for
-   it first: the pidfd is readable until then.  False: the system has no pidfd
-   for it, use a thread. */
 static PyObject *
 process_loop_watch_child(PyObject *loop, PyObject *const *args,
                          Py_ssize_t nargs)
@@ -99,7 +93,7 @@ process_loop_watch_child(PyObject *loop, PyObject *const *args,
     if (self == NULL) {
         return NULL;
     }
-    watched = tw_watcher_arm(self->watcher) == 0;
+    watched = tw_watcher_want_now(self->watcher, TW_EV_READ) == 0;
     if (!watched) {
         child_release(self);
     }

@@ -6,7 +6,6 @@
 #include "base/errno.h"
 #include "base/sys.h"
 #include "core/call.h"
-#include "core/seam.h"
 
 /* The attributes that socket.__init__() sets. */
 static tw_status

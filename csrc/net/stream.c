@@ -20,12 +20,6 @@ stream_wants(const TwTransport *base)
            | (tw_out_waits((const TwOut *)base) ? TW_EV_WRITE : 0);
 }
 
-static void
-stream_lost(TwTransport *base, PyObject *exc)
-{
-    tw_stream_write_lost((TwStream *)base);
-}
-
 static int
 stream_intercept(TwTransport *base, TwProtocolCall what, PyObject *exc)
 {
@@ -61,7 +55,7 @@ static const TwTransportOps stream_ops = {
     .flush = tw_out_flush,
     .out = &tw_stream_out_ops,
     .wants = stream_wants,
-    .lost = stream_lost,
+    .lost = tw_stream_lost,
     .intercept = stream_intercept,
 };
 
@@ -108,26 +102,24 @@ stream_set_options(TwStream *self)
     }
 }
 
-static TwStream *
-stream_make(TwLoop *loop, int fd, PyObject *sock, const TwSink *sink,
-            PyObject *sink_owner, PyObject *protocol, PyObject *waiter,
-            PyObject *extra, PyObject *server, const TwAddr *peer)
+TwStream *
+tw_stream_new(TwLoop *loop, int fd, const TwStreamParts *parts)
 {
     TwStream *self = (TwStream *)tw_transport_new(
-        loop->state->stream_type, loop, &stream_ops, protocol, server, extra,
-        waiter);
+        loop->state->stream_type, loop, &stream_ops, parts->protocol,
+        parts->server, parts->extra, parts->waiter);
 
     if (self == NULL
-        || tw_transport_adopt(&self->base, fd, sock, stream_on_ready) < 0) {
-        if (sock == NULL) {
+        || tw_transport_adopt(&self->base, fd, parts->sock, stream_on_ready)
+               < 0) {
+        if (parts->sock == NULL) {
             close(fd);
         }
         Py_XDECREF(self);
         return NULL;
     }
-    self->sink = sink;
-    self->sink_owner = Py_XNewRef(sink_owner);
-    if (tw_transport_keep_addrs(&self->base, peer) < 0
+    tw_stream_set_sink(self, parts->sink, parts->sink_owner);
+    if (tw_transport_keep_addrs(&self->base, parts->peer) < 0
         || tw_transport_start(&self->base) < 0) {
         tw_transport_release(&self->base);
         Py_DECREF(self);
@@ -139,24 +131,6 @@ stream_make(TwLoop *loop, int fd, PyObject *sock, const TwSink *sink,
                                                     : TW_KIND_UNIX,
                        self->base.server != NULL);
     return self;
-}
-
-TwStream *
-tw_stream_new(TwLoop *loop, int fd, PyObject *sock, PyObject *protocol,
-              PyObject *waiter, PyObject *extra, PyObject *server,
-              const TwAddr *peer)
-{
-    return stream_make(loop, fd, sock, NULL, NULL, protocol, waiter, extra,
-                       server, peer);
-}
-
-TwStream *
-tw_stream_new_with_sink(TwLoop *loop, int fd, PyObject *sock,
-                        const TwSink *sink, PyObject *sink_owner,
-                        PyObject *extra, PyObject *server, const TwAddr *peer)
-{
-    return stream_make(loop, fd, sock, sink, sink_owner, NULL, NULL, extra,
-                       server, peer);
 }
 
 void
@@ -175,16 +149,17 @@ stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
         "sock", "protocol", "waiter", "extra", "server",
         TW_CONTEXT_KEYWORD NULL,
     };
-    PyObject *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL;
+    TwStreamParts parts = {0};
     PyObject *context = NULL, *result, *entered = NULL;
     int fd;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, LOOP_MAKE_SOCKET,
-                                     (char **)names, &sock, &protocol,
-                                     &waiter, &extra, &server, &context)) {
+                                     (char **)names, &parts.sock,
+                                     &parts.protocol, &parts.waiter,
+                                     &parts.extra, &parts.server, &context)) {
         return NULL;
     }
-    fd = PyObject_AsFileDescriptor(sock);
+    fd = PyObject_AsFileDescriptor(parts.sock);
     if (fd < 0 || tw_loop_check_open((TwLoop *)loop) < 0) {
         return NULL;
     }
@@ -194,8 +169,7 @@ stream_loop_make_socket(PyObject *loop, PyObject *args, PyObject *kwargs)
             return NULL;
         }
     }
-    result = (PyObject *)tw_stream_new((TwLoop *)loop, fd, sock, protocol,
-                                       waiter, extra, server, NULL);
+    result = (PyObject *)tw_stream_new((TwLoop *)loop, fd, &parts);
     if (entered != NULL) {
         tw_call_leave(entered);
     }

@@ -53,20 +53,21 @@ _Static_assert(offsetof(TwStream, queue) == offsetof(TwOut, queue)
                           == offsetof(TwOut, messages),
                "a stream begins as TwOut");
 
-/* Make a stream transport on `fd`, which must be connected and non-blocking.
-   With `sock` the descriptor is that object's; with NULL it is ours from now
-   on, also when this fails.  Schedules connection_made.  `server`, `extra`,
-   `waiter` may be NULL; `peer` as in tw_transport_keep_addrs.
-   New reference, or NULL with an exception. */
-TwStream *tw_stream_new(TwLoop *loop, int fd, PyObject *sock,
-                        PyObject *protocol, PyObject *waiter, PyObject *extra,
-                        PyObject *server, const TwAddr *peer);
+/* What a new stream is made of; each member may be NULL. */
+typedef struct {
+    PyObject *sock;     /* it owns the descriptor; NULL: the stream does */
+    PyObject *protocol; /* or a sink that gets events from the start: */
+    const TwSink *sink;
+    PyObject *sink_owner;
+    PyObject *waiter, *extra, *server;
+    const TwAddr *peer; /* as in tw_transport_keep_addrs() */
+} TwStreamParts;
 
-/* The same for a TLS transport: events go to `sink` from the start. */
-TwStream *tw_stream_new_with_sink(TwLoop *loop, int fd, PyObject *sock,
-                                  const TwSink *sink, PyObject *sink_owner,
-                                  PyObject *extra, PyObject *server,
-                                  const TwAddr *peer);
+/* Make a stream transport on `fd`, which must be connected and non-blocking.
+   Without parts->sock the descriptor is ours from now on, also when this
+   fails.  Schedules connection_made.  New reference, or NULL with an
+   exception. */
+TwStream *tw_stream_new(TwLoop *loop, int fd, const TwStreamParts *parts);
 
 /* Insert `sink` between the stream and its protocol, or remove it (NULL).
    Calls nothing. */

@@ -10,5 +10,6 @@ extern PyMethodDef tw_stream_write_methods[], tw_stream_wait_methods[];
    None. */
 void tw_stream_settle_waiter(TwStream *self, PyObject *exc);
 
-/* The connection is lost: fail the waiter of sendfile, if there is one. */
-void tw_stream_write_lost(TwStream *self);
+/* TwTransportOps: the connection is lost.  Fail the waiter of sendfile, if
+   there is one. */
+void tw_stream_lost(TwTransport *self, PyObject *exc);

@@ -52,17 +52,18 @@ stream_meth_reset_empty_waiter(PyObject *op, PyObject *unused)
 }
 
 void
-tw_stream_write_lost(TwStream *self)
+tw_stream_lost(TwTransport *base, PyObject *Py_UNUSED(exc))
 {
-    PyObject *exc;
+    TwStream *self = (TwStream *)base;
+    PyObject *failure;
 
     if (self->empty_waiter == NULL) {
         return;
     }
     PyErr_SetString(PyExc_ConnectionError, "Connection is closed by peer");
-    exc = tw_err_take();
-    tw_stream_settle_waiter(self, exc);
-    Py_DECREF(exc);
+    failure = tw_err_take();
+    tw_stream_settle_waiter(self, failure);
+    Py_DECREF(failure);
 }
 
 PyMethodDef tw_stream_wait_methods[] = {

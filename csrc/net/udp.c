@@ -18,12 +18,6 @@ udp_wants(const TwTransport *base)
 }
 
 static void
-udp_resumed(TwTransport *base)
-{
-    tw_udp_rouse((TwUdp *)base);
-}
-
-static void
 udp_lost(TwTransport *base, PyObject *exc)
 {
     TwUdp *self = (TwUdp *)base;
@@ -43,7 +37,7 @@ static const TwTransportOps udp_ops = {
     .flush = tw_udp_flush,
     .shared = tw_udp_shared,
     .wants = udp_wants,
-    .resumed = udp_resumed,
+    .resumed = tw_udp_rouse,
     .lost = udp_lost,
 };
 

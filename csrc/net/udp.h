@@ -75,8 +75,9 @@ ssize_t tw_udp_merged_read(TwUdp *self, const char **p, const TwAddr **from);
 /* Was something read that is not delivered yet? */
 bool tw_udp_has_rest(const TwUdp *self);
 
-/* Deliver that in the next turn, if the transport is reading. */
-void tw_udp_rouse(TwUdp *self);
+/* TwTransportOps: deliver that in the next turn, if the transport is
+   reading. */
+void tw_udp_rouse(TwTransport *self);
 
 /* Drop all of it, and the memory. */
 void tw_udp_merged_drop(TwUdp *self);

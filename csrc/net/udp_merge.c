@@ -118,13 +118,11 @@ tw_udp_has_rest(const TwUdp *self)
 }
 
 void
-tw_udp_rouse(TwUdp *self)
+tw_udp_rouse(TwTransport *base)
 {
-    TwWatcher *w = self->base.watcher;
-
-    if (TW_UNLIKELY(tw_udp_has_rest(self)) && w != NULL
-        && tw_transport_is_reading(&self->base)) {
-        tw_watcher_rouse(w, TW_EV_READ);
+    if (TW_UNLIKELY(tw_udp_has_rest((TwUdp *)base)) && base->watcher != NULL
+        && tw_transport_is_reading(base)) {
+        tw_watcher_rouse(base->watcher, TW_EV_READ);
     }
 }
 
@@ -147,16 +145,22 @@ tw_udp_merge(TwUdp *self)
     }
 }
 
-void
-tw_udp_merged_drop(TwUdp *self)
+static void
+merge_free(TwUdp *self)
 {
     TwMerged *m = TW_TAKE(self->merged);
 
-    tw_dgramq_clear(&self->in);
     if (m != NULL) {
         tw_pages_free(m->buffer);
         PyMem_Free(m);
     }
+}
+
+void
+tw_udp_merged_drop(TwUdp *self)
+{
+    tw_dgramq_clear(&self->in);
+    merge_free(self);
 }
 
 /* Append the rest of the read to `in`. */
@@ -170,13 +174,9 @@ merge_keep(TwUdp *self)
         const char *p;
         size_t n = merge_next(m, &p);
 
-        d.data = PyBytes_FromStringAndSize(p, (Py_ssize_t)n);
-        d.addr = d.data ? tw_peers_tuple(&self->peers, &m->from.u.any,
-                                         m->from.len)
-                        : NULL;
-        if (d.addr == NULL || tw_dgramq_push_steal(&self->in, &d) < 0) {
-            Py_XDECREF(d.data);
-            Py_XDECREF(d.addr);
+        d.addr = tw_peers_tuple(&self->peers, &m->from.u.any, m->from.len);
+        d.data = d.addr ? PyBytes_FromStringAndSize(p, (Py_ssize_t)n) : NULL;
+        if (tw_dgramq_push_steal(&self->in, &d) < 0) {
             return -1;
         }
     }
@@ -212,19 +212,16 @@ void
 tw_udp_shared(TwTransport *base)
 {
     TwUdp *self = (TwUdp *)base;
-    TwMerged *m = self->merged;
 
     self->merge_asked = true;
-    if (m == NULL || base->fd < 0) {
+    if (self->merged == NULL || base->fd < 0) {
         return;
     }
     if (merge_drain(self) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
     tw_sys_merge(base->fd, false);
-    merge_return_buffer(base->loop, m);
-    self->merged = NULL;
-    tw_pages_free(m->buffer);
-    PyMem_Free(m);
-    tw_udp_rouse(self);
+    merge_return_buffer(base->loop, self->merged);
+    merge_free(self);
+    tw_udp_rouse(base);
 }

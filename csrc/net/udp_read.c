@@ -286,7 +286,7 @@ read_several(TwUdp *self)
     read_note_several(self, most, done);
     self->more = false;
     tw_call_end(loop);
-    tw_udp_rouse(self);
+    tw_udp_rouse(&self->base);
     return got < 0 ? -1 : 0;
 }
 

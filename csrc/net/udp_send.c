@@ -38,23 +38,32 @@ udp_send_result(ssize_t sent)
     return -1;
 }
 
+/* The kernel's address of the target, or NULL: the peer.  `path` is room for
+   one. */
+static const struct sockaddr *
+dgram_target(const TwDgram *d, TwAddr *path, socklen_t *len)
+{
+    *len = 0;
+    if (d->how == TW_TO_INET) {
+        *len = d->to_len;
+        return &d->to.any;
+    }
+    if (d->how == TW_TO_UNIX
+        && tw_addr_from_python(AF_UNIX, d->addr, path) == 1) {
+        *len = path->len;
+        return &path->u.any;
+    }
+    return NULL;
+}
+
 int
 tw_udp_send_one(TwUdp *self, const TwDgram *d, const void *p, size_t n)
 {
-    const struct sockaddr *to = NULL;
-    socklen_t len = 0;
     TwAddr path;
+    socklen_t len;
+    const struct sockaddr *to = dgram_target(d, &path, &len);
     ssize_t sent;
 
-    if (d->how == TW_TO_INET) {
-        to = &d->to.any;
-        len = d->to_len;
-    }
-    else if (d->how == TW_TO_UNIX
-             && tw_addr_from_python(AF_UNIX, d->addr, &path) == 1) {
-        to = &path.u.any;
-        len = path.len;
-    }
     do {
         sent = sendto(self->base.fd, p, n, SEND_FLAGS, to, len);
     } while (sent < 0 && errno == EINTR);
@@ -154,16 +163,11 @@ static void
 train_set_target(struct msghdr *hdr, TwDgram *d, struct sockaddr_un *room)
 {
     TwAddr path;
+    const struct sockaddr *to = dgram_target(d, &path, &hdr->msg_namelen);
 
-    if (d->how == TW_TO_INET) {
-        hdr->msg_name = &d->to;
-        hdr->msg_namelen = d->to_len;
-    }
-    else if (d->how == TW_TO_UNIX
-             && tw_addr_from_python(AF_UNIX, d->addr, &path) == 1) {
-        memcpy(room, &path.u, path.len);
-        hdr->msg_name = room;
-        hdr->msg_namelen = path.len;
+    hdr->msg_name = d->how == TW_TO_INET ? &d->to : NULL;
+    if (d->how == TW_TO_UNIX && to != NULL) {
+        hdr->msg_name = memcpy(room, to, hdr->msg_namelen);
     }
 }
 

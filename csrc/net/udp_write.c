@@ -197,8 +197,6 @@ hold_steal(TwUdp *self, TwDgram *d, bool held)
     tw_status status = 0;
 
     if (tw_dgramq_push_steal(&self->out, d) < 0) {
-        Py_DECREF(d->data);
-        Py_XDECREF(d->addr);
         return -1;
     }
     if (!(self->base.flags & TW_F_HELD)) {
@@ -237,12 +235,7 @@ write_queue_steal(TwUdp *self, TwDgram *d, PyObject *data)
 {
     d->data = PyBytes_FromObject(data); /* exact: its deallocation runs no
                                            Python */
-    if (d->data == NULL || tw_dgramq_push_steal(&self->out, d) < 0) {
-        Py_XDECREF(d->data);
-        Py_XDECREF(d->addr);
-        return -1;
-    }
-    return queue_wait(self);
+    return tw_dgramq_push_steal(&self->out, d) < 0 ? -1 : queue_wait(self);
 }
 
 /* May `data`, of that size, be queued with what is held?  Not above the
@@ -296,10 +289,6 @@ write_datagram(TwUdp *self, PyObject *data, PyObject *addr)
     if ((held || self->base.flags & TW_F_HELD)
         && write_may_join(self, &d, data, size)) {
         d.data = PyBytes_FromObject(data);
-        if (d.data == NULL) {
-            Py_XDECREF(d.addr);
-            return -1;
-        }
         return hold_steal(self, &d, held);
     }
     if (self->base.flags & TW_F_HELD && tw_udp_flush(&self->base) < 0) {
@@ -341,40 +330,6 @@ write_check_address(PyObject *peer, PyObject **addr)
     return 0;
 }
 
-/* sendto(data, addr=None).  -1 with a TypeError. */
-static tw_status
-write_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-            PyObject **data, PyObject **addr)
-{
-    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-
-    *data = nargs > 0 ? args[0] : NULL;
-    *addr = nargs > 1 ? args[1] : Py_None;
-    for (Py_ssize_t i = 0; i < nkw; i++) {
-        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-        bool is_data = PyUnicode_CompareWithASCIIString(key, "data") == 0;
-        if (is_data && nargs < 1) {
-            *data = args[nargs + i];
-        }
-        else if (nargs < 2
-                 && PyUnicode_CompareWithASCIIString(key, "addr") == 0) {
-            *addr = args[nargs + i];
-        }
-        else {
-            PyErr_Format(PyExc_TypeError,
-                         "sendto() got an unexpected keyword argument '%U'",
-                         key);
-            return -1;
-        }
-    }
-    if (*data == NULL || nargs > 2) {
-        PyErr_SetString(PyExc_TypeError,
-                        "sendto() takes data and an optional addr");
-        return -1;
-    }
-    return 0;
-}
-
 /* Nothing to do: an empty datagram before 3.13. */
 static int
 write_is_nothing(PyObject *data)
@@ -404,14 +359,17 @@ static PyObject *
 udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                 PyObject *kwnames)
 {
+    static const char *const names[] = {"data", "addr"};
+    static const TwArgs spec = {"sendto", names, 1, 2};
     TwUdp *self = (TwUdp *)op;
-    PyObject *data, *addr, *peer;
+    PyObject *given[2], *data, *peer;
     tw_status status;
     int nothing;
 
-    if (write_parse(args, nargs, kwnames, &data, &addr) < 0) {
+    if (tw_args_bind(&spec, args, nargs, kwnames, given) < 0) {
         return NULL;
     }
+    data = given[0];
     if (!PyBytes_Check(data) && !PyByteArray_Check(data)
         && !PyMemoryView_Check(data)) {
         tw_args_refuse(
@@ -423,7 +381,7 @@ udp_meth_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return nothing < 0 ? NULL : Py_NewRef(Py_None);
     }
     peer = Py_XNewRef(self->address); /* a comparison may replace it */
-    status = write_to(self, data, addr, peer);
+    status = write_to(self, data, given[1] ? given[1] : Py_None, peer);
     Py_XDECREF(peer);
     return tw_none_or_error(status);
 }

@@ -134,37 +134,21 @@ lookups_max_threads(void)
                : (int)cpus + LOOKUP_MORE_THREADS;
 }
 
-static int
-lookups_init(TwLookups *pool)
-{
-    int err = pthread_mutex_init(&pool->lock, NULL);
-
-    if (err == 0) {
-        err = pthread_cond_init(&pool->work, NULL);
-        if (err != 0) {
-            pthread_mutex_destroy(&pool->lock);
-        }
-    }
-    return err;
-}
-
-tw_uverr
-tw_lookups_open(TwLookups **result, int wake_write)
+TwLookups *
+tw_lookups_open(int wake_write)
 {
     TwLookups *pool = calloc(1, sizeof(*pool));
-    int err = pool == NULL ? ENOMEM : lookups_init(pool);
 
-    if (err != 0) {
-        free(pool);
-        return -err;
+    if (pool != NULL) {
+        pthread_mutex_init(&pool->lock, NULL);
+        tw_sys_cond_init(&pool->work);
+        pool->wake_write = wake_write;
+        list_init(&pool->queue);
+        list_init(&pool->done);
+        pool->max_threads = lookups_max_threads();
+        pool->pid = getpid();
     }
-    pool->wake_write = wake_write;
-    list_init(&pool->queue);
-    list_init(&pool->done);
-    pool->max_threads = lookups_max_threads();
-    pool->pid = getpid();
-    *result = pool;
-    return 0;
+    return pool;
 }
 
 /* Unlocks.  Frees the pool if the loop has detached and the last thread has
@@ -204,7 +188,7 @@ thread_wait_lock_held(TwLookups *pool)
     struct timespec until;
     int err;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(TW_SYS_COND_CLOCK, &until);
     until.tv_sec += LOOKUP_IDLE_S;
     pool->idle++;
     err = pthread_cond_timedwait(&pool->work, &pool->lock, &until);

@@ -54,9 +54,9 @@ struct TwLookup {
 TwLookup *tw_lookup_new(size_t room);
 void tw_lookup_free(TwLookup *lookup);
 
-/* A pool without threads.  Its threads write to `wake_write` when a lookup is
-   done.  0 or a negative errno. */
-TW_MUSTCHECK tw_uverr tw_lookups_open(TwLookups **pool, int wake_write);
+/* A pool without threads, or NULL: no memory.  Its threads write to
+   `wake_write` when a lookup is done. */
+TwLookups *tw_lookups_open(int wake_write);
 
 /* Queue a lookup.  False: no thread can be started; it stays the caller's. */
 TW_MUSTCHECK bool tw_lookups_ask(TwLookups *pool, TwLookup *lookup);

@@ -31,21 +31,8 @@ typedef struct {
 
 static tw_status resolver_deliver(TwLoop *loop);
 
-static tw_status
-resolver_open(TwResolver *self)
-{
-    tw_uverr err = tw_lookups_open(&self->pool, self->loop->wake_write);
-
-    if (err < 0) {
-        tw_errno_raise(err);
-        return -1;
-    }
-    self->loop->deliver_lookups = resolver_deliver;
-    return 0;
-}
-
-/* The loop's resolver, borrowed; or NULL, without an exception: descriptors
-   or memory are short, use the executor. */
+/* The loop's resolver, borrowed; or NULL, without an exception: use the
+   executor. */
 static TwResolver *
 resolver_of(TwLoop *loop)
 {
@@ -59,15 +46,17 @@ resolver_of(TwLoop *loop)
         return self;
     }
     self = (TwResolver *)type->tp_alloc(type, 0);
-    if (self != NULL) {
-        self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
-        if (resolver_open(self) < 0) {
-            Py_CLEAR(self);
-        }
-    }
     if (self == NULL) {
         PyErr_Clear();
+        return NULL;
     }
+    self->loop = (TwLoop *)Py_NewRef((PyObject *)loop);
+    self->pool = tw_lookups_open(loop->wake_write);
+    if (self->pool == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    loop->deliver_lookups = resolver_deliver;
     loop->resolver = (PyObject *)self;
     return self;
 }

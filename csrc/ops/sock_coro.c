@@ -52,21 +52,18 @@ coro_to_python(PySendResult sent, PyObject *result)
 }
 
 static PyObject *
-coro_iternext(PyObject *self)
-{
-    PyObject *result;
-    PySendResult sent = tw_sock_op_send(self, Py_None, &result);
-
-    return coro_to_python(sent, result);
-}
-
-static PyObject *
 sock_coro_meth_send(PyObject *self, PyObject *arg)
 {
     PyObject *result;
     PySendResult sent = tw_sock_op_send(self, arg, &result);
 
     return coro_to_python(sent, result);
+}
+
+static PyObject *
+coro_iternext(PyObject *self)
+{
+    return sock_coro_meth_send(self, Py_None);
 }
 
 static PyObject *

@@ -17,14 +17,11 @@ typedef struct TwCapture {
     void *found[8]; /* SSL *, borrowed */
 } TwCapture;
 
-/* A new one, open; NULL with MemoryError. */
+/* A new one, open, to be freed with PyMem_Free(); NULL with MemoryError. */
 TwCapture *tw_capture_begin(void);
 
 /* It gets no more objects. */
 void tw_capture_end(TwCapture *capture);
-
-/* Free one that has ended, or NULL. */
-void tw_capture_free(TwCapture *capture);
 
 /* -- the library, as engine_choice.c sees it ------------------------------ */
 

@@ -55,7 +55,7 @@ engine_probe(tw_state *state)
         good = tw_libssl_recognises(capture, inner);
         Py_DECREF(inner);
     }
-    tw_capture_free(capture);
+    PyMem_Free(capture);
     return good;
 }
 
@@ -173,7 +173,7 @@ tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
     if (engine != NULL) {
         engine->context = Py_NewRef(context);
     }
-    tw_capture_free(capture);
+    PyMem_Free(capture);
     Py_XDECREF(made);
     return engine;
 }

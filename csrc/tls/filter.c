@@ -136,9 +136,12 @@ tw_status
 tw_filter_open(TwTls *tls, int fd, PyObject *sock, PyObject *extra,
                PyObject *server)
 {
-    TwStream *stream =
-        tw_stream_new_with_sink(tls->base.loop, fd, sock, &filter_sink,
-                                (PyObject *)tls, extra, server, NULL);
+    TwStreamParts parts = {.sock = sock,
+                           .sink = &filter_sink,
+                           .sink_owner = (PyObject *)tls,
+                           .extra = extra,
+                           .server = server};
+    TwStream *stream = tw_stream_new(tls->base.loop, fd, &parts);
 
     if (stream == NULL) {
         return -1;

@@ -69,12 +69,6 @@ tw_capture_end(TwCapture *capture)
     }
 }
 
-void
-tw_capture_free(TwCapture *capture)
-{
-    PyMem_Free(capture);
-}
-
 /* The address of a C function of the ssl module.  It lies in the file that
    contains the module: _ssl.so or the interpreter. */
 static void *

@@ -7,35 +7,19 @@
 
 /* -- helpers in Python ---------------------------------------------------- */
 
-/* Call tidewire._tls.<name>(). 0, or -1 with an exception. */
-static tw_status
-error_helper(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
-{
-    PyObject *adapter = tw_adapter_of(self);
-
-    if (adapter == NULL) {
-        return -1;
-    }
-    PyObject *argv[] = {
-        tw_engine_name(self->base.loop->state, TW_TLS_HELPERS),
-        (PyObject *)self->base.loop, adapter,
-        self->lower ? self->lower : Py_None, a, b};
-    return tw_status_steal(
-        tw_call_plain_method(name, argv, b ? 6 : a ? 5 : 4));
-}
-
-/* The same; an exception is only reported. */
 tw_status
 tw_tls_seam(TwTls *self, PyObject *name, PyObject *a, PyObject *b)
 {
-    if (error_helper(self, name, a, b) == 0) {
-        return 0;
+    PyObject *adapter = tw_adapter_of(self), *result = NULL;
+
+    if (adapter != NULL) {
+        PyObject *argv[] = {
+            tw_engine_name(self->base.loop->state, TW_TLS_HELPERS),
+            (PyObject *)self->base.loop, adapter,
+            self->lower ? self->lower : Py_None, a, b};
+        result = tw_call_plain_method(name, argv, b ? 6 : a ? 5 : 4);
     }
-    if (tw_call_must_leave()) {
-        return -1;
-    }
-    PyErr_WriteUnraisable((PyObject *)self);
-    return 0;
+    return tw_call_reported_steal(result, (PyObject *)self);
 }
 
 tw_status
