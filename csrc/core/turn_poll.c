@@ -8,7 +8,6 @@
 #include "core/call.h"
 #include "core/overrides.h"
 #include "core/probes.h"
-#include "core/seam.h"
 #include "core/turn.h"
 #include "core/watchdog.h"
 #include "core/watcher.h"
