@@ -37,10 +37,20 @@ class Protocol(asyncio.Protocol):
         self.lost.set_result(exc)
 
 
+# The first 3.11s have no is_reading() of pipes and of datagrams.
+WITHOUT_IS_READING = tuple(
+    name for name, cls in [("ReadPipe", asyncio.unix_events._UnixReadPipeTransport),
+                           ("Datagram", asyncio.selector_events._SelectorDatagramTransport)]
+    if cls.is_reading is asyncio.ReadTransport.is_reading)
+
+
 def shown(transport):
     out = [plain(transport), transport.is_closing()]
     for name in "is_reading", "get_write_buffer_size", "get_write_buffer_limits", "can_write_eof":
         method = getattr(transport, name, None)
+        if name == "is_reading" and any(kind in type(transport).__name__
+                                        for kind in WITHOUT_IS_READING):
+            method = None
         value = "absent"
         if method is not None:
             try:
