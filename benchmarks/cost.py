@@ -3,8 +3,8 @@
 that a loop measures itself: ``cost.py CASES [--loops NAMES]``.
 
 ``bare`` is a build of this tree that measures nothing; it is made when it is first needed, in
-benchmarks/build/bare. ``armed`` has the watchdog of tidewire.watch(). Other loops and cases can be compared,
-too, as with run.py. What Python and the loop do in user space is counted. The
+benchmarks/build/bare. ``armed`` has the watchdog of tidewire.watch(). Other loops and cases can
+be compared, too, as with run.py. What Python and the loop do in user space is counted. The
 clock is slowed down as the program is (load/clock.c), so that the loop decides nearly as it
 does without callgrind. Readings are counted apart, in brackets, since each costs some 20 ns;
 behind them those of the clock of ticks, of 4 ns each.

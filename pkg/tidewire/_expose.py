@@ -5,6 +5,7 @@ lies in a directory of mode 0700, has mode 0600, and answers to the same user an
 """
 import atexit
 import contextlib
+import errno
 import json
 import os
 import select
@@ -13,8 +14,13 @@ import stat
 import struct
 import tempfile
 import threading
+import time
 
 from . import _catalogue
+
+#: Seconds until a connection is accepted for which the process had no room.
+RETRY = 0.1
+_LACKS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _lock = threading.Lock()
 _server: "_Server | None" = None
@@ -59,9 +65,22 @@ def find(pid: int) -> str | None:
     for place in _places(uid):
         path = os.path.join(place, f"{pid}.sock")
         with contextlib.suppress(OSError):
-            if os.lstat(path).st_uid == uid:
+            if os.lstat(path).st_uid == uid and not _is_stale(path):
                 return path
     return None
+
+
+def _is_stale(path: str) -> bool:
+    """Does nobody listen there any more?  Another program may have the process's number."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        except OSError:
+            pass
+    return False
 
 
 def _is_allowed(connection: socket.socket) -> bool:
@@ -107,21 +126,30 @@ class _Server:
                 with self.lock:
                     connection, _ = self._sock.accept()
                     self._clients.add(connection)
-            except BlockingIOError:
+            except (BlockingIOError, ConnectionAbortedError):
                 continue
-            except OSError:
-                return      # closed
+            except OSError as exc:
+                if exc.errno not in _LACKS:
+                    return      # closed
+                time.sleep(RETRY)
+                continue
             connection.setblocking(True)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True,
-                             name="tidewire-expose-client").start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True,
+                                 name="tidewire-expose-client").start()
+            except RuntimeError:        # no thread can be started
+                self._end(connection)
 
     def _serve(self, connection: socket.socket) -> None:
         try:
             self._answer(connection)
         finally:
-            with self.lock:
-                self._clients.discard(connection)
-                connection.close()
+            self._end(connection)
+
+    def _end(self, connection: socket.socket) -> None:
+        with self.lock:
+            self._clients.discard(connection)
+            connection.close()
 
     def _answer(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection.makefile("rb") as lines:
@@ -211,14 +239,11 @@ def _processes_of(place: str) -> set[int]:
     for name in os.listdir(place):
         pid = name.removesuffix(".sock")
         if pid.isdigit() and pid != name:
-            try:
-                os.kill(int(pid), 0)
-            except ProcessLookupError:      # it was killed, and left its socket
+            path = os.path.join(place, name)
+            if _is_stale(path):     # it was killed, and left its socket
                 with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(place, name))
+                    os.unlink(path)
                 continue
-            except PermissionError:
-                pass
             found.add(int(pid))
     return found
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 
 import pytest
 
@@ -277,6 +278,80 @@ def test_a_killed_process_leaves_nothing(program, runtime):
     assert [p.name for p in runtime.iterdir()] == [f"{process.pid}.sock"]
     assert _expose.processes() == []
     assert list(runtime.iterdir()) == []
+
+
+EXHAUSTED = """import errno, resource, tidewire._expose
+    class Socket(tidewire._expose.socket.socket):
+        def accept(self):
+            try:
+                return super().accept()
+            except OSError as exc:
+                if exc.errno == errno.EMFILE:
+                    print("full", flush=True)
+                raise
+    tidewire._expose.socket.socket = Socket
+    tidewire.expose()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    held = []
+    try:
+        while True:
+            held.append(os.dup(0))
+    except OSError:
+        pass"""
+
+
+def test_without_descriptors(program):
+    """It has no descriptor for a connection; when it has one again, it answers."""
+    process = program(expose=EXHAUSTED, wait="""
+    sys.stdin.readline()
+    for fd in held:
+        os.close(fd)
+    sys.stdin.read()""")
+    client = _expose.Client(process.pid)
+    try:
+        assert process.stdout.readline() == "full\n"
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+        assert client.stats()["pid"] == process.pid
+    finally:
+        client.close()
+
+
+def test_without_threads(runtime, monkeypatch):
+    """No thread can be started for a client: the next one gets an answer."""
+    start = threading.Thread.start
+    refused = threading.Event()
+
+    def fail_once(thread):
+        if thread.name == "tidewire-expose-client" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    path = tidewire.expose()
+    monkeypatch.setattr(threading.Thread, "start", fail_once)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        assert sock.recv(1) == b""
+    assert refused.is_set()
+    client = _expose.Client(os.getpid())
+    assert client.stats()["pid"] == os.getpid()
+    client.close()
+
+
+def test_a_number_that_another_program_has_now(program, runtime):
+    """A process was killed, and a program without tidewire got its number."""
+    process = program()
+    with subprocess.Popen(["sleep", "60"]) as other:
+        process.kill()
+        process.wait()
+        path = runtime / f"{other.pid}.sock"
+        (runtime / f"{process.pid}.sock").rename(path)
+        assert _expose.find(other.pid) is None
+        assert "is not exposed" in command("top", other.pid, "--count", 1).stderr
+        assert _expose.processes() == []
+        assert not path.exists()
+        other.kill()
 
 
 def test_metrics_of_several_processes(program):
