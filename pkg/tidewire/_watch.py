@@ -121,7 +121,9 @@ class _State(NamedTuple):
         if cpu is None:
             return 'unknown'
         ran = seconds - (queued or 0)
-        if ran < max(threshold, seconds / 2):
+        # Who waits for the GIL sleeps, but wakes up every few milliseconds.
+        mostly_queued = ran < seconds / 2 and self.letter in ('', 'R')
+        if ran < threshold or (mostly_queued and cpu < threshold):
             return 'waiting for a processor'    # or it had not been reported
         if cpu >= ran / 2:
             return 'computing'
