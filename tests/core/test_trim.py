@@ -172,7 +172,7 @@ def test_table_of_descriptors(script):
 
 @pytest.mark.parametrize("low, high", [(100, 17_000), (5_000, 17_000), (5_000, 9_000)])
 def test_table_of_descriptors_after_a_high_number(script, low, high):
-    """The one with the high number is closed: those that stay are served, and so is the next high one."""
+    """The one with the high number is closed: those that stay are served, and the next high one."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= high:
         pytest.skip("too few descriptors")
     (line,) = script(f"""

@@ -3,11 +3,11 @@
     python tests/coverage/places.py [--jobs 12] [--seconds 0.3]
 
 A part of make coverage, after sites.py, which has the words and the build.  The programs there do
-not use all of the extension; the tests do.  A place is here the call and the one that led to it.  Those
-count that stand before a branch that was not taken so far.  By the record of the suite's run (trace.jsonl)
-some quick tests are chosen that pass them; each is run once to see which it passes, and then once for
-each that has not failed before.  Such a test may fail, and may be stopped by its timeout: the loop
-reports an error, and what the test waits for never comes.  It may not crash.
+not use all of the extension; the tests do.  A place is here the call and the one that led to it.
+Those count that stand before a branch that was not taken so far.  By the record of the suite's run
+(trace.jsonl) some quick tests are chosen that pass them; each is run once to see which it passes,
+and then once for each that has not failed before.  Such a test may fail, and may be stopped by its
+timeout: the loop reports an error, and what the test waits for never comes.  It may not crash.
 """
 import argparse
 import contextlib
@@ -183,8 +183,8 @@ def main():
             os._exit(min(work(names[number::options.jobs], wanted), 100))
         pids.append(pid)
     bad = sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
-    print(f"{len(sites.TRIED.read_text().split())} places failed once, in {time.monotonic() - start:.0f} s; "
-          f"{bad} crashes and hangs")
+    print(f"{len(sites.TRIED.read_text().split())} places failed once, "
+          f"in {time.monotonic() - start:.0f} s; {bad} crashes and hangs")
     return int(bool(bad))
 
 

@@ -24,8 +24,8 @@ def build(name, where=BUILD):
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_suffix(f".{os.getpid()}")
         subprocess.run(
-            [*shlex.split(os.environ.get("CC") or "cc"), "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden",
-             "-shared", "-fPIC", "-o", part, *sources, "-ldl"], check=True)
+            [*shlex.split(os.environ.get("CC") or "cc"), "-O2", "-g", "-Wall", "-Wextra",
+             "-fvisibility=hidden", "-shared", "-fPIC", "-o", part, *sources, "-ldl"], check=True)
         part.replace(out)
     return str(out)
 
