@@ -112,6 +112,24 @@ def test_random_heap(loop):
     assert seen == expected
 
 
+@pytest.mark.parametrize("kept", range(121, 131))
+def test_heap_of_which_most_was_cancelled(loop, kept):
+    """Numbers of timers of all kinds: the last one of the heap has a sister, or has none."""
+    import random
+    rng = random.Random(kept)
+    base, seen = loop.time() - 1, []
+    whens = [base + n / 1000 for n in range(3 * kept)]
+    rng.shuffle(whens)
+    timers = {when: loop.call_at(when, seen.append, when) for when in whens}
+    expected = sorted(whens)[2 * kept:]
+    for when in set(whens) - set(expected):
+        timers[when].cancel()
+    loop.call_soon(loop.call_soon, loop.stop)
+    loop.run_forever()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert seen == expected
+
+
 def test_never_early(loop):
     """Within the resolution of the clock, as asyncio has it."""
     resolution = time.get_clock_info("monotonic").resolution

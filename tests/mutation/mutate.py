@@ -209,6 +209,7 @@ def run(args):
         again = {name for name, old in Record().all().items() if old["killed"] is None}
         chosen = [mutant for mutant in chosen if mutant["name"] in again]
     random.Random(args.seed).shuffle(chosen)        # what is done at any time is a fair sample
+    chosen = chosen[:args.first]
     todo = [(mutant, stage) for stage in range(args.rounds) for mutant in chosen]
     children = []
     gc.collect()
@@ -265,6 +266,7 @@ def main():
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--survivors", action="store_true", help="only those, once more")
+    parser.add_argument("--first", type=int, help="only so many of them, which are a fair sample")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)

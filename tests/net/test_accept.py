@@ -76,6 +76,32 @@ def test_burst(loop, run, backlog):
     run(main())
 
 
+def connections_of(server):
+    """As asyncio counts them: a number before 3.13."""
+    return server._active_count if hasattr(server, "_active_count") else len(server._clients)
+
+
+@pytest.mark.parametrize("how", ["close", "abort", "peer"])
+def test_a_lost_connection_leaves_its_server(loop, run, how):
+    async def main():
+        async with Server(loop) as server:
+            with socket.create_connection(server.address) as sock:
+                await server.accepted(1)
+                (protocol,) = server.made
+                await protocol.saw("made")
+                inner = protocol.transport._server
+                assert connections_of(inner) == 1
+                if how == "peer":
+                    sock.close()
+                else:
+                    getattr(protocol.transport, how)()
+                await protocol.saw("lost")
+                await asyncio.sleep(0)
+                assert connections_of(inner) == 0
+
+    run(main())
+
+
 def test_order_of_callbacks_for_data_that_came_early(loop, run):
     """The client has written and closed before the server accepts."""
     async def main():

@@ -373,3 +373,29 @@ def test_assignments_are_checked(run):
         os.close(w)
 
     run(main())
+
+
+def test_a_socket_with_the_number_0(script):
+    assert script("""
+        one, two = socket.socketpair()
+        os.dup2(one.fileno(), 0)
+        one.close()
+        loop = new_loop()
+
+        async def main():
+            sock = socket.socket(fileno=0)
+            sock.setblocking(False)
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
+            info = transport.get_extra_info("socket")
+            print(info.fileno(), info.family == socket.AF_UNIX)
+            transport.close()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            try:
+                os.fstat(0)
+            except OSError:
+                print("closed")
+
+        loop.run_until_complete(main())
+        loop.close()
+    """) == ["0 True", "closed"]

@@ -228,9 +228,11 @@ def test_dev_null_takes_everything(run):
     run(main())
 
 
-def test_device_that_cannot_be_polled(run, errors):
+@pytest.mark.parametrize("inherited", [False, True])
+def test_device_that_cannot_be_polled(run, errors, inherited):
     async def main():
         pipe = open("/dev/null", "rb", 0)
+        os.set_inheritable(pipe.fileno(), inherited)
         one = await reader(pipe)
         await support.io_turns()
         assert one.names == ["made"]

@@ -91,6 +91,16 @@ def test_replace(loop, pair):
     loop.remove_reader(b)
 
 
+@pytest.mark.parametrize("which", ["reader", "writer"])
+def test_a_replaced_handle_is_cancelled(loop, pair, which):
+    _, b = pair
+    add, remove = getattr(loop, f"_add_{which}"), getattr(loop, f"_remove_{which}")
+    first = add(b.fileno(), print)
+    second = add(b.fileno(), print)
+    assert first.cancelled() and not second.cancelled()
+    assert remove(b.fileno()) and second.cancelled()
+
+
 def test_level_triggered(loop, pair):
     """It is called again while there is something to read."""
     a, b = pair
