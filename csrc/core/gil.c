@@ -40,7 +40,7 @@ tw_gil_stretch(const TwGil *gil, uint64_t now)
    another thread's state, because that may be freed at any time, without the
    GIL.  The silent one must get the GIL before it ends. */
 static bool
-gil_has_company(const TwGil *gil)
+gil_has_other_threads(const TwGil *gil)
 {
     PyThreadState *silent = TW_SHARED_GET(gil->silent);
     PyThreadState *own = PyThreadState_Get();
@@ -98,7 +98,7 @@ tw_gil_must_share(TwGil *gil, uint64_t now)
     if (now - gil->last_release < tw_gil_stretch(gil, now)) {
         return false;
     }
-    if (gil_has_company(gil)) {
+    if (gil_has_other_threads(gil)) {
         return true;
     }
     gil->last_release = now;

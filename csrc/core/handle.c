@@ -299,7 +299,7 @@ handle_report(TwHandle *self, PyObject *callback, PyObject *args)
 PyObject *
 tw_handle_make_args(TwHandle *self)
 {
-    PyObject *tuple, *args[TW_HANDLE_INLINE];
+    PyObject *tuple, *args[TW_HANDLE_INLINE] = {NULL};
     int n = self->nargs;
 
     if (self->slot_args != NULL) {

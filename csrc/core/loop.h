@@ -87,7 +87,7 @@ struct TwLoop {
     int wake_write;         /* a write to this one wakes the loop */
     bool wake_known;        /* the program knows the number and may use it */
     bool wake_full;         /* the pipe may have been full */
-    uint64_t noted;         /* a bit for each signal that was handled */
+    uint64_t signals_handled; /* by their Python handlers: a bit for each */
     tw_status (*deliver_lookups)(TwLoop *loop); /* or NULL: ops/resolver.c */
     bool wait_was_short;    /* the last wait found something at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */

@@ -61,7 +61,7 @@ loop_meth_note_signal(PyObject *self, PyObject *number)
         return NULL;
     }
     if (n > 0 && n <= 64) {
-        ((TwLoop *)self)->noted |= (uint64_t)1 << (n - 1);
+        ((TwLoop *)self)->signals_handled |= (uint64_t)1 << (n - 1);
     }
     Py_RETURN_NONE;
 }

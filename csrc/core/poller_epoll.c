@@ -114,7 +114,7 @@ epoll_make_room(PollerEpoll *self, int n)
 
 /* Both directions get an error or a hang-up, as in the selectors. */
 static unsigned
-epoll_harvest(uint32_t events)
+epoll_to_events(uint32_t events)
 {
     unsigned got = (events & EPOLLIN ? TW_EV_READ : 0u)
                    | (events & EPOLLOUT ? TW_EV_WRITE : 0u);
@@ -141,7 +141,7 @@ epoll_poll(TwPoller *base, int watched, int ms)
     n = epoll_wait(self->set, self->events, self->room, ms);
     for (int i = 0; i < n; i++) {
         base->ready[i].fd = self->events[i].data.fd;
-        base->ready[i].events = epoll_harvest(self->events[i].events);
+        base->ready[i].events = epoll_to_events(self->events[i].events);
     }
     return n < 0 ? -errno : n;
 }

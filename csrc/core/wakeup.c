@@ -125,12 +125,12 @@ wakeup_drain(TwLoop *loop)
         if (wakeup_read(loop, &came) < 0 || PyErr_CheckSignals() < 0) {
             return -1;
         }
-        news = loop->noted & ~noted;
+        news = loop->signals_handled & ~noted;
         noted |= news;
     } while (news != 0);
     full = loop->wake_full;
     loop->wake_full = false;
-    loop->noted = 0;
+    loop->signals_handled = 0;
     return full ? wakeup_handle_lost(loop, noted & ~came) : 0;
 }
 

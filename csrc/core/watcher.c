@@ -61,7 +61,7 @@ watcher_refused(TwWatcher *w, tw_uverr err)
     }
     if (!again || w->refused != (int)-err) {
         w->refused = (int)-err;
-        w->got |= again ? TW_EV_LACKS : TW_EV_BAD;
+        w->got |= again ? TW_EV_NO_ROOM : TW_EV_BAD;
         watcher_add_due(w);
     }
 }
@@ -323,7 +323,7 @@ tw_watcher_want(TwWatcher *w, unsigned events)
         return -1;
     }
     w->want = (uint8_t)events;
-    w->got &= (uint8_t)(events | TW_EV_ERROR | TW_EV_BAD | TW_EV_LACKS);
+    w->got &= (uint8_t)(events | TW_EV_ERROR | TW_EV_BAD | TW_EV_NO_ROOM);
     if (events && !was) {
         Py_INCREF(w->owner);
         tw_vec_add(&loop->watchers, w);
@@ -510,11 +510,11 @@ tw_watcher_collect(TwLoop *loop, int n)
 
 /* asyncio raised it where the descriptor was added. */
 static tw_status
-watcher_report_lack(TwWatcher *w)
+watcher_report_no_room(TwWatcher *w)
 {
     tw_errno_raise(-w->refused);
     return tw_call_report(w->loop,
-                          "A descriptor cannot be watched for want of room; "
+                          "A descriptor cannot be watched for lack of room; "
                           "it is tried again", NULL, NULL);
 }
 
@@ -533,8 +533,8 @@ tw_watcher_run_due(TwLoop *loop)
         unsigned events = w->got;
         w->in_due = TW_VEC_NONE;
         w->got = 0;
-        if (TW_UNLIKELY(events & TW_EV_LACKS)) {
-            status = watcher_report_lack(w);
+        if (TW_UNLIKELY(events & TW_EV_NO_ROOM)) {
+            status = watcher_report_no_room(w);
         }
         else if (events & (TW_EV_BAD | w->want)) {
             TW_PROBE2(callback__begin, loop, owner);

@@ -20,7 +20,7 @@
 
 /* Beside the poller's events: */
 #define TW_EV_BAD 8u    /* the descriptor is closed or cannot be polled */
-#define TW_EV_LACKS 16u /* the poller has no room for it at present */
+#define TW_EV_NO_ROOM 16u /* the poller has no room for it at present */
 
 /* Called in the turn, with a strong reference to `owner` held, outside any
    context.  -1 (exception set) only for what must leave the loop. */

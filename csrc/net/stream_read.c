@@ -42,7 +42,7 @@ read_some(int fd, void *p, size_t n)
 /* -- delivery ------------------------------------------------------------- */
 
 static tw_status
-read_tell_eof(TwStream *self)
+read_call_eof(TwStream *self)
 {
     TwTransport *base = &self->base;
     PyObject *result;
@@ -78,7 +78,7 @@ read_eof(TwStream *self)
     PyObject *exc;
 
     base->flags |= TW_F_EOF_GOT;
-    status = read_tell_eof(self);
+    status = read_call_eof(self);
     if (status < 0) {
         exc = tw_err_take();
         base->flags &= ~TW_F_EOF_GOT;

@@ -444,7 +444,7 @@ tw_userfd_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if)
     Py_DECREF(userfd_empty_slot(self, slot));
 }
 
-/* -- for add_reader() and its kin ----------------------------------------- */
+/* -- for add_reader() and the like ---------------------------------------- */
 
 int
 tw_userfd_find_object(TwLoop *loop, PyObject *obj)

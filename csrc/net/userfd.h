@@ -45,7 +45,7 @@ bool tw_userfd_unset(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
    armed for the next one, see above. */
 void tw_userfd_done(TwLoop *loop, int fd, unsigned which, PyObject *only_if);
 
-/* For add_reader() and its kin.  asyncio's selector knows a descriptor by its
+/* For add_reader() and the like.  asyncio's selector knows a descriptor by its
    number and by the object that first named it, closed or not.
 
    Returns the descriptor that is watched for `obj`, or -1. */
@@ -65,7 +65,7 @@ TW_MUSTCHECK tw_status tw_userfd_watch_closed(TwLoop *loop, int fd,
    the descriptor was closed, and both are gone. */
 int tw_userfd_remove(TwLoop *loop, int fd, unsigned which, bool closed);
 
-/* net/userfd_methods.c: add_reader() and its kin. */
+/* net/userfd_methods.c: add_reader() and the like. */
 extern PyMethodDef tw_userfd_loop_methods[];
 
 TW_MUSTCHECK tw_status tw_userfd_setup(tw_state *state, PyObject *module);

@@ -1,4 +1,4 @@
-/* add_reader() and its kin: the Python methods of net/userfd.c. */
+/* add_reader() and the like: the Python methods of net/userfd.c. */
 #include <limits.h>
 
 #include "base/args.h"

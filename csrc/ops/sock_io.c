@@ -87,7 +87,7 @@ io_method_args(TwSockOp *op, PyObject *name, PyObject **result)
     PyObject *argv[] = {op->sock, op->args[0], op->args[1]};
     TwTry got;
 
-    if (tw_sock_op_given_up(op)) {
+    if (tw_sock_op_was_closed(op)) {
         return TW_TRY_AGAIN;
     }
     got = tw_sock_io_method(name, argv, op->args[1] == NULL ? 2 : 3, result);
@@ -225,7 +225,7 @@ io_get_buffer(TwSockOp *op, Py_buffer *view, Py_ssize_t least)
         tw_call_ignore_error();
         view->obj = NULL;
     }
-    if (tw_sock_op_given_up(op)) {
+    if (tw_sock_op_was_closed(op)) {
         PyBuffer_Release(view);
         return TW_TRY_AGAIN;
     }
@@ -552,13 +552,13 @@ io_sendto(TwSockOp *op, PyObject **result)
     if (fast == 0) {
         return io_method_args(op, TW_SOCK_NAME(op, sendto), result);
     }
-    if (tw_sock_op_given_up(op)) {
+    if (tw_sock_op_was_closed(op)) {
         return TW_TRY_AGAIN;
     }
     if (PyObject_GetBuffer(op->args[0], &view, PyBUF_SIMPLE) < 0) {
         return TW_TRY_ERROR;
     }
-    if (tw_sock_op_given_up(op)) {
+    if (tw_sock_op_was_closed(op)) {
         PyBuffer_Release(&view);
         return TW_TRY_AGAIN;
     }

@@ -39,8 +39,8 @@ tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
 static void
 op_clear_slot(TwSockOp *op)
 {
-    if (op->placed) {
-        op->placed = false;
+    if (op->in_slot) {
+        op->in_slot = false;
         tw_userfd_unset(op->loop, op->fd, op->kind->event, (PyObject *)op);
     }
 }
@@ -128,7 +128,7 @@ op_wait(TwSockOp *op)
                       op_on_ready) < 0) {
         return NULL;
     }
-    op->placed = true;
+    op->in_slot = true;
     op->state = TW_OP_WAITING;
     if (op->kind->waits != NULL) {
         op->kind->waits(op);
@@ -195,8 +195,8 @@ static void
 op_unwatch_after(TwSockOp *op, TwTry got)
 {
     if (got == TW_TRY_DONE && op->kind->again_soon && op->pos > 0
-        && op->placed) {
-        op->placed = false;
+        && op->in_slot) {
+        op->in_slot = false;
         tw_userfd_done(op->loop, op->fd, op->kind->event, (PyObject *)op);
         return;
     }
@@ -205,7 +205,7 @@ op_unwatch_after(TwSockOp *op, TwTry got)
 
 /* The socket's own method closed the coroutine that waits for it. */
 static tw_status
-op_given_up(TwTry got, PyObject *result_steal)
+op_drop_outcome(TwTry got, PyObject *result_steal)
 {
     if (got == TW_TRY_ERROR) {
         if (tw_call_must_leave()) {
@@ -237,7 +237,7 @@ op_turn(TwSockOp *op, unsigned events)
         return 0;
     }
     if (TW_UNLIKELY(op->state != TW_OP_WAITING)) {
-        return op_given_up(got, result);
+        return op_drop_outcome(got, result);
     }
     if (got == TW_TRY_ERROR) {
         status = op_reject(op);

@@ -33,7 +33,7 @@ typedef enum {
 
 /* A try may run code of the program, which may close the coroutine.  What the
    operation holds stays valid; but after such a call check
-   tw_sock_op_given_up(), and return TW_TRY_AGAIN if it is true. */
+   tw_sock_op_was_closed(), and return TW_TRY_AGAIN if it is true. */
 typedef TwTry (*TwSockTry)(TwSockOp *op, PyObject **result);
 
 typedef struct {
@@ -84,7 +84,7 @@ struct TwSockOp {
     bool running;           /* send() is on a stack */
     bool in_turn;           /* a later try runs: what we hold stays */
     bool plain;             /* sock is a socket.socket with its own methods */
-    bool placed;            /* the slot holds us, as far as we know */
+    bool in_slot;            /* the slot holds us, as far as we know */
 };
 
 /* A new operation.  The arguments are borrowed (a1, a2 may be NULL). */
@@ -96,7 +96,7 @@ TwSockOp *tw_sock_op_new(TwLoop *loop, const TwSockKind *kind, PyObject *sock,
 
 /* Was it closed meanwhile? */
 static inline bool
-tw_sock_op_given_up(const TwSockOp *op)
+tw_sock_op_was_closed(const TwSockOp *op)
 {
     return op->state == TW_OP_DONE;
 }

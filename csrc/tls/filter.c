@@ -196,7 +196,7 @@ filter_can_be_over(const TwTls *tls, PyObject *lower)
 }
 
 tw_status
-tw_filter_slip_in(TwTls *tls, PyObject *lower)
+tw_filter_insert(TwTls *tls, PyObject *lower)
 {
     tw_state *state = tls->base.loop->state;
     PyObject *adapter = tw_adapter_of(tls);
@@ -245,7 +245,7 @@ tw_filter_cut(TwTls *tls)
 /* -- calls of the lower transport ----------------------------------------- */
 
 static tw_status
-filter_send_stream(TwTls *tls, size_t n, bool late)
+filter_send_stream(TwTls *tls, size_t n, bool may_hold)
 {
     TwOut *out = (TwOut *)Py_NewRef(tls->lower);
     const char *p = tw_engine_out_peek(tls->engine);
@@ -261,8 +261,8 @@ filter_send_stream(TwTls *tls, size_t n, bool late)
         Py_XDECREF(bytes);
     }
     else {
-        status = late ? tw_out_write_copy(out, p, n)
-                      : tw_out_write_own(out, p, n);
+        status = may_hold ? tw_out_write_copy(out, p, n)
+                          : tw_out_write_own(out, p, n);
         tw_engine_out_clear(tls->engine);
     }
     Py_DECREF(out);
@@ -270,7 +270,7 @@ filter_send_stream(TwTls *tls, size_t n, bool late)
 }
 
 tw_status
-tw_filter_send(TwTls *tls, bool late)
+tw_filter_send(TwTls *tls, bool may_hold)
 {
     size_t n = tw_engine_out_size(tls->engine);
     PyObject *bytes;
@@ -284,7 +284,7 @@ tw_filter_send(TwTls *tls, bool late)
         return 0;
     }
     if (tls->is_stream) {
-        return filter_send_stream(tls, n, late);
+        return filter_send_stream(tls, n, may_hold);
     }
     if (tls->lower_full) {
         return 0;

@@ -15,14 +15,14 @@ TW_MUSTCHECK tw_status tw_filter_open(TwTls *tls, int fd, PyObject *sock,
 
 /* Insert the TLS transport between an open transport and its protocol.
    ValueError if the transport cannot be the lower one. */
-TW_MUSTCHECK tw_status tw_filter_slip_in(TwTls *tls, PyObject *lower);
+TW_MUSTCHECK tw_status tw_filter_insert(TwTls *tls, PyObject *lower);
 
 /* The connection is lost: cut the reference cycle. */
 void tw_filter_cut(TwTls *tls);
 
-/* Write the engine's ciphertext to the lower transport.  `late`: a write
+/* Write the engine's ciphertext to the lower transport.  `may_hold`: a write
    of the program, which the stream may hold for the next one. */
-TW_MUSTCHECK tw_status tw_filter_send(TwTls *tls, bool late);
+TW_MUSTCHECK tw_status tw_filter_send(TwTls *tls, bool may_hold);
 
 /* Send what is only held until a callback returns.  Called before anything
    that would show the program that it was not sent. */

@@ -366,7 +366,7 @@ tw_tls_eof(TwTls *self)
 /* protocol.connection_lost(exc), at once: a handle in the queue would keep the
    connection alive. */
 static tw_status
-flow_tell_lost(TwTls *self, PyObject *exc)
+flow_call_lost(TwTls *self, PyObject *exc)
 {
     self->app = TW_APP_LOST;
     if (self->base.conn_lost == 0) {
@@ -379,7 +379,7 @@ flow_tell_lost(TwTls *self, PyObject *exc)
 tw_status
 tw_tls_lost(TwTls *self, PyObject *exc)
 {
-    bool tell = self->state != TW_TLS_HANDSHAKE
+    bool call = self->state != TW_TLS_HANDSHAKE
                 && (self->app == TW_APP_MADE || self->app == TW_APP_EOF);
     tw_status status = 0;
     PyObject *pending;
@@ -399,8 +399,8 @@ tw_tls_lost(TwTls *self, PyObject *exc)
     tw_tls_stop_timer(self);
     tw_tls_wake_waiter(self, exc);
     self->base.flags |= TW_F_LOST;
-    if (tell) {
-        status = flow_tell_lost(self, exc ? exc : Py_None);
+    if (call) {
+        status = flow_call_lost(self, exc ? exc : Py_None);
     }
     pending = status < 0 ? tw_err_take() : NULL;
     Py_CLEAR(self->base.protocol);

@@ -114,9 +114,9 @@ tls_over(PyObject *module, PyObject *args)
 /* For start_tls(): insert it between `lower` and its protocol (ValueError if
    that cannot be the lower transport). */
 static PyObject *
-tls_meth_slip_in(PyObject *op, PyObject *lower)
+tls_meth_insert(PyObject *op, PyObject *lower)
 {
-    return tw_none_or_error(tw_filter_slip_in((TwTls *)op, lower));
+    return tw_none_or_error(tw_filter_insert((TwTls *)op, lower));
 }
 
 /* Add ciphertext that was read before start_tls(). */
@@ -164,7 +164,7 @@ tls_meth_on_timeout(PyObject *op, PyObject *unused)
 }
 
 PyMethodDef tw_tls_make_methods[] = {
-    {"_slip_in", tls_meth_slip_in, METH_O, NULL},
+    {"_insert", tls_meth_insert, METH_O, NULL},
     {"_feed", tls_meth_feed, METH_O, NULL},
     {"_test__append_write_backlog", tls_meth_append_backlog, METH_O, NULL},
     {"_begin", tls_meth_begin, METH_NOARGS, NULL},

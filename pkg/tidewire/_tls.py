@@ -205,7 +205,7 @@ async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
     transport.pause_reading()
     if server_side and (buffered := _take_buffered(protocol)):
         upgraded._feed(buffered)
-    upgraded._slip_in(transport)
+    upgraded._insert(transport)
     begin = self.call_soon(upgraded._begin)
     resume = self.call_soon(transport.resume_reading)
     try:

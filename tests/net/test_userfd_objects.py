@@ -1,4 +1,4 @@
-"""What add_reader() and its kin make of the object they are given: its
+"""What add_reader() and the like make of the object they are given: its
 fileno(), and that it was closed since."""
 import asyncio
 import errno

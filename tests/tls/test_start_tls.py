@@ -360,9 +360,9 @@ def test_a_transport_has_one_below_it(run):
         for upper, lower in ((one.transport, transport), (first, first), (first, second),
                              (foreign, transport), (foreign, one.transport)):
             with pytest.raises(ValueError, match="no TLS transport over this"):
-                upper._slip_in(lower)
+                upper._insert(lower)
         with pytest.raises(AttributeError):
-            first._slip_in("no transport")
+            first._insert("no transport")
         for each in first, second, foreign:
             each.abort()
         assert transport.get_protocol() is protocol
