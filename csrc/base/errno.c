@@ -1,7 +1,8 @@
 #include "base/errno.h"
 
 #include <errno.h>
-#include <string.h>
+
+#include "base/compat.h"
 
 PyObject *
 tw_errno_raise(tw_uverr err)
@@ -13,14 +14,6 @@ tw_errno_raise(tw_uverr err)
 PyObject *
 tw_errno_exception(tw_uverr err)
 {
-    PyObject *args, *exc;
-
-    args = Py_BuildValue("(is)", (int)-err, strerror((int)-err));
-    if (args == NULL) {
-        return NULL;
-    }
-    /* OSError's own constructor picks the subclass. */
-    exc = PyObject_Call(PyExc_OSError, args, NULL); /* allow: a builtin */
-    Py_DECREF(args);
-    return exc;
+    tw_errno_raise(err);
+    return tw_err_take();
 }

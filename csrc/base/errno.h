@@ -7,5 +7,6 @@
 /* Set the OSError of `err` (negative errno).  Always returns NULL. */
 PyObject *tw_errno_raise(tw_uverr err);
 
-/* The same as an object: a new OSError, or NULL with an exception set. */
+/* The same as an object, of OSError's subclass for `err`: a new reference,
+   never NULL (MemoryError if there is no memory). */
 PyObject *tw_errno_exception(tw_uverr err);

@@ -112,22 +112,20 @@ handle_set_context(PyObject *op, PyObject *value, void *unused)
 }
 
 static PyObject *
-handle_get_cancelled(PyObject *self, void *unused)
-{
-    return handle_meth_cancelled(self, NULL);
-}
-
-static PyObject *
 handle_get_when(PyObject *self, void *unused)
 {
     return handle_meth_when(self, NULL);
 }
 
 static PyObject *
-handle_get_scheduled(PyObject *self, void *unused)
+handle_get_flag(PyObject *self, void *flag)
 {
-    return PyBool_FromLong(((TwHandle *)self)->flags & TW_H_SCHEDULED);
+    return PyBool_FromLong(((TwHandle *)self)->flags
+                           & (unsigned)(uintptr_t)flag);
 }
+
+#define HANDLE_FLAG(name, flag)                                               \
+    {name, handle_get_flag, NULL, NULL, (void *)(uintptr_t)(flag)}
 
 /* -- the types ------------------------------------------------------------ */
 
@@ -273,7 +271,7 @@ static PyMethodDef handle_methods[] = {
 
 static PyGetSetDef handle_getset[] = {
     {"_args", handle_get_args, NULL, NULL, NULL},
-    {"_cancelled", handle_get_cancelled, NULL, NULL, NULL},
+    HANDLE_FLAG("_cancelled", TW_H_CANCELLED),
     {"_callback", tw_state_get_object, handle_set_callback, NULL,
      TW_AT(TwHandle, callback)},
     {"_context", tw_state_get_object, handle_set_context, NULL,
@@ -293,7 +291,7 @@ static PyMethodDef timer_methods[] = {
 
 static PyGetSetDef timer_getset[] = {
     {"_when", handle_get_when, NULL, NULL, NULL},
-    {"_scheduled", handle_get_scheduled, NULL, NULL, NULL},
+    HANDLE_FLAG("_scheduled", TW_H_SCHEDULED),
     {NULL},
 };
 

@@ -185,19 +185,17 @@ accept_connection(TwAccept *self, int fd, const TwAddr *peer)
 static tw_status
 accept_exhausted(TwAccept *self, int err)
 {
-    PyObject *exc = tw_errno_exception(-err), *result = NULL;
+    PyObject *argv[] = {(PyObject *)self->loop, (PyObject *)self, self->sock,
+                        tw_errno_exception(-err)};
+    PyObject *result;
 
     if (tw_watcher_want(self->watcher, 0) < 0) {
         PyErr_Clear();
     }
-    if (exc != NULL) {
-        PyObject *argv[] = {(PyObject *)self->loop, (PyObject *)self,
-                            self->sock, exc};
-        tw_call_begin(self->loop);
-        result = tw_seam_call(self->loop->state, "accept_exhausted", argv, 4);
-        tw_call_end(self->loop);
-    }
-    Py_XDECREF(exc);
+    tw_call_begin(self->loop);
+    result = tw_seam_call(self->loop->state, "accept_exhausted", argv, 4);
+    tw_call_end(self->loop);
+    Py_DECREF(argv[3]);
     return tw_status_steal(result) < 0
                ? tw_call_report(self->loop, "accept failed", NULL, NULL)
                : 0;

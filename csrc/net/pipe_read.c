@@ -78,20 +78,16 @@ pipe_read_copied(TwPipe *self, TwReadBytes *data, tw_uverr *n)
 static tw_status
 pipe_read_fatal(TwPipe *self, tw_uverr err)
 {
-    PyObject *exc = tw_errno_exception(err);
+    PyObject *exc;
     tw_status status;
 
-    if (exc == NULL) {
-        return tw_transport_report_call(&self->base, "_read_ready");
-    }
-    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
     if (err == -EIO) {
-        status = tw_transport_fatal(&self->base, PIPE_FATAL_READ);
+        return tw_transport_fatal_errno(&self->base, err, PIPE_FATAL_READ);
     }
-    else {
-        status = tw_call_report(self->base.loop, PIPE_FATAL_READ,
-                                (PyObject *)self, self->base.protocol);
-    }
+    exc = tw_errno_exception(err);
+    tw_err_restore_steal(Py_NewRef(exc));
+    status = tw_call_report(self->base.loop, PIPE_FATAL_READ, (PyObject *)self,
+                            self->base.protocol);
     if (status == 0) {
         status = tw_transport_force_close(&self->base, exc);
     }

@@ -198,8 +198,8 @@ merge_drain(TwUdp *self)
         }
         if (n < 0 && n != -EINTR) {
             PyObject *exc = tw_errno_exception((tw_uverr)n);
-            status = exc ? tw_udp_error_later(self, exc) : -1;
-            Py_XDECREF(exc);
+            status = tw_udp_error_later(self, exc);
+            Py_DECREF(exc);
         }
         else if (n >= 0) {
             status = merge_keep(self);

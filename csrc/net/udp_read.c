@@ -131,9 +131,6 @@ udp_read_failed(TwUdp *self, int err)
         return 0;
     }
     exc = tw_errno_exception(-err);
-    if (exc == NULL) {
-        return tw_transport_fatal(&self->base, UDP_READ_FATAL);
-    }
     status = tw_udp_error_received(self, exc);
     Py_DECREF(exc);
     return status;

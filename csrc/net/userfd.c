@@ -116,21 +116,15 @@ userfd_drop(PyObject *target_steal, TwOnReady on_ready)
 
 /* asyncio raises this error in add_reader() itself. */
 static tw_status
-userfd_report_refused(TwLoop *loop, int err)
-{
-    tw_errno_raise(-err);
-    return tw_call_report(
-        loop, "The descriptor of add_reader() or add_writer() is refused",
-        NULL, NULL);
-}
-
-static tw_status
 userfd_fail(TwUserFd *self, PyObject *target, TwOnReady on_ready, int refused)
 {
-    if (on_ready != NULL) {
-        return on_ready(target, TW_EV_BAD);
+    if (on_ready != NULL || refused == 0) {
+        return on_ready == NULL ? 0 : on_ready(target, TW_EV_BAD);
     }
-    return refused ? userfd_report_refused(self->loop, refused) : 0;
+    tw_errno_raise(-refused);
+    return tw_call_report(
+        self->loop, "The descriptor of add_reader() or add_writer() is refused",
+        NULL, NULL);
 }
 
 /* A transport was made on the number (refused == 0), or the poller refused it.
