@@ -122,9 +122,9 @@ userfd_fail(TwUserFd *self, PyObject *target, TwOnReady on_ready, int refused)
         return on_ready == NULL ? 0 : on_ready(target, TW_EV_BAD);
     }
     tw_errno_raise(-refused);
-    return tw_call_report(
-        self->loop, "The descriptor of add_reader() or add_writer() is refused",
-        NULL, NULL);
+    return tw_call_report(self->loop,
+                          "The descriptor of add_reader() or add_writer() is "
+                          "refused", NULL, NULL);
 }
 
 /* A transport was made on the number (refused == 0), or the poller refused it.
