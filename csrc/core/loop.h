@@ -91,6 +91,7 @@ struct TwLoop {
     tw_status (*deliver_lookups)(TwLoop *loop); /* or NULL: ops/resolver.c */
     bool wait_was_short;    /* the last wait found something at once */
     TwVec watchers;         /* active ones: wanted events, own an owner */
+    TwVec writers;          /* those of them that want to write */
     TwVec due;              /* became ready in the last poll */
     TwVec changed;          /* for the poller at the next poll; has gaps */
     uint32_t watcher_count; /* open ones: `due` has room for all, twice */

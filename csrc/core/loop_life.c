@@ -172,6 +172,7 @@ tw_loop_shut(TwLoop *loop)
     loop->by_fd = NULL;
     loop->by_fd_cap = 0;
     tw_vec_fini(&loop->watchers);
+    tw_vec_fini(&loop->writers);
     tw_vec_fini(&loop->due);
     tw_vec_fini(&loop->changed);
     loop->due_next = 0;
@@ -274,6 +275,7 @@ tw_loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     loop->thread_id = Py_NewRef(Py_None);
     loop->wake_fd = loop->wake_write = -1;
     loop->watchers.place = offsetof(TwWatcher, in_watchers);
+    loop->writers.place = offsetof(TwWatcher, in_writers);
     loop->due.place = offsetof(TwWatcher, in_due);
     loop->changed.place = offsetof(TwWatcher, in_changed);
     loop->live = true;

@@ -36,6 +36,7 @@ tw_loop_trim(TwLoop *loop)
     tw_ring_trim(&loop->ready);
     tw_heap_trim(&loop->timers);
     tw_vec_trim(&loop->watchers, watchers);
+    tw_vec_trim(&loop->writers, 0);
     tw_vec_trim(&loop->changed, watchers);
     tw_vec_trim(&loop->due, 2 * watchers);
     trim_by_fd(loop);

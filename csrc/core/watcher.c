@@ -221,7 +221,8 @@ tw_watcher_open(TwLoop *loop, int fd, PyObject *owner, TwOnReady on_ready,
     w->on_ready = on_ready;
     w->fd = fd;
     w->transport = transport;
-    w->in_watchers = w->in_due = w->in_changed = TW_VEC_NONE;
+    w->in_watchers = w->in_writers = TW_VEC_NONE;
+    w->in_due = w->in_changed = TW_VEC_NONE;
     loop->by_fd[fd] = w;
     loop->watcher_count++;
     return w;
@@ -315,12 +316,19 @@ tw_watcher_want(TwWatcher *w, unsigned events)
         }
         return 0;
     }
-    if (tw_vec_reserve(&loop->watchers, 1) < 0) {
+    if (tw_vec_reserve(&loop->watchers, 1) < 0
+        || (events & TW_EV_WRITE && tw_vec_reserve(&loop->writers, 1) < 0)) {
         PyErr_NoMemory();
         return -1;
     }
     if (watcher_note_change(w) < 0) {
         return -1;
+    }
+    if (events & ~w->want & TW_EV_WRITE) {
+        tw_vec_add(&loop->writers, w);
+    }
+    else if (w->want & ~events & TW_EV_WRITE) {
+        tw_vec_discard(&loop->writers, w);
     }
     w->want = (uint8_t)events;
     w->got &= (uint8_t)(events | TW_EV_ERROR | TW_EV_BAD | TW_EV_NO_ROOM);
@@ -376,6 +384,7 @@ tw_watcher_stop_now(TwWatcher *w)
         PyObject *owner = w->owner;
         w->want = 0;
         w->got = 0;
+        tw_vec_discard(&w->loop->writers, w);
         tw_vec_discard(&w->loop->watchers, w);
         Py_DECREF(owner);
     }
@@ -389,6 +398,7 @@ tw_watcher_close(TwWatcher *w)
     PyObject *owner = w->want ? w->owner : NULL;
 
     watcher_unlink(w);
+    tw_vec_discard(&w->loop->writers, w);
     tw_vec_discard(&w->loop->watchers, w);
     w->loop->watcher_count--;
     PyMem_Free(w);

@@ -39,7 +39,7 @@ struct TwWatcher {
     uint8_t armed;      /* what the poller watches it for; 0: nothing */
     uint8_t got;        /* what the last poll brought */
     bool transport;     /* the owner is a TwTransport */
-    uint32_t in_watchers, in_due, in_changed; /* places, see base/vec.h */
+    uint32_t in_watchers, in_writers, in_due, in_changed; /* base/vec.h */
 };
 
 /* Make a watcher for `fd`.  NULL with MemoryError, or with RuntimeError if a

@@ -87,10 +87,13 @@ static PyObject *
 stats_counts(const TwHist *hist, uint64_t *total)
 {
     PyObject *tuple = PyTuple_New(TW_HIST_BOUNDS + 1);
+    PyObject *zero = PyLong_FromLong(0); /* most of them */
 
     *total = 0;
     for (unsigned i = 0; tuple != NULL && i <= TW_HIST_BOUNDS; i++) {
-        PyObject *value = PyLong_FromUnsignedLongLong(hist->counts[i]);
+        PyObject *value = hist->counts[i] == 0
+                              ? Py_NewRef(zero)
+                              : PyLong_FromUnsignedLongLong(hist->counts[i]);
         if (value == NULL) {
             Py_CLEAR(tuple);
             break;
@@ -98,6 +101,7 @@ stats_counts(const TwHist *hist, uint64_t *total)
         PyTuple_SET_ITEM(tuple, i, value);
         *total += hist->counts[i];
     }
+    Py_XDECREF(zero);
     return tuple;
 }
 
@@ -176,19 +180,18 @@ stats_transports(const TwLoop *loop, const TwStats *st)
     return dict;
 }
 
-/* Transports with data to write are among those that are watched.  A TLS
-   transport shows its own data and that of the transport below. */
+/* A TLS transport shows its own data and that of the transport below. */
 static PyObject *
 stats_writing(const TwLoop *loop, const TwStats *st)
 {
     StatsField fields[] = {
         {"pauses", st->pauses}, {"paused", 0}, {"waiting_bytes", 0}};
 
-    for (uint32_t i = 0; i < loop->watchers.count; i++) {
-        TwWatcher *w = loop->watchers.items[i];
+    for (uint32_t i = 0; i < loop->writers.count; i++) {
+        TwWatcher *w = loop->writers.items[i];
         TwTransport *transport = (TwTransport *)w->owner;
         const TwStream *stream = (TwStream *)w->owner;
-        if (!w->transport || !(w->want & TW_EV_WRITE)) {
+        if (!w->transport) {
             continue;
         }
         if (Py_IS_TYPE(w->owner, loop->state->stream_type)
