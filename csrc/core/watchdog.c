@@ -153,7 +153,7 @@ watchdog_batch(TwLoop *loop, PyObject *item, uint64_t count, uint64_t now)
     watchdog_note_usage(dog, now);
     if (TW_UNLIKELY(watchdog_is_late(dog, now))) {
         (void)tw_now_of(TW_SYS_TICK_CLOCK, &dog->tick);
-        dog->until = loop->timing.until;
+        dog->until = TW_SHARED_GET(loop->timing.until);
         TW_SHARED_SET(loop->timing.until, 0);
     }
     else {
