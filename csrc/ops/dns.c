@@ -56,12 +56,14 @@ tw_dns_literal(PyObject *obj, TwAddr *addr)
     struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)(void *)&addr->u;
     Py_ssize_t n;
     const char *text = tw_dns_text(obj, &n);
+    struct in_addr v4;          /* musl writes to it before it fails */
 
     if (text == NULL || (size_t)n != strlen(text)) {
         return false;
     }
-    if (inet_pton(AF_INET, text, &sin->sin_addr) == 1) {
+    if (inet_pton(AF_INET, text, &v4) == 1) {
         sin->sin_family = AF_INET;
+        sin->sin_addr = v4;
         addr->len = sizeof(*sin);
         return true;
     }
