@@ -360,8 +360,8 @@ def test_waiting_data_is_copied(run, lines):
 
 def test_contexts_are_contexts(loop, errors):
     class Own:
-        def run(self, callback):
-            callback()
+        def run(self, callback, *args):
+            return callback(*args)
 
     loop.call_soon(print, context=Own())
     loop.call_soon(loop.stop)
