@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Counts our C frames from the loop's turn to data_received(), by gdb, on a live TCP echo:
-``tools/frames.py``.
+``tools/frames.py [FOLDER]``, where FOLDER has the package (pkg, if none is named).
 
 gdb stops the server inside data_received(). The frames of tidewire._core that are then on the
 stack are printed and counted: from the method that runs the turns to the call of the protocol.
@@ -56,12 +56,14 @@ def stop_and_count():
 
 
 def main():
-    if sys.argv[1:] == ["--echo"]:
-        sys.path.insert(0, str(ROOT / "pkg"))
+    if sys.argv[1:2] == ["--echo"]:
+        sys.path.insert(0, sys.argv[2])
         import tidewire
         tidewire.run(echo())
         return 0
-    command = ["gdb", "-nx", "-batch", "-x", __file__, "--args", sys.executable, __file__, "--echo"]
+    folder = sys.argv[1] if len(sys.argv) > 1 else ROOT / "pkg"
+    command = ["gdb", "-nx", "-batch", "-x", __file__,
+               "--args", sys.executable, __file__, "--echo", str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
