@@ -86,19 +86,13 @@ conn_count_failure(TwSockOp *op, int fd)
 static TwTry
 conn_failed(TwSockOp *op, int err)
 {
-    PyObject *argv[2] = {NULL, NULL};
-    PyObject *exc;
+    PyObject *args = Py_BuildValue(
+        "(iN)", err, PyUnicode_FromFormat("Connect call failed %S",
+                                          op->args[0]));
 
-    argv[0] = PyLong_FromLong(err);
-    argv[1] = PyUnicode_FromFormat("Connect call failed %S", op->args[0]);
-    exc = argv[0] == NULL || argv[1] == NULL
-              ? NULL
-              : tw_call_plain(PyExc_OSError, argv, 2);
-    Py_XDECREF(argv[0]);
-    Py_XDECREF(argv[1]);
-    if (exc != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
-        Py_DECREF(exc);
+    if (args != NULL) {
+        PyErr_SetObject(PyExc_OSError, args); /* its subclass for `err` */
+        Py_DECREF(args);
     }
     return TW_TRY_ERROR;
 }

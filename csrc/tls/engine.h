@@ -63,6 +63,23 @@ struct TwEngine {
     unsigned busy;     /* calls into the cipher that have not returned */
 };
 
+/* Objects of the ssl module and of tidewire._tls that C uses: the indexes in
+   state->tls, which is tidewire._tls.C_NAMES. */
+enum {
+    TW_TLS_HELPERS, /* the module tidewire._tls itself */
+    TW_TLS_WANT_READ,
+    TW_TLS_SYSCALL,
+    TW_TLS_ERROR,
+    TW_TLS_CERTIFICATE_ERROR,
+    TW_TLS_NAMES
+};
+
+static inline PyObject *
+tw_engine_name(const tw_state *state, int which)
+{
+    return PyTuple_GET_ITEM(state->tls, which);
+}
+
 /* -- engine_choice.c ------------------------------------------------------ */
 
 /* An engine for a new connection.  `context` (contextvars) is the one in which

@@ -4,8 +4,10 @@
 
 #include "tls/engine_impl.h"
 
-tw_status
-tw_engine_need_ssl(tw_state *state)
+/* Make state->tls, when TLS is used for the first time: programs without TLS do
+   not import the ssl module. */
+static tw_status
+engine_need_ssl(tw_state *state)
 {
     if (TW_LIKELY(state->tls != NULL)) {
         return 0;
@@ -92,7 +94,7 @@ engine_backend(PyObject *module, PyObject *unused)
     const char *reason = NULL;
     int direct;
 
-    if (tw_engine_need_ssl(state) < 0) {
+    if (engine_need_ssl(state) < 0) {
         if (!PyErr_ExceptionMatches(PyExc_ImportError)
             && !PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return NULL;
@@ -150,7 +152,7 @@ tw_engine_new(TwLoop *loop, PyObject *sslcontext, bool server_side,
     PyObject *made;
     int direct;
 
-    if (tw_engine_need_ssl(loop->state) < 0) {
+    if (engine_need_ssl(loop->state) < 0) {
         return NULL;
     }
     direct = engine_is_direct_possible(loop->state, &reason);

@@ -3,7 +3,6 @@
 
 #include "tls/capture.h"
 #include "tls/engine.h"
-#include "tls/names.h"
 
 /* The results of wrap_bio(), for the engines' constructors.  Borrowed. */
 typedef struct {

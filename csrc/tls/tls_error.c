@@ -2,7 +2,6 @@
 #include "base/compat.h"
 #include "core/future.h"
 #include "tls/filter.h"
-#include "tls/names.h"
 #include "tls/tls_transport.h"
 
 /* -- helpers in Python ---------------------------------------------------- */

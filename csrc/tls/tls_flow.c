@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "tls/filter.h"
-#include "tls/names.h"
 #include "tls/tls_transport.h"
 
 /* -- handshake ------------------------------------------------------------ */

@@ -1,7 +1,6 @@
 /* Limits of flow control, and the extra info of TLS transports. */
 #include "base/args.h"
 #include "tls/filter.h"
-#include "tls/names.h"
 #include "tls/tls_transport.h"
 
 /* -- limits --------------------------------------------------------------- */

@@ -3,7 +3,6 @@
 #include "core/readbytes.h"
 #include "net/feeder.h"
 #include "tls/filter.h"
-#include "tls/names.h"
 #include "tls/tls_transport.h"
 
 /* The most plaintext in one object: seven full records.  malloc() would map
