@@ -4,8 +4,8 @@
 
 #include "tls/engine_impl.h"
 
-/* Make state->tls, when TLS is used for the first time: programs without TLS do
-   not import the ssl module. */
+/* Make state->tls, when TLS is used for the first time: programs without TLS
+   do not import the ssl module. */
 static tw_status
 engine_need_ssl(tw_state *state)
 {
