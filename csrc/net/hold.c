@@ -108,12 +108,31 @@ hold_judge(TwTransport *self)
     }
     if (++habit->streak == HOLD_LEARN) {
         habit->streak = 0;
+        habit->exact = false;
         habit->least = tw_hold_is_private(self) ? habit->lowest : 0;
         habit->lowest = 0;
     }
 }
 
-/* The first write of a callback. */
+/* Does the callback take too long over its writes?  Where its first write is
+   not known exactly, only the next callback is judged. */
+static bool
+hold_is_late(TwHabit *habit)
+{
+    uint64_t now = tw_now_ns();
+
+    if (TW_LIKELY(now - habit->since <= TW_HOLD_NS)) {
+        return false;
+    }
+    habit->slow = habit->exact;
+    habit->exact = true;
+    habit->since = now;
+    return true;
+}
+
+/* The first write of a callback.  Reading the clock costs more than holding a
+   write, so `since` is the beginning of the present batch of callbacks, unless
+   that was too long ago in one of the last callbacks. */
 static bool
 hold_first(TwTransport *self)
 {
@@ -122,14 +141,13 @@ hold_first(TwTransport *self)
     hold_judge(self);
     habit->callback_number = self->loop->callback_number;
     habit->writes = 1;
-    habit->since = tw_now_ns();
+    habit->since = habit->exact ? tw_now_ns() : self->loop->timing.begin;
     habit->sure = habit->least > 0 && tw_call_may_hold(self->loop);
     return habit->sure;
 }
 
-/* Reading the clock costs as much as holding a write, so a program whose habit
-   is known is only timed where it matters: at its second write, and at the
-   last. */
+/* A program whose habit is known is only timed where it matters: at its second
+   write, and at the last. */
 bool
 tw_hold_learn(TwTransport *self)
 {
@@ -147,8 +165,8 @@ tw_hold_learn(TwTransport *self)
             && (habit->sure == 0 || habit->writes > habit->least))) {
         return false;
     }
-    habit->slow = tw_now_ns() - habit->since > TW_HOLD_NS;
-    habit->sure = habit->least > 0 && !habit->slow ? habit->least - 1 : 0;
+    habit->sure = !hold_is_late(habit) && habit->least > 0 ? habit->least - 1
+                                                           : 0;
     return habit->writes <= habit->sure;
 }
 
@@ -163,9 +181,7 @@ tw_hold_flush(TwTransport *self)
     if (TW_LIKELY(!(self->flags & TW_F_HELD))) {
         return 0;
     }
-    if (tw_now_ns() - self->habit.since > TW_HOLD_NS) {
-        self->habit.slow = true;
-    }
+    hold_is_late(&self->habit);
     Py_INCREF(self);
     status = self->ops->flush(self);
     Py_DECREF(self);

@@ -84,7 +84,7 @@ typedef struct {
 typedef struct {
     TwTransport *next;  /* in the loop's list of those that hold */
     TwTransport *prev;
-    uint64_t since;     /* ns: the callback's first write */
+    uint64_t since;     /* ns: the callback's first write, or before it */
     uint32_t callback_number; /* the loop's, when it last wrote */
     uint8_t writes;     /* in that callback */
     uint8_t streak;     /* consecutive callbacks that wrote twice or more */
@@ -92,6 +92,7 @@ typedef struct {
     uint8_t least;      /* learned: fewest writes of a callback; or 0 */
     uint8_t sure;       /* the first so many of that callback may be held */
     bool slow;          /* that callback takes long over its writes */
+    bool exact;         /* `since` is the first write, not before it */
 } TwHabit;
 
 /* How both structs begin.  In front of `ops`: asyncio's slots, by name. */
