@@ -8,8 +8,10 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -825,17 +827,79 @@ def test_loop_is_collected():
 
 # -- probes -------------------------------------------------------------------
 
+def sdt_notes(path):
+    """{name: (provider, number of arguments, semaphore)}: the ELF notes of <sys/sdt.h>."""
+    data = Path(path).read_bytes()
+    assert data[:5] == b"\x7fELF\x02", "64 bits"
+    (at,), (size, n) = struct.unpack_from("<Q", data, 0x28), struct.unpack_from("<HH", data, 0x3A)
+    found = {}
+    for i in range(n):
+        kind, start, length = struct.unpack_from("<4xI16xQQ", data, at + i * size)
+        end = start + length
+        while kind == 7 and start + 12 <= end:      # SHT_NOTE
+            name_size, note_size, number = struct.unpack_from("<3I", data, start)
+            note = start + 12 + (name_size + 3) // 4 * 4
+            start = note + (note_size + 3) // 4 * 4
+            if number == 3 and data[note - 8:note] == b"stapsdt\0":
+                (semaphore,) = struct.unpack_from("<Q", data, note + 16)
+                provider, name, arguments, _ = data[note + 24:note + note_size].split(b"\0", 3)
+                found.setdefault(name.decode(), set()).add(
+                    (provider.decode(), len(arguments.split()), semaphore))
+    return found
+
+
+PROBES = {"turn": 3, "callback__begin": 2, "callback__end": 2, "read": 2, "write": 2, "accept": 2}
+
+needs_probes = pytest.mark.skipif(not list(Path("/usr/include").glob("**/sys/sdt.h")),
+                                  reason="no <sys/sdt.h>: apt-get install systemtap-sdt-dev")
+
+
+@needs_probes
 def test_probes():
-    """A build that found <sys/sdt.h> has the probes that docs/observability.rst lists."""
-    if not list(Path("/usr/include").glob("**/sys/sdt.h")):
-        pytest.skip("no <sys/sdt.h>: apt-get install systemtap-sdt-dev")
-    try:
-        notes = subprocess.run(["readelf", "-n", tidewire._core.__file__], text=True,
-                               capture_output=True, check=True).stdout
-    except FileNotFoundError:
-        pytest.skip("no readelf: apt-get install binutils")
-    found = set(re.findall(r"Provider: tidewire\s+Name: (\w+)", notes))
-    page = HERE.parents[2] / "docs" / "observability.rst"
-    listed = set(re.findall(r"^``tidewire:(\w+)``", page.read_text(), re.MULTILINE))
-    assert found == listed == {"turn", "callback__begin", "callback__end", "read", "write",
-                               "accept"}
+    """A build that found <sys/sdt.h> has the probes of docs/observability.rst, which no tracer
+    has to enable before the program runs."""
+    found = sdt_notes(tidewire._core.__file__)
+    assert found == {name: {("tidewire", n, 0)} for name, n in PROBES.items()}
+
+
+def test_probes_are_documented():
+    """Each probe, and no other one in the recipes; nor more arguments than it has."""
+    text = (HERE.parents[2] / "docs" / "observability.rst").read_text()
+    assert set(re.findall(r"^``tidewire:(\w+)``", text, re.MULTILINE)) == PROBES.keys()
+    recipes = re.findall(r"(?:usdt:\$so:tidewire|sdt_tidewire):(\w+)(.*)", text)
+    assert {"turn", "callback__begin", "callback__end", "read"} <= {name for name, _ in recipes}
+    for name, rest in recipes:
+        used = [int(number) for number in re.findall(r"arg(\d)", rest)]
+        assert max(used, default=0) < PROBES[name], (name, rest)
+
+
+PROBED = """
+import asyncio, socket
+import tidewire
+async def main():
+    loop = asyncio.get_running_loop()
+    a, b = socket.socketpair()
+    b.send(b"x" * 77)
+    reader, writer = await asyncio.open_connection(sock=a)
+    await reader.readexactly(77)
+    writer.write(b"y" * 55)
+    await asyncio.sleep(0)
+    writer.close()
+    b.close()
+tidewire.run(main())
+"""
+
+
+@needs_probes
+@pytest.mark.skipif(not shutil.which("gdb"), reason="needs gdb")
+@pytest.mark.parametrize("name, value", [("read", 77), ("write", 55)])
+def test_a_probe_is_reached(name, value):
+    """gdb stops there, and reads the arguments."""
+    commands = ["set breakpoint pending on", f"break -probe-stap tidewire:{name}", "run",
+                "print $_probe_argc", "print (long)$_probe_arg1"]
+    done = subprocess.run(
+        ["gdb", "-q", "-nx", "-batch", *itertools.chain(*(("-ex", line) for line in commands)),
+         "--args", sys.executable, "-c", PROBED], text=True, timeout=120, capture_output=True)
+    if "ptrace" in done.stderr:
+        pytest.skip("gdb may not trace")
+    assert re.findall(r"^\$\d = (\d+)", done.stdout, re.MULTILINE) == ["2", str(value)], done
