@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from parity import certificates
 from prometheus_client.parser import text_string_to_metric_families
 
 import tidewire
@@ -92,6 +93,155 @@ def test_prometheus_agrees_with_what_was_sent():
         ended = (("how", "closed"), *tcp)
         assert collected()["tidewire_connections_ended_total", ended] == 2
     tidewire.run(main())
+
+
+# -- each kind of transport, against the peer's count ----------------------------------------
+
+class Peer(threading.Thread):
+    """A blocking socket that sends back all it gets, and counts, in a thread."""
+
+    def __init__(self, sock):
+        super().__init__()
+        self.sock, self.received, self.sent, self.messages = sock, 0, 0, 0
+        self.start()
+
+    def run(self):
+        while data := self.sock.recv(65536):
+            self.received += len(data)
+            self.messages += 1
+            self.sock.sendall(data)
+            self.sent += len(data)
+        self.sock.close()
+
+
+async def of_tcp(connect=asyncio.open_connection):
+    """TCP or Unix, by streams."""
+    if connect is asyncio.open_unix_connection:
+        ours, theirs = socket.socketpair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ours = socket.create_connection(server.getsockname())
+            theirs, _ = server.accept()
+    peer = Peer(theirs)
+    reader, writer = await connect(sock=ours)
+    for _ in range(MESSAGES):
+        writer.write(b"x" * SIZE)
+        await reader.readexactly(SIZE)
+    writer.close()
+    await writer.wait_closed()
+    return peer, 1
+
+
+async def of_unix():
+    return await of_tcp(asyncio.open_unix_connection)
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.got, self.ended = asyncio.Queue(), asyncio.Event()
+
+    def datagram_received(self, data, address):
+        self.got.put_nowait(data)
+
+    def connection_lost(self, exc):
+        self.ended.set()
+
+
+async def of_udp():
+    theirs = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    theirs.bind(("127.0.0.1", 0))
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(
+        Datagrams, local_addr=("127.0.0.1", 0), remote_addr=theirs.getsockname())
+    theirs.connect(transport.get_extra_info("sockname"))
+    peer = Peer(theirs)
+    for _ in range(MESSAGES):
+        transport.sendto(b"x" * SIZE)
+        assert await asyncio.wait_for(protocol.got.get(), 30) == b"x" * SIZE
+    await asyncio.to_thread(theirs.shutdown, socket.SHUT_RD)
+    transport.close()
+    await protocol.ended.wait()
+    return peer, 1
+
+
+async def of_sock():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    peer, loop = Peer(theirs), asyncio.get_running_loop()
+    for _ in range(MESSAGES):
+        await loop.sock_sendall(ours, b"x" * SIZE)
+        got = 0
+        while got < SIZE:
+            got += len(await loop.sock_recv(ours, SIZE))
+    ours.close()
+    return peer, None
+
+
+async def of_tls():
+    server_context, client_context = certificates.contexts()
+    ours, theirs = socket.socketpair()
+    served = asyncio.to_thread(server_context.wrap_socket, theirs, server_side=True)
+    served = asyncio.ensure_future(served)
+    reader, writer = await asyncio.open_connection(
+        sock=ours, ssl=client_context, server_hostname="localhost")
+    theirs = await served
+    theirs.suppress_ragged_eofs = True
+    peer = Peer(theirs)
+    for _ in range(MESSAGES):
+        writer.write(b"x" * SIZE)
+        await reader.readexactly(SIZE)
+    writer.transport.abort()
+    return peer, None
+
+
+async def of_pipe():
+    """`cat` sends it back."""
+    child = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE,
+                                                 stdout=subprocess.PIPE)
+    for _ in range(MESSAGES):
+        child.stdin.write(b"x" * SIZE)
+        await child.stdout.readexactly(SIZE)
+    child.stdin.close()
+    await child.wait()
+    return None, 2
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "udp", "sock", "tls", "pipe"])
+def test_every_kind_agrees_with_its_peer(kind):
+    """Bytes, messages and connections in both exporters are what the other side counted."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    tidewire.opentelemetry.instrument(provider)
+
+    async def main():
+        asyncio.get_running_loop().name = "measured"
+        peer, transports = await globals()[f"of_{kind}"]()
+        if peer is not None:
+            await asyncio.to_thread(peer.join, 30)
+            assert (peer.received, peer.sent) == (MESSAGES * SIZE, MESSAGES * SIZE)
+        await asyncio.sleep(0.01)
+        got, [resource] = collected(), reader.get_metrics_data().resource_metrics
+        points = {metric.name: {point.attributes.get("kind"): point.value
+                                for point in metric.data.data_points
+                                if point.attributes["tidewire.loop"] == "measured"}
+                  for metric in resource.scope_metrics[0].metrics}
+        label = (("kind", kind),)
+        for name, otel in (("received", "received"), ("sent", "sent")):
+            assert got[f"tidewire_{name}_bytes_total", label] == MESSAGES * SIZE
+            assert points[f"tidewire.io.{otel}"][kind] == MESSAGES * SIZE
+            messages = got[f"tidewire_{name}_messages_total", label]
+            assert points[f"tidewire.io.{otel}.messages"][kind] == messages
+            if kind in ("udp", "tls") or name == "sent":
+                assert messages == MESSAGES
+            else:
+                assert messages >= MESSAGES     # a stream may bring one in parts
+        if transports is not None:
+            opened, closed = ("how", "opened"), ("how", "closed")
+            assert got["tidewire_connections_begun_total", (opened, *label)] == transports
+            assert got["tidewire_connections_ended_total", (closed, *label)] == transports
+            assert got["tidewire_connections_open", label] == 0
+    tidewire.run(main())
+    provider.shutdown()
 
 
 def test_prometheus_histograms_are_cumulative():
