@@ -1,7 +1,9 @@
 """The loop's numbers in Prometheus and OpenTelemetry, against what the test itself counted."""
 import asyncio
+import dataclasses
 import json
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -18,7 +20,6 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from parity import certificates
 from prometheus_client.parser import text_string_to_metric_families
 
 import tidewire
@@ -178,6 +179,8 @@ async def of_sock():
 
 
 async def of_tls():
+    from parity import certificates     # not there in SERVED
+
     server_context, client_context = certificates.contexts()
     ours, theirs = socket.socketpair()
     served = asyncio.to_thread(server_context.wrap_socket, theirs, server_side=True)
@@ -277,6 +280,53 @@ def test_every_name_is_documented():
         assert f"``{shown}``" in text and f"``{metric.otel}``" in text, metric
     for name, otel, _, _ in _catalogue.HISTOGRAMS.values():
         assert f"``{name}``" in text and f"``{otel}``" in text, name
+
+
+def rows(text):
+    """{name: the rest} of the rows of simple tables; a row may go on in the next line."""
+    found, name, rulers = {}, None, 0
+    for line in text.splitlines():
+        rulers += bool(re.match("=+ +=", line))
+        if rulers % 3 != 2:
+            name = None
+        elif match := re.match(r"``([\w.]+)`` +(.*)", line):
+            name = match[1]
+            found[name] = match[2]
+        elif name and line.startswith("  "):
+            found[name] += " " + line.strip()
+        else:
+            name = None
+    return found
+
+
+def test_every_key_of_stats_is_documented():
+    """With its meaning, and no key that does not exist."""
+    text = (DOCS / "observability.rst").read_text()
+    keys = rows(text.partition("Keys of stats()\n")[2].partition("What it costs\n")[0])
+    loop = tidewire.new_event_loop()
+    stats = loop.stats()
+    loop.close()
+    kind = stats["transports"]["tcp"]
+    assert [set(stats["transports"][name]) <= set(kind) for name in stats["transports"]]
+    expected = {key for key, value in stats.items() if not isinstance(value, dict)}
+    expected |= {"accept_errors", *stats["histograms"], *kind}
+    for part in stats.keys() - expected - {"transports", "histograms"}:
+        expected |= {f"{part}.{key}" for key in stats[part]}
+    assert set(keys) == expected
+    assert all(len(meaning) > 8 for meaning in keys.values())
+    for key, value in stats.items():
+        if isinstance(value, float) and key not in ("time", "made"):
+            assert "seconds" in keys[key], key
+    for name in stats["transports"]:
+        assert f"``{name}``" in text
+    for error in stats["accept_errors"]:
+        assert f"``{error}``" in keys["accept_errors"]
+
+
+def test_every_field_of_a_report_is_documented():
+    text = (DOCS / "observability.rst").read_text()
+    fields = {field.name for field in dataclasses.fields(tidewire.SlowCallback)}
+    assert fields == rows(text.partition("In production\n")[2].partition("\nHow it works")[0]).keys()
 
 
 def test_the_dashboard_asks_for_names_that_exist():
