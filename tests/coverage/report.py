@@ -85,11 +85,13 @@ ERROR = re.compile(
 
 
 def kind_of(name, text, number, lines):
-    """What a line that did not run is for."""
+    """What a line that did not run, or not to both sides, is for."""
     if name.endswith(("poller_uv.c", "uv_loop.c")):
         return "libuv"
     if name.endswith("nest.c"):
         return "a loop inside its own run"
+    if lines[number][0]:    # it ran, but not to both sides
+        return "the way out after an error" if ERROR.search(text[number - 1]) else "other"
     before = max((n for n in lines if n < number and lines[n][0]), default=number)
     # The nearest line that ran, with the lines of its condition.
     condition = " ".join(text[max(0, before - 3):number - 1])
@@ -123,7 +125,7 @@ def main():
     args = parser.parse_args()
     files = {name: lines for name, lines in sorted(read().items())
              if not args.files or name.startswith(tuple(args.files))}
-    known, kinds = reasons(), collections.Counter()
+    known, kinds, sides = reasons(), collections.Counter(), collections.Counter()
     rooms = collections.defaultdict(dict)
     for name, lines in files.items():
         text = (ROOT / name).read_text().splitlines()
@@ -132,8 +134,11 @@ def main():
             rooms["all"][name, number] = line
             said = text[number - 1].strip() if number <= len(text) else ""
             why = known.get((name, said))
-            if line[0] == 0:
-                kinds[why or kind_of(name, text, number, lines)] += 1
+            missed = sum(n == 0 for n in line[1].values())
+            if line[0] == 0 or missed:
+                kind = why or kind_of(name, text, number, lines)
+                kinds[kind] += line[0] == 0
+                sides[kind] += missed
             if args.missing and (line[0] == 0 or (args.branches and 0 in line[1].values())):
                 print(f"{name}:{number}: {said}" + (f"    [{why}]" if why else ""))
     for name, lines in files.items():
@@ -143,9 +148,11 @@ def main():
     rooms["all"] = rooms.pop("all")
     for room, lines in rooms.items():
         print(f"{room:8}", "   ".join(share(*pair) for pair in figures(lines)))
-    print(f"{sum(kinds.values())} lines did not run:")
-    for kind, count in kinds.most_common():
-        print(f"{count:6} {kind}")
+    for what, counts in ("lines did not run", kinds), ("branches were not taken", sides):
+        print(f"{sum(counts.values())} {what}:")
+        for kind, count in counts.most_common():
+            if count:
+                print(f"{count:6} {kind}")
     total = figures(rooms["all"])
     low = args.least and any(100 * ran / of < least for (ran, of), least in zip(total, args.least))
     return int(bool(low))

@@ -375,21 +375,29 @@ def test_assignments_are_checked(run):
     run(main())
 
 
-def test_a_socket_with_the_number_0(script):
+def test_an_accepted_socket_with_the_number_0(script):
     assert script("""
-        one, two = socket.socketpair()
-        os.dup2(one.fileno(), 0)
-        one.close()
+        server = socket.create_server(("127.0.0.1", 0))
+        server.setblocking(False)
+        client = socket.create_connection(server.getsockname())
         loop = new_loop()
 
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                sock = transport.get_extra_info("socket")
+                print(sock.fileno(), sock.getpeername() == client.getsockname())
+                transport.close()
+
+            def connection_lost(self, exc):
+                done.set_result(None)
+
         async def main():
-            sock = socket.socket(fileno=0)
-            sock.setblocking(False)
-            transport, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
-            info = transport.get_extra_info("socket")
-            print(info.fileno(), info.family == socket.AF_UNIX)
-            transport.close()
-            await asyncio.sleep(0)
+            global done
+            done = loop.create_future()
+            listening = await loop.create_server(Protocol, sock=server)
+            os.close(0)
+            await done
+            listening.close()
             await asyncio.sleep(0)
             try:
                 os.fstat(0)

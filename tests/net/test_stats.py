@@ -203,6 +203,7 @@ def test_lag(loop):
     run(loop, main())
     lag = loop.stats()["histograms"]["lag"]
     assert sum(lag["counts"][bucket(lag, 0.04):]) == 1
+    assert sum(lag["counts"][bucket(lag, 55):]) == 0        # no moment is taken for a duration
 
 
 def test_poll_and_turn(loop):
@@ -213,6 +214,20 @@ def test_poll_and_turn(loop):
     assert sum(poll["counts"][bucket(poll, 0.015):]) == 1
     assert poll["sum"] == pytest.approx(after["idle"])
     assert after["histograms"]["turn"]["count"] == after["turns"] > before["turns"]
+
+
+def test_turns_do_not_overlap(loop):
+    """What many turns without a wait took is what the run took, not a multiple of it."""
+    async def main():
+        for _ in range(2000):
+            await asyncio.sleep(0)
+
+    before, start = loop.stats(), time.perf_counter()
+    run(loop, main())
+    took, after = time.perf_counter() - start, loop.stats()
+    turns = [stats["histograms"]["turn"] for stats in (before, after)]
+    assert turns[1]["count"] - turns[0]["count"] > 20
+    assert turns[1]["sum"] - turns[0]["sum"] < 5 * took
 
 
 def test_ready(loop):

@@ -682,6 +682,22 @@ def test_neighbours_of_all_sizes(run, host, connect):
     run(main())
 
 
+@pytest.mark.parametrize("sizes", [[100, 50, 50, 100, 100, 60, 60], [9, 9, 8, 7, 7, 7], [2, 1, 2, 1]])
+def test_shorter_ones_between_datagrams_of_a_habit(run, sizes):
+    """The kernel cuts one message into equal parts: a shorter datagram can only be the last."""
+    async def main():
+        server = await bound()
+        client = await connected(server)
+        for times in range(1, 30):
+            for n, size in enumerate(sizes):
+                client.transport.sendto(bytes([n]) * size)
+            await server.count(len(sizes) * times)
+        assert server.payloads == [bytes([n]) * size for n, size in enumerate(sizes)] * 29
+        await close(client, server)
+
+    run(main())
+
+
 def test_more_than_a_packet_holds_for_one_peer(run):
     """Nine datagrams of a habit would be one message of 72,000 bytes."""
     async def main():
