@@ -87,8 +87,8 @@ release(PyObject **own, uint32_t count)
 
 /* proof: push: the bytes come behind the others, which stay; one reference is
    taken; without memory nothing changes.
-   broken: csrc/base/bufq.c: Py_NewRef(data) ==> data
-   broken: csrc/base/bufq.c: PyBytes_GET_SIZE(data) - start ==> PyBytes_GET_SIZE(data) */
+   broken: csrc/base/bufq.h: Py_NewRef(data) ==> data
+   broken: csrc/base/bufq.h: PyBytes_GET_SIZE(data) - start ==> PyBytes_GET_SIZE(data) */
 static void
 push_of(uint32_t cap, uint32_t head, uint32_t count)
 {
@@ -239,6 +239,32 @@ iov(void)
     STUB_CASE(iov_of(4, 0, 3));
 }
 
+/* proof: copy: the bytes of all pieces in their order, and no byte more.
+   broken: csrc/base/bufq.c: p += n; ==> ;
+   broken: csrc/base/bufq.c: size_t n = (size_t)PyBytes_GET_SIZE(piece->data) - piece->start;\n\n        memcpy ==> size_t n = (size_t)PyBytes_GET_SIZE(piece->data);\n\n        memcpy */
+static void
+copy_of(uint32_t cap, uint32_t head, uint32_t count)
+{
+    PyObject *own[4];
+    TwBufq q = any_bufq(cap, head, count, own);
+    size_t place = nondet_size();
+    char *room = malloc(q.bytes);
+
+    __CPROVER_assume(room != NULL && place < q.bytes);
+    tw_bufq_copy(&q, room);
+    assert(room[place] == byte_at(&q, place));
+    free(room);
+    tw_bufq_clear(&q);
+    release(own, count);
+}
+
+void
+copy(void)
+{
+    STUB_CASE(copy_of(2, 1, 1));
+    STUB_CASE(copy_of(4, 1, 2));
+}
+
 /* proof: largest: the number of pieces never wraps around.
    broken: csrc/base/bufq.c: cap < q->cap ? NULL\n                          : ==> */
 void
@@ -246,7 +272,7 @@ largest(void)
 {
     TwBufq q = {.cap = 0x80000000u, .count = 0x80000000u}, old = q;
 
-    assert(bufq_grow(&q) == -1);
+    assert(tw_bufq_grow(&q) == -1);
     assert(stub_error == STUB_MEMORY_ERROR);
     assert(q.cap == old.cap && q.pieces == old.pieces);
 }
