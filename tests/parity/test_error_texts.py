@@ -3,6 +3,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import warnings
 
 import pytest
@@ -148,7 +149,10 @@ SCRIPTS = [
     fresh, waiting, thrown_while_waiting, awaited_twice, returned, within_itself,
     closed_while_waiting, thrown(ValueError), thrown(ValueError("x")), thrown(ValueError, "text"),
     thrown(ValueError, ValueError("inner")), thrown(KeyError, None, None), thrown("text"),
-    thrown(StopIteration(3)), thrown(GeneratorExit), thrown(LookupError, ("a", "b")),
+    # From 3.12 on a coroutine function's coroutine lets it through, if it has not begun.
+    pytest.param(thrown(StopIteration(3)), marks=pytest.mark.skipif(
+        sys.version_info >= (3, 12), reason="3.12 changes it before the first step only")),
+    thrown(GeneratorExit), thrown(LookupError, ("a", "b")),
     raises(ValueError("from recv")), raises(StopIteration(4)), raises(KeyError("k"))]
 
 
