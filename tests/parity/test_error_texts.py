@@ -517,14 +517,16 @@ def test_names_of_datagram_arguments(loop):
             transport.sendto(data=b"3", addr=where)
             transport.sendto(addr=where, data=b"4")
             for call, text in [
-                    (lambda: transport.sendto(), "sendto() takes data and an optional addr"),
-                    (lambda: transport.sendto(addr=where), "sendto() takes data and an optional addr"),
+                    (lambda: transport.sendto(),
+                     "sendto() missing required argument: 'data' (pos 1)"),
+                    (lambda: transport.sendto(addr=where),
+                     "sendto() missing required argument: 'data' (pos 1)"),
                     (lambda: transport.sendto(b"", where, 3),
-                     "sendto() takes data and an optional addr"),
+                     "sendto() takes at most 2 arguments (3 given)"),
                     (lambda: transport.sendto(b"", data=b""),
-                     "sendto() got an unexpected keyword argument 'data'"),
+                     "sendto() got multiple values for argument 'data'"),
                     (lambda: transport.sendto(b"", where, addr=where),
-                     "sendto() got an unexpected keyword argument 'addr'"),
+                     "sendto() got multiple values for argument 'addr'"),
                     (lambda: transport.sendto(b"", adr=where),
                      "sendto() got an unexpected keyword argument 'adr'")]:
                 assert said(call) == f"TypeError: {text}"
