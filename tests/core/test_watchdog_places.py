@@ -598,8 +598,8 @@ def in_debug_mode(loop, name, caplog):
         loop.close()
     texts = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
     # The type of threadsafe handles has a name of its own in asyncio from 3.14 on.
-    found = [re.sub(r"0x\w+|\d[\d.]*|[\w./]*\.py:|(?<= )created at \S+|<Future finis\S+|_(?=Thread)", "",
-                    text)
+    found = [re.sub(r"0x\w+|\d[\d.]*|[\w./]*\.py:|(?<= )created at \S+|<Future finis\S+|_(?=Thread)",
+                    "", text)
              for text in texts if text.startswith("Executing ")]
     return sorted(set(found))
 
