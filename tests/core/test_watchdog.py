@@ -892,6 +892,7 @@ tidewire.run(main())
 
 @needs_probes
 @pytest.mark.skipif(not shutil.which("gdb"), reason="needs gdb")
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="gdb does not run under ASan")
 @pytest.mark.parametrize("name, value", [("read", 77), ("write", 55)])
 def test_a_probe_is_reached(name, value):
     """gdb stops there, and reads the arguments."""
