@@ -656,6 +656,14 @@ def test_pipe_write_and_close_in_resume_writing(run):
     run(main())
 
 
+def test_stop_iteration_thrown_into_a_new_operation(loop):
+    a, b = socket.socketpair()
+    with a, b:
+        a.setblocking(False)
+        with pytest.raises(RuntimeError, match="coroutine raised StopIteration"):
+            loop.sock_recv(a, 10).throw(StopIteration(3))
+
+
 def test_sock_operations_on_a_blocking_socket(run):
     async def main():
         loop = asyncio.get_running_loop()

@@ -32,7 +32,7 @@ object_set_nonblocking(tw_state *state, PyObject *sock)
 {
     PyObject *argv[] = {sock, Py_False}, *exc, *none;
 
-    if (TW_SOCK_NONBLOCK
+    if (TW_SOCK_NONBLOCK != 0
         || tw_status_steal(
                tw_call_plain_method(state->str.setblocking, argv, 2))
                == 0) {
