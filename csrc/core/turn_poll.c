@@ -163,14 +163,10 @@ poll_once(TwLoop *loop, double bound)
 static tw_status
 poll_check_thread(TwLoop *loop)
 {
-    PyObject *result;
-
     if (TW_LIKELY(PyThreadState_Get()->async_exc == NULL)) {
         return 0;
     }
-    result = tw_seam_call(loop->state, "do_nothing", NULL, 0);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return tw_status_steal(tw_seam_call(loop->state, "do_nothing", NULL, 0));
 }
 
 tw_status

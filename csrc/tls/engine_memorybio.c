@@ -235,9 +235,8 @@ static Py_ssize_t
 memory_read_copy(TwMemory *m, char *p, size_t n, PyObject *size)
 {
     PyObject *result = memory_call(m, m->read, size, NULL);
-    Py_buffer view;
-
     Py_ssize_t got = -1;
+    Py_buffer view;
 
     if (result == NULL) {
         return tw_engine_raised(&m->base);
